@@ -1,0 +1,91 @@
+#include <nanobind/stl/string.h>
+
+#include <string>
+
+#include "bindings.h"
+#include "kvarn/base/crc32c.h"
+#include "kvarn/base/fingerprint.h"
+#include "kvarn/base/snappy.h"
+#include "kvarn/base/thread_pool.h"
+
+namespace kvarn::bindings {
+namespace {
+
+constexpr size_t kReleaseGilBytes = 4096;
+
+// Any contiguous object of the buffer protocol, held for as long as this lives.
+class Buffer {
+ public:
+  explicit Buffer(nb::handle source) {
+    if (PyObject_GetBuffer(source.ptr(), &view_, PyBUF_SIMPLE) != 0) throw nb::python_error();
+  }
+  ~Buffer() { PyBuffer_Release(&view_); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+
+  std::span<const unsigned char> bytes() const {
+    return {static_cast<const unsigned char*>(view_.buf), static_cast<size_t>(view_.len)};
+  }
+
+ private:
+  Py_buffer view_;
+};
+
+uint32_t crc32c(nb::object data, uint32_t crc) {
+  const Buffer buffer(data);
+  if (buffer.bytes().size() < kReleaseGilBytes) return crc32c_extend(crc, buffer.bytes());
+  const nb::gil_scoped_release no_gil;
+  return crc32c_extend(crc, buffer.bytes());
+}
+
+nb::bytes uncompress(nb::object data) {
+  const Buffer buffer(data);
+  std::string out;
+  std::string why;
+  bool ok = false;
+  {
+    const nb::gil_scoped_release no_gil;
+    ok = snappy_uncompress(buffer.bytes(), &out, &why);
+  }
+  if (!ok) throw nb::value_error(("damaged snappy stream: " + why).c_str());
+  return nb::bytes(out.data(), out.size());
+}
+
+NumpyVector<uint64_t> fingerprints(nb::object strings) {
+  const nb::object items = nb::steal(PySequence_Fast(strings.ptr(), "expected a sequence of bytes"));
+  if (!items.is_valid()) throw nb::python_error();
+  const auto n = static_cast<size_t>(PySequence_Fast_GET_SIZE(items.ptr()));
+  std::vector<uint64_t> out(n);
+  for (size_t i = 0; i < n; i++) {
+    PyObject* item = PySequence_Fast_GET_ITEM(items.ptr(), static_cast<Py_ssize_t>(i));
+    if (!PyBytes_Check(item)) {
+      raise_if_error(Status::invalid("fingerprint of element " + std::to_string(i) +
+                                     ": expected bytes, found " + Py_TYPE(item)->tp_name));
+    }
+    out[i] = fingerprint64(reinterpret_cast<const unsigned char*>(PyBytes_AS_STRING(item)),
+                           static_cast<size_t>(PyBytes_GET_SIZE(item)));
+  }
+  return to_numpy(std::move(out));
+}
+
+nb::dict build_info() {
+  nb::dict info;
+  info["build_type"] = KVARN_BUILD_TYPE;
+  info["sanitize"] = KVARN_SANITIZE_NAME;
+  info["compiler"] = __VERSION__;
+  return info;
+}
+
+}  // namespace
+
+void bind_base(nb::module_& m) {
+  m.def("crc32c", &crc32c, nb::arg("data"), nb::arg("crc") = 0);
+  m.def("snappy_uncompress", &uncompress, nb::arg("data"));
+  m.def("farmhash_fingerprint64", &fingerprints, nb::arg("strings"));
+  m.def("fingerprint_cat64", &fingerprint_cat64, nb::arg("a"), nb::arg("b"));
+  m.def("set_num_threads", &set_num_threads, nb::arg("n"));
+  m.def("num_threads", &num_threads);
+  m.def("build_info", &build_info);
+}
+
+}  // namespace kvarn::bindings

@@ -1,0 +1,13 @@
+// KVARN_SIMD: the compiler emits the function once per instruction set and the loader picks the best one.
+#pragma once
+
+// The sanitizers' runtimes are not up when the loader runs the resolvers, so they get the plain function.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__ELF__) && \
+    !defined(KVARN_SANITIZED)
+#define KVARN_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define KVARN_SIMD
+#endif
+
+#define KVARN_PREFETCH(address) __builtin_prefetch(address)
+#define KVARN_PREFETCH_WRITE(address) __builtin_prefetch(address, 1)

@@ -1,0 +1,61 @@
+"""The native core. Every call that works on a batch releases the GIL.
+
+Arrays must be C-contiguous and of exactly the dtype named, else TypeError; `kvarn.engine.table` and the ops
+convert before they call. Errors other than that are classes of `kvarn.errors`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+_Buffer: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[Any]
+_Ids: TypeAlias = npt.NDArray[np.int64] | npt.NDArray[np.int32]
+_IdT = TypeVar("_IdT", np.int32, np.int64)
+_FloatT = TypeVar("_FloatT", np.float32, np.float64)
+
+def build_info() -> dict[str, str]:
+    """`build_type`, `sanitize` (empty without sanitizers) and `compiler` of this extension."""
+
+def set_num_threads(n: int) -> None:
+    """Threads that work on one batch call, the caller included; less than 1 counts as 1."""
+
+def num_threads() -> int:
+    """Threads that work on one batch call; by default the processors this process may use."""
+
+def crc32c(data: _Buffer, crc: int = 0) -> int:
+    """CRC-32C of any contiguous buffer, extending `crc` (that of the bytes before it)."""
+
+def snappy_uncompress(data: _Buffer) -> bytes:
+    """The bytes of a raw snappy stream. Raises ValueError when it is damaged."""
+
+def farmhash_fingerprint64(strings: Sequence[bytes] | npt.NDArray[np.object_]) -> npt.NDArray[np.uint64]:
+    """FarmHash Fingerprint64 of each element, the hash of TensorFlow's string_to_hash_bucket_fast.
+
+    Raises InvalidArgumentError when an element is not bytes. Source: tensorflow/core/platform/fingerprint.h.
+    """
+
+def fingerprint_cat64(a: int, b: int) -> int:
+    """The fingerprint of two fingerprints in order, both and the result as uint64."""
+
+def unique(x: npt.NDArray[_IdT]) -> tuple[npt.NDArray[_IdT], npt.NDArray[np.int32]]:
+    """Distinct values of x [n] in order of first occurrence, and idx [n] with values[idx] == x."""
+
+def unique_with_counts(
+    x: npt.NDArray[_IdT],
+) -> tuple[npt.NDArray[_IdT], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """As `unique`, and how often each value occurs."""
+
+def unsorted_segment_sum(data: npt.NDArray[_FloatT], ids: _Ids, num_segments: int) -> npt.NDArray[_FloatT]:
+    """out[s] = sum of data[i] over ids[i] == s, added in order of i: data [n, ...], ids [n], out [num_segments, ...].
+
+    Rows with a negative id are dropped. Raises InvalidArgumentError for an id >= num_segments.
+    """
+
+def gather_rows(params: npt.NDArray[Any], indices: _Ids, out: npt.NDArray[Any]) -> int:
+    """out[i] = params[indices[i]] for 2-D params of any numeric dtype (view others as unsigned integers).
+
+    Returns the first i whose index is outside [0, len(params)), with `out` untouched, else -1.
+    Raises InvalidArgumentError when `out` does not fit.
+    """
