@@ -1,0 +1,122 @@
+"""TensorFlow's protocol messages, under their own names, in a pool of their own.
+
+    protos.GraphDef()                          a message of package `tensorflow`
+    protos.DataType.Name(1), protos.DT_FLOAT   its enums and their values
+    protos.message("tensorflow.GraphDef")      the same by full name; nested ones have dots
+    protos.enum("tensorflow.error.Code")       enums of any package
+
+The sources are the ``.proto`` files beside this one; ``descriptors.bin`` is what they compile to
+(tools/compile_protos.py).  They are loaded into a private DescriptorPool on first use, so that a real
+TensorFlow, whose messages have the same full names, can live in the same process, and so that importing
+this package costs nothing.  Messages of the two never mix: move them as bytes.
+
+Thread-safe: loading twice gives the same classes.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor_pool import DescriptorPool
+    from google.protobuf.message import Message
+
+PACKAGE = "tensorflow"
+
+
+@functools.cache
+def pool() -> DescriptorPool:
+    """The private pool with all messages and enums."""
+    from google.protobuf import descriptor_pb2, descriptor_pool
+
+    files = descriptor_pb2.FileDescriptorSet.FromString(
+        (Path(__file__).parent / "descriptors.bin").read_bytes()
+    )
+    private = descriptor_pool.DescriptorPool()
+    for file in files.file:  # in the order of their imports
+        private.Add(file)
+    return private
+
+
+@functools.cache
+def message(full_name: str) -> Any:
+    """The class of a message.
+
+    Args:
+      full_name: with the package, such as ``tensorflow.TensorShapeProto.Dim``.
+
+    Raises:
+      KeyError: there is no such message.
+    """
+    from google.protobuf import message_factory
+
+    return message_factory.GetMessageClass(pool().FindMessageTypeByName(full_name))
+
+
+@functools.cache
+def enum(full_name: str) -> Any:
+    """The wrapper of an enum, with ``Name(number)``, ``Value(name)`` and ``keys()``.
+
+    Raises:
+      KeyError: there is no such enum.
+    """
+    from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+
+    return EnumTypeWrapper(pool().FindEnumTypeByName(full_name))
+
+
+def serialize(proto: Message) -> bytes:
+    """The bytes of a message as the C++ serializer writes them, maps sorted by key."""
+    return proto.SerializeToString(deterministic=True)
+
+
+def to_text(proto: Message) -> str:
+    """The text format of a message, non-ASCII bytes escaped, as TensorFlow 1.15 writes it."""
+    from google.protobuf import text_format
+
+    return text_format.MessageToString(proto, descriptor_pool=pool())
+
+
+def from_text(text: str | bytes, proto: Any) -> Any:
+    """Merges text format into ``proto`` and returns it.
+
+    Raises:
+      google.protobuf.text_format.ParseError: the text is no such message.
+    """
+    from google.protobuf import text_format
+
+    return text_format.Merge(text, proto, descriptor_pool=pool())
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = _find(name)
+    globals()[name] = value
+    return value
+
+
+def _find(name: str) -> Any:
+    full_name = f"{PACKAGE}.{name}"
+    for find in (message, enum):
+        try:
+            return find(full_name)
+        except KeyError:
+            continue
+    for values in _top_level_enums():
+        if name in values:
+            return values[name]
+    raise AttributeError(f"module {__name__!r} has no message, enum or enum value {name!r}")
+
+
+@functools.cache
+def _top_level_enums() -> list[dict[str, int]]:
+    """The values of the enums that stand in no message: their names are names of the package."""
+    files = [pool().FindFileByName(f"{stem}.proto") for stem in ("tensor", "variable", "config")]
+    return [
+        {value.name: value.number for value in enum_type.values}
+        for file in files
+        for enum_type in file.enum_types_by_name.values()
+    ]
