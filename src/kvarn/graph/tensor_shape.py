@@ -85,7 +85,7 @@ class Dimension:
     def __index__(self) -> int:
         return self._value  # type: ignore[return-value]
 
-    def is_compatible_with(self, other: Any) -> bool:
+    def is_compatible_with(self, other: Any) -> Any:
         """Whether both sizes can be the same: they are equal, or one is unknown."""
         try:
             size = _dimension_value(other)
@@ -98,7 +98,7 @@ class Dimension:
         if not self.is_compatible_with(other):
             raise ValueError(f"Dimensions {self} and {other} are not compatible")
 
-    def merge_with(self, other: Any) -> Dimension:
+    def merge_with(self, other: Any) -> Any:
         """The Dimension that knows what both know; ValueError when they contradict each other."""
         try:
             dimension = as_dimension(other)
@@ -115,7 +115,7 @@ class Dimension:
         return Dimension(None if self._value is None or size is None else self._value + size)
 
     def __radd__(self, other: Any) -> Dimension:
-        return self + other
+        return self.__add__(other)
 
     def __sub__(self, other: Any) -> Dimension:
         try:
@@ -136,7 +136,7 @@ class Dimension:
         return Dimension(None if self._value is None or size is None else self._value * size)
 
     def __rmul__(self, other: Any) -> Dimension:
-        return self * other
+        return self.__mul__(other)
 
     def __floordiv__(self, other: Any) -> Dimension:
         try:

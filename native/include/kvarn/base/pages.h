@@ -1,0 +1,32 @@
+// A block of memory taken from the system and given back to it; pages cost nothing before they are touched.
+#pragma once
+
+#include <cstddef>
+#include <utility>
+
+namespace kvarn {
+
+class Pages {
+ public:
+  Pages() = default;
+  // Zero-filled, aligned to 2 MiB when that large. `huge` asks for huge pages: fewer TLB misses on random
+  // access, but the first touch takes 2 MiB. Throws std::bad_alloc.
+  Pages(size_t bytes, bool huge);
+  Pages(Pages&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+  Pages& operator=(Pages&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  ~Pages();
+
+  std::byte* data() const { return data_; }
+  size_t size() const { return bytes_; }
+
+ private:
+  std::byte* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+}  // namespace kvarn

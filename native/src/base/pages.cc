@@ -1,0 +1,57 @@
+#include "kvarn/base/pages.h"
+
+#include <sys/mman.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace kvarn {
+namespace {
+
+constexpr size_t kHugePage = 2 << 20;
+constexpr size_t kPage = 4096;
+
+}  // namespace
+
+#if defined(KVARN_SANITIZED)
+
+// The heap, so that the sanitizer sees its bounds.
+Pages::Pages(size_t bytes, bool /*huge*/) : bytes_(bytes) {
+  const size_t rounded = (bytes + kPage - 1) / kPage * kPage;
+  data_ = static_cast<std::byte*>(std::aligned_alloc(kPage, rounded));
+  if (data_ == nullptr) throw std::bad_alloc();
+  std::memset(data_, 0, rounded);
+}
+
+Pages::~Pages() { std::free(data_); }
+
+#else
+
+Pages::Pages(size_t bytes, bool huge) : bytes_((bytes + kPage - 1) / kPage * kPage) {
+  const size_t slack = bytes_ >= kHugePage ? kHugePage : 0;
+  if (bytes_ < bytes || bytes_ + slack < bytes_) throw std::bad_alloc();
+  void* p = mmap(nullptr, bytes_ + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED) throw std::bad_alloc();
+  data_ = static_cast<std::byte*>(p);
+  if (slack != 0) {
+    const size_t head = (kHugePage - reinterpret_cast<uintptr_t>(p) % kHugePage) % kHugePage;
+    if (head != 0) munmap(data_, head);
+    data_ += head;
+    if (slack - head != 0) munmap(data_ + bytes_, slack - head);
+  }
+#if defined(MADV_HUGEPAGE)
+  if (huge && slack != 0) madvise(data_, bytes_, MADV_HUGEPAGE);
+#else
+  (void)huge;
+#endif
+}
+
+Pages::~Pages() {
+  if (data_ != nullptr) munmap(data_, bytes_);
+}
+
+#endif
+
+}  // namespace kvarn

@@ -1,0 +1,200 @@
+"""What to run for given fetches and feeds, worked out once and kept.
+
+A plan is the pruned, ordered list of operations with the places of their values in one array of
+*slots*: constants are in their slots from the start, each step reads some slots and fills others, and a
+slot is emptied after its last use.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from kvarn import errors
+from kvarn.graph.kernel_context import KernelContext
+from kvarn.graph.operation import Operation, arg_length
+from kvarn.graph.resources import ResourceManager, Var
+from kvarn.graph.tensor import Tensor
+
+# (kernel, context, input slots, output slots (one int when single, None without outputs), slots to empty)
+Step = tuple[Callable[..., Any], KernelContext, tuple[int, ...], Any, tuple[int, ...]]
+
+
+class Plan:
+    """The steps of one kind of run.
+
+    Attributes:
+      steps: see `Step`.
+      template: initial slot values, constants included.
+      feed_slots: the slot of each fed tensor, in the order given.
+      fetch_slots: the slot of each fetched tensor, in the order given.
+    """
+
+    __slots__ = ("feed_slots", "fetch_refs", "fetch_slots", "steps", "template")
+
+    def __init__(
+        self,
+        steps: list[Step],
+        template: list[Any],
+        feed_slots: list[int],
+        fetch_slots: list[int],
+        fetch_refs: list[bool],
+    ) -> None:
+        self.steps = steps
+        self.template = template
+        self.feed_slots = feed_slots
+        self.fetch_slots = fetch_slots
+        self.fetch_refs = fetch_refs
+
+
+def build(
+    fetches: Sequence[Tensor], targets: Sequence[Operation], feeds: Sequence[Tensor], resources: ResourceManager, session: Any
+) -> Plan:
+    """The plan that computes ``fetches`` and runs ``targets`` when ``feeds`` are given.
+
+    Raises:
+      UnimplementedError: an operation that must run has no kernel.
+      InvalidArgumentError: the operations wait for each other in a circle.
+    """
+    fed = set(feeds)
+    order = _ordered(_pruned(fetches, targets, fed))
+    template: list[Any] = []
+    slot_of: dict[Tensor, int] = {}
+
+    def slot(tensor: Tensor) -> int:
+        found = slot_of.get(tensor)
+        if found is None:
+            found = slot_of[tensor] = len(template)
+            template.append(None)
+        return found
+
+    feed_slots = [slot(t) for t in feeds]
+    keep = set(feed_slots)
+    raw: list[tuple[Any, KernelContext, tuple[int, ...], tuple[int, ...]]] = []
+    for op in order:
+        if op.type == "Const":
+            tensor = op._outputs[0]
+            if tensor not in fed:
+                index = slot(tensor)
+                template[index] = op.attrs["value"].array
+                keep.add(index)
+            continue
+        kernel = op.registration.kernel
+        if kernel is None:
+            raise errors.UnimplementedError(
+                None,
+                op,
+                f"No kernel is registered for op type '{op.type}' of node '{op.name}'.",
+                name=op.name,
+                hint="The graph can be built, imported and written, but this node cannot run.",
+            )
+        context = KernelContext(op, resources, session)
+        inputs = tuple(slot(x) for x in op._inputs)
+        # A fed output keeps the value that was fed.
+        outputs = tuple(-1 if t in fed else slot(t) for t in op._outputs)
+        raw.append((_adapted(op, kernel, fed), context, inputs, outputs))
+    fetch_slots = [slot(t) for t in fetches]
+    keep.update(fetch_slots)
+
+    last_use: dict[int, int] = {}
+    for i, (_, _, inputs, outputs) in enumerate(raw):
+        for s in (*outputs, *inputs):
+            if s >= 0:
+                last_use[s] = i
+    free: list[list[int]] = [[] for _ in raw]
+    for s, i in last_use.items():
+        if s not in keep:
+            free[i].append(s)
+    steps: list[Step] = []
+    for (kernel, context, inputs, outputs), to_free in zip(raw, free, strict=True):
+        target: Any = outputs if len(outputs) != 1 else outputs[0]
+        if not outputs or target == -1 or (len(outputs) > 1 and all(o < 0 for o in outputs)):
+            target = None
+        steps.append((kernel, context, inputs, target, tuple(to_free)))
+    return Plan(steps, template, feed_slots, fetch_slots, [t.dtype.is_ref and t not in fed for t in fetches])
+
+
+def _pruned(fetches: Iterable[Tensor], targets: Iterable[Operation], fed: set[Tensor]) -> set[Operation]:
+    needed: set[Operation] = set()
+    stack = [t.op for t in fetches if t not in fed]
+    stack.extend(targets)
+    while stack:
+        op = stack.pop()
+        if op in needed:
+            continue
+        needed.add(op)
+        for x in op._inputs:
+            if x not in fed and x.op not in needed:
+                stack.append(x.op)
+        for c in op._control_inputs:
+            if c not in needed:
+                stack.append(c)
+    return needed
+
+
+def _ordered(needed: set[Operation]) -> list[Operation]:
+    """``needed`` so that every operation comes after what it waits for, otherwise in order of creation."""
+    order = sorted(needed, key=lambda op: op._id)
+    if all(
+        x.op._id < op._id or x.op not in needed for op in order for x in op._inputs
+    ) and all(c._id < op._id for op in order for c in op._control_inputs):
+        return order
+    waits: dict[Operation, int] = {}
+    after: dict[Operation, list[Operation]] = {}
+    for op in order:
+        before = {x.op for x in op._inputs if x.op in needed} | set(op._control_inputs)
+        waits[op] = len(before)
+        for b in before:
+            after.setdefault(b, []).append(op)
+    ready = [(op._id, op) for op in order if waits[op] == 0]
+    heapq.heapify(ready)
+    out: list[Operation] = []
+    while ready:
+        _, op = heapq.heappop(ready)
+        out.append(op)
+        for following in after.get(op, ()):
+            waits[following] -= 1
+            if waits[following] == 0:
+                heapq.heappush(ready, (following._id, following))
+    if len(out) != len(order):
+        stuck = sorted((op for op in order if waits[op] > 0), key=lambda op: op._id)
+        raise errors.InvalidArgumentError(
+            None,
+            stuck[0],
+            f"The graph has a cycle through {', '.join(repr(op.name) for op in stuck[:4])}.",
+            name=stuck[0].name,
+            hint="Loops (tf.while_loop) are not run by this version.",
+        )
+    return out
+
+
+def _adapted(op: Operation, kernel: Callable[..., Any], fed: set[Tensor]) -> Callable[..., Any]:
+    """``kernel`` behind what turns flat slot values into its arguments: lists, and references read."""
+    definition = op.registration.op_def
+    deref: list[int] = []
+    groups: list[tuple[int, int, bool]] = []
+    start = 0
+    for arg in definition.inputs:
+        length = arg_length(arg, op.attrs)
+        if not arg.is_ref:
+            deref.extend(i for i in range(start, start + length) if op._inputs[i].dtype.is_ref and op._inputs[i] not in fed)
+        groups.append((start, start + length, arg.is_list))
+        start += length
+    has_lists = any(is_list for _, _, is_list in groups)
+    if not has_lists and not deref:
+        return kernel
+
+    def adapted(context: KernelContext, *values: Any) -> Any:
+        if deref:
+            values_list = list(values)
+            for i in deref:
+                value = values_list[i]
+                if isinstance(value, Var):
+                    values_list[i] = value.read()
+            values = tuple(values_list)
+        if has_lists:
+            return kernel(context, *[list(values[a:b]) if is_list else values[a] for a, b, is_list in groups])
+        return kernel(context, *values)
+
+    return adapted

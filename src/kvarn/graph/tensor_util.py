@@ -1,0 +1,638 @@
+"""Python values as tensors' values and back, and what is known of a tensor's value before a run.
+
+The element type of Python values without a type: float is float32; int is int32, or int64 where the value
+needs it; bool, bytes and str stay what they are.  NumPy arrays and scalars keep their type.
+
+Source: tensorflow/python/framework/tensor_util.py (1.15).
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from kvarn import dtypes
+from kvarn.dtypes import DType
+from kvarn.graph.tensor_proto import TensorValue, decode
+from kvarn.graph.tensor_shape import Dimension, TensorShape, as_shape, unknown_shape
+
+_INT32_MIN: Final = -(1 << 31)
+_INT32_MAX: Final = (1 << 31) - 1
+_MAX_BYTES: Final = 1 << 31
+
+
+# Python values to arrays.
+
+
+def to_numpy(
+    values: Any, dtype: DType | None = None, shape: Any = None, allow_broadcast: bool = False
+) -> npt.NDArray[Any]:
+    """The array of a constant.
+
+    Args:
+      values: scalars, nested lists and tuples of them, or anything with the array interface.
+      dtype: the element type, or None to infer it.
+      shape: the shape, or None to take that of ``values``.  When there are fewer values than elements, the
+        last value repeats.
+      allow_broadcast: only a single value may repeat (and every value is checked against ``shape``).
+
+    Returns:
+      An array that shares no memory with ``values``; strings are ``bytes`` in an object array.  It may
+      have strides of 0 where a value repeats.
+
+    Raises:
+      TypeError, ValueError: as `make_tensor_proto`.
+    """
+    return to_tensor_value(values, dtype, shape, allow_broadcast=allow_broadcast).array
+
+
+def to_tensor_value(
+    values: Any,
+    dtype: Any = None,
+    shape: Any = None,
+    verify_shape: bool = False,
+    allow_broadcast: bool = False,
+) -> TensorValue:
+    """What `make_tensor_proto` makes, as the `TensorValue` that attributes hold.
+
+    Args and errors are those of `make_tensor_proto`.
+    """
+    if allow_broadcast and verify_shape:
+        raise ValueError("allow_broadcast and verify_shape are not both allowed.")
+    wanted: DType | None = None if dtype is None else dtypes.as_dtype(dtype).base_dtype
+    if shape is None:
+        array = _quick(values, wanted)
+        if array is not None:
+            return TensorValue(array, wanted or dtypes.as_dtype(array.dtype))
+    array = _as_array(values, wanted, shape)
+    found = wanted if wanted is not None and wanted.is_quantized else dtypes.as_dtype(array.dtype)
+    if wanted is not None and wanted is not found:
+        raise TypeError(f"Incompatible types: {wanted} vs. {array.dtype}. Value is {values}")
+    stored = None
+    if shape is not None:
+        sizes = tuple([int(dim) for dim in shape])
+        array, stored = _fit(array, sizes, verify_shape, allow_broadcast, found)
+    else:
+        sizes = array.shape
+    if found is dtypes.string:
+        array = _strings(array, values, sizes)
+    if array.size > 1 and stored is None and array.nbytes >= _MAX_BYTES:
+        raise ValueError("Cannot create a tensor proto whose content is larger than 2GB.")
+    return TensorValue(array, found, stored)
+
+
+def make_tensor_proto(
+    values: Any,
+    dtype: Any = None,
+    shape: Any = None,
+    verify_shape: bool = False,
+    allow_broadcast: bool = False,
+) -> Any:
+    """The TensorProto of ``values``, stored as TensorFlow's front end stores it.
+
+    Differs from TensorFlow in one thing: arrays in the other byte order are stored right.
+
+    Args:
+      values: scalars, nested lists and tuples of them, anything with the array interface, or a TensorProto,
+        which is returned as it is.  Quantised elements are tuples of one int.
+      dtype: the element type, or None to infer it.
+      shape: the shape, or None to take that of ``values``.
+      verify_shape: ``values`` must have exactly the shape.
+      allow_broadcast: ``values`` must have as many elements as the shape, or be a single one.
+
+    Raises:
+      TypeError: the values cannot be of that type, or of any; or they fail the check of shapes.
+      ValueError: None; ragged lists; more values than elements; both checks of shapes at once; over 2 GB.
+      OverflowError: an int needs more than 64 bits.
+    """
+    if allow_broadcast and verify_shape:
+        raise ValueError("allow_broadcast and verify_shape are not both allowed.")
+    if _is_message(values, "tensorflow.TensorProto"):
+        return values
+    return to_tensor_value(values, dtype, shape, verify_shape, allow_broadcast).to_proto()
+
+
+def tensor_proto_from_ndarray(array: npt.NDArray[Any], dtype: Any = None) -> Any:
+    """The TensorProto of an array; ``dtype`` tells quantised types from plain integers."""
+    return to_tensor_value(array, dtype).to_proto()
+
+
+def MakeNdarray(tensor: Any) -> npt.NDArray[Any]:
+    """The elements of a TensorProto, in an array of its own that may be changed.
+
+    Quantised types come as plain integers.
+
+    Raises:
+      TypeError: the element type cannot be held in an array (resource, variant).
+      ValueError: the fields contradict the shape.
+    """
+    return np.array(decode(tensor))
+
+
+make_ndarray = MakeNdarray
+
+
+def ShapeEquals(tensor_proto: Any, shape: Any) -> bool:
+    """Whether a TensorProto has ``shape``, a list or tuple of ints or a TensorShapeProto.
+
+    Raises:
+      TypeError: either argument is of another kind.
+    """
+    if not _is_message(tensor_proto, "tensorflow.TensorProto"):
+        raise TypeError("tensor_proto is not a tensor_pb2.TensorProto object")
+    if _is_message(shape, "tensorflow.TensorShapeProto"):
+        shape = [d.size for d in shape.dim]
+    elif not isinstance(shape, list | tuple):
+        raise TypeError("shape is not a list or tuple")
+    # TensorFlow compares only as far as the shorter of the two goes.
+    return all(d.size == size for d, size in zip(tensor_proto.tensor_shape.dim, shape, strict=False))
+
+
+def _is_message(value: Any, full_name: str) -> bool:
+    descriptor = getattr(value, "DESCRIPTOR", None)
+    return descriptor is not None and getattr(descriptor, "full_name", None) == full_name
+
+
+def _quick(values: Any, wanted: DType | None) -> npt.NDArray[Any] | None:
+    """The array of the most common constants, or None: scalars, flat lists of ints, plain arrays."""
+    kind = type(values)
+    if kind is int:
+        if _INT32_MIN <= values <= _INT32_MAX:
+            if wanted is None or wanted is dtypes.int32:
+                return np.array(values, np.int32)
+            if wanted is dtypes.int64 or wanted.is_floating:
+                return np.array(values, wanted.np)
+    elif kind is float:
+        if wanted is None or wanted is dtypes.float32:
+            with np.errstate(over="ignore"):
+                return np.array(values, np.float32)
+        if wanted is dtypes.float64:
+            return np.array(values, np.float64)
+    elif kind is bool:
+        if wanted is None or wanted is dtypes.bool:
+            return np.array(values, np.bool_)
+    elif kind is str or kind is bytes:
+        if wanted is None or wanted is dtypes.string:
+            return np.array(values.encode() if kind is str else values, dtype=object)
+    elif kind is list or kind is tuple:
+        if (
+            values
+            and (wanted is None or wanted is dtypes.int32)
+            and set(map(type, values)) == {int}
+            and min(values) >= _INT32_MIN
+            and max(values) <= _INT32_MAX
+        ):
+            return np.array(values, np.int32)
+    elif (
+        kind is np.ndarray
+        and values.dtype.kind in "fiub"
+        and values.dtype.isnative
+        and values.nbytes < _MAX_BYTES
+        and (wanted is None or wanted.np is values.dtype)
+    ):
+        return np.array(values, order="C")
+    return None
+
+
+def _as_array(values: Any, wanted: DType | None, shape: Any) -> npt.NDArray[Any]:
+    """The array of ``values`` before ``shape`` is applied; strings are not yet bytes."""
+    numpy_compatible = wanted is not None and wanted.is_numpy_compatible
+    if _is_array_like(values):
+        values = np.asarray(values)
+    if isinstance(values, np.ndarray | np.generic):
+        array = np.array(values, order="C")
+        names = array.dtype.names
+        if names is not None and len(names) == 1:
+            # TensorFlow's NumPy types of quantised elements are records of one field.
+            array = array[names[0]]
+        if wanted is not None and numpy_compatible:
+            # As in TensorFlow: an array is cast without questions.
+            with np.errstate(all="ignore"):
+                return _cast(array, wanted)
+        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+    if values is None:
+        raise ValueError("None values not supported.")
+    np_type = wanted.np if wanted is not None and numpy_compatible else None
+    if shape is not None and math.prod([int(d) for d in shape]) == 0:
+        array = np.empty([int(d) for d in shape], dtype=np_type)
+    else:
+        _check_elements(values, wanted)
+        quantized = wanted is not None and wanted.is_quantized
+        array = _array_of(_unwrap_quantized(values) if quantized else values, np_type)
+        dense = _dense_dimensions(values)
+        if list(array.shape) != dense and not quantized:
+            raise ValueError(
+                f"Argument must be a dense tensor: {values} - got shape {list(array.shape)}, "
+                f"but wanted {dense}."
+            )
+    if wanted is None:
+        if array.dtype == np.float64:
+            with np.errstate(over="ignore"):
+                return array.astype(np.float32)
+        if array.dtype == np.int64:
+            narrow = array.astype(np.int32)
+            if np.array_equal(narrow, array):
+                return narrow
+    return array
+
+
+def _array_of(values: Any, np_type: np.dtype[Any] | None) -> npt.NDArray[Any]:
+    if np_type is None:
+        try:
+            return np.array(values)
+        except ValueError:
+            # Ragged lists: an array of lists, whose shape the caller finds wrong.
+            return np.array(values, dtype=object)
+    if np_type.kind in "iu":
+        # Ints out of range wrap around, as they do in TensorFlow; more than 64 bits are an error.
+        try:
+            return np.array(values, dtype=np_type)
+        except OverflowError:
+            objects = np.array(values, dtype=object)
+            low, high = (
+                (0, 1 << 64) if np_type == np.uint64 and min(objects.flat) >= 0 else (-1 << 63, 1 << 63)
+            )
+            if any(not low <= int(v) < high for v in objects.flat):
+                raise OverflowError("Python int too large to convert to C long") from None
+            return objects.astype(np.uint64 if low == 0 else np.int64).astype(np_type)
+        except ValueError as e:
+            raise _ragged(e) from None
+    try:
+        with np.errstate(over="ignore"):
+            return np.array(values, dtype=np_type)
+    except ValueError as e:
+        raise _ragged(e) from None
+
+
+def _ragged(error: ValueError) -> ValueError:
+    text = "setting an array element with a sequence."
+    return ValueError(text) if str(error).startswith(text) else error
+
+
+def _cast(array: npt.NDArray[Any], wanted: DType) -> npt.NDArray[Any]:
+    if array.dtype.kind == "c" and not wanted.is_complex and not array.dtype.hasobject:
+        array = array.real
+    return array.astype(wanted.np, order="C", copy=False)
+
+
+def _is_array_like(value: Any) -> bool:
+    from kvarn.graph.tensor import Tensor
+
+    if isinstance(value, Tensor):
+        return False
+    if callable(getattr(value, "__array__", None)) or isinstance(
+        getattr(value, "__array_interface__", None), dict
+    ):
+        return True
+    if isinstance(value, bytes):
+        return False
+    try:
+        memoryview(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _leaves(values: Any) -> Iterator[Any]:
+    if isinstance(values, list | tuple):
+        for value in values:
+            yield from _leaves(value)
+    elif isinstance(values, Mapping):
+        for key in sorted(values):
+            yield from _leaves(values[key])
+    else:
+        yield values
+
+
+def _dense_dimensions(values: Any) -> list[int]:
+    if not isinstance(values, list | tuple):
+        return []
+    if not values:
+        return [0]
+    return [len(values), *_dense_dimensions(values[0])]
+
+
+_INTS: Final = (numbers.Integral, np.integer, Dimension)
+_REALS: Final = (numbers.Real, np.integer, np.floating)
+_COMPLEXES: Final = (numbers.Complex, np.number)
+
+
+def _element_types(dtype: DType) -> tuple[type, ...] | None:
+    if dtype.is_bool:
+        return (bool,)
+    if dtype is dtypes.string:
+        return (str, bytes)
+    if dtype.is_integer:
+        return _INTS
+    if dtype.is_floating:
+        return _REALS
+    if dtype.is_complex:
+        return _COMPLEXES
+    return None
+
+
+def _check_elements(values: Any, wanted: DType | None) -> None:
+    """TypeError when an element is not of the kind that ``wanted`` takes, or a Tensor when it is None."""
+    if wanted is not None and wanted.is_quantized:
+        _check_quantized(values, wanted)
+        return
+    kinds = None if wanted is None else _element_types(wanted)
+    if wanted is not None and kinds is not None:
+        for value in _leaves(values):
+            if not isinstance(value, kinds):
+                raise _unexpected(value, wanted)
+        return
+    from kvarn.graph.tensor import Tensor
+
+    for value in _leaves(values):
+        if isinstance(value, Tensor):
+            if wanted is None:
+                raise TypeError("List of Tensors when single Tensor expected")
+            raise _unexpected(value, wanted)
+
+
+def _check_quantized(values: Any, wanted: DType) -> None:
+    if isinstance(values, tuple):
+        for value in _leaves(values):
+            if not isinstance(value, _INTS):
+                raise _unexpected(value, wanted)
+    elif isinstance(values, list):
+        for value in values:
+            _check_quantized(value, wanted)
+    else:
+        raise _unexpected(values, wanted)
+
+
+def _unwrap_quantized(values: Any) -> Any:
+    if isinstance(values, list):
+        return [_unwrap_quantized(value) for value in values]
+    if len(values) == 1:
+        return values[0]
+    raise ValueError(f"A quantized element is a tuple of one int, not {values}")
+
+
+def _unexpected(value: Any, wanted: DType) -> TypeError:
+    return TypeError(f"Expected {wanted.name}, got {value!r} of type '{type(value).__name__}' instead.")
+
+
+def _fit(
+    array: npt.NDArray[Any], sizes: tuple[int, ...], verify_shape: bool, allow_broadcast: bool, dtype: DType
+) -> tuple[npt.NDArray[Any], int | None]:
+    """The array in its wished shape, and how many of its elements are given (None for all)."""
+    count = math.prod(sizes)
+    if allow_broadcast:
+        if array.shape not in ((), (1,)) and array.size != count:
+            raise TypeError(f"Expected Tensor's shape: {sizes}, got {array.shape}.")
+    else:
+        if verify_shape and array.shape != sizes:
+            raise TypeError(f"Expected Tensor's shape: {sizes}, got {array.shape}.")
+        if array.size > count:
+            raise ValueError(f"Too many elements provided. Needed at most {count}, but received {array.size}")
+    if dtype is dtypes.string:
+        # The strings are counted when they are turned into bytes.
+        return array, None if array.size == count else array.size
+    if array.size == count:
+        return array.reshape(sizes), None
+    given = array.ravel()[:count]
+    if given.size <= 1:
+        value = given[0] if given.size else np.zeros((), array.dtype)
+        return np.broadcast_to(value, sizes), given.size
+    padding = np.broadcast_to(given[-1:], count - given.size)
+    return np.concatenate([given, padding]).reshape(sizes), given.size
+
+
+def _strings(array: npt.NDArray[Any], values: Any, sizes: tuple[int, ...]) -> npt.NDArray[Any]:
+    """The object array of bytes that ``values`` stand for."""
+    count = math.prod(sizes)
+    if isinstance(values, np.ndarray | np.generic) or _is_array_like(values):
+        items = [_as_bytes(value) for value in array.ravel().tolist()]
+    elif count == 0:
+        items = []
+    else:
+        # From the values themselves, because NumPy cuts zeros off the ends of strings.
+        try:
+            items = [_as_bytes(value) for value in _string_leaves(values)]
+        except TypeError:
+            raise TypeError(
+                f"Failed to convert object of type {type(values)} to Tensor. Contents: {values}. "
+                "Consider casting elements to a supported type."
+            ) from None
+    items.extend([items[-1] if items else b""] * (count - len(items)))
+    result = np.empty(count, dtype=object)
+    result[:] = items
+    return result.reshape(sizes)
+
+
+def _string_leaves(values: Any) -> Iterator[Any]:
+    if isinstance(values, list | tuple):
+        for value in values:
+            yield from _string_leaves(value)
+    else:
+        yield values
+
+
+def _as_bytes(value: Any) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, bytes):
+        return value
+    raise TypeError(f"Expected binary or unicode string, got {value!r}")
+
+
+# What is known of tensors before a run.
+
+
+def is_tensor(x: Any) -> bool:
+    """Whether ``x`` is a Tensor, a SparseTensor, IndexedSlices, or a type that says ``is_tensor_like``."""
+    from kvarn.graph.tensor import IndexedSlices, SparseTensor, Tensor
+
+    return isinstance(x, Tensor | SparseTensor | IndexedSlices) or bool(getattr(x, "is_tensor_like", False))
+
+
+def constant_value(tensor: Any, partial: bool = False) -> Any:
+    """The value of a tensor if it can be told from the graph alone, else None.
+
+    A tensor whose value was told can no longer be fed, because the graph may depend on it from now on.
+
+    Args:
+      tensor: a Tensor; anything else is returned as it is if it is no tensor at all.
+      partial: items of a Pack that are not known are None instead of making all of it unknown.
+    """
+    from kvarn.graph.tensor import Tensor
+
+    if not isinstance(tensor, Tensor):
+        return None if is_tensor(tensor) else tensor
+    fold = _FOLDS.get(tensor.op.type)
+    value = None if fold is None else fold(tensor, partial)
+    if value is not None:
+        tensor.graph.prevent_feeding(tensor)
+    return value
+
+
+def _fold_const(tensor: Any, partial: bool) -> Any:
+    return np.array(tensor.op.attrs["value"].array)
+
+
+def _fold_shape(tensor: Any, partial: bool) -> Any:
+    shape = tensor.op.inputs[0].static_shape
+    return None if shape is None or None in shape else np.array(shape, dtype=tensor.dtype.np)
+
+
+def _fold_size(tensor: Any, partial: bool) -> Any:
+    shape = tensor.op.inputs[0].static_shape
+    return None if shape is None or None in shape else np.int32(math.prod(shape))
+
+
+def _fold_rank(tensor: Any, partial: bool) -> Any:
+    shape = tensor.op.inputs[0].static_shape
+    return None if shape is None else np.array(len(shape), dtype=np.int32)
+
+
+def _fold_range(tensor: Any, partial: bool) -> Any:
+    limits = [constant_value(x) for x in tensor.op.inputs]
+    if any(x is None for x in limits):
+        return None
+    start, limit, delta = limits
+    return np.arange(start, limit, delta, dtype=tensor.dtype.np)
+
+
+def _fold_cast(tensor: Any, partial: bool) -> Any:
+    value = constant_value(tensor.op.inputs[0])
+    if value is None:
+        return None
+    with np.errstate(all="ignore"):
+        return value.astype(tensor.op.attrs["DstT"].np)
+
+
+def _fold_concat(tensor: Any, partial: bool) -> Any:
+    inputs = tensor.op.inputs
+    axis_first = tensor.op.type == "Concat"
+    axis = constant_value(inputs[0] if axis_first else inputs[-1])
+    if axis is None:
+        return None
+    values = [constant_value(x) for x in (inputs[1:] if axis_first else inputs[:-1])]
+    return None if any(v is None for v in values) else np.concatenate(values, axis=int(axis))
+
+
+def _fold_pack(tensor: Any, partial: bool) -> Any:
+    if not tensor.op.inputs or tensor.op.attrs["axis"] != 0:
+        return None
+    values = [constant_value(x, partial) for x in tensor.op.inputs]
+    if any(v is None for v in values):
+        return np.array(values, dtype=object) if partial else None
+    return np.array(values)
+
+
+def _fold_fill(tensor: Any, partial: bool) -> Any:
+    shape = tensor.static_shape
+    value = constant_value(tensor.op.inputs[1])
+    if shape is None or None in shape or value is None:
+        return None
+    return np.full(shape, value, dtype=value.dtype)
+
+
+def _fold_compare(tensor: Any, partial: bool) -> Any:
+    x, y = (constant_value(i) for i in tensor.op.inputs)
+    if x is None or y is None:
+        return None
+    return np.equal(x, y) if tensor.op.type == "Equal" else np.not_equal(x, y)
+
+
+_FOLDS: Final[dict[str, Callable[[Any, bool], Any]]] = {
+    "Const": _fold_const,
+    "Shape": _fold_shape,
+    "Size": _fold_size,
+    "Rank": _fold_rank,
+    "Range": _fold_range,
+    "Cast": _fold_cast,
+    "Concat": _fold_concat,
+    "ConcatV2": _fold_concat,
+    "Pack": _fold_pack,
+    "Fill": _fold_fill,
+    "Equal": _fold_compare,
+    "NotEqual": _fold_compare,
+}
+
+
+def constant_value_as_shape(tensor: Any) -> TensorShape:
+    """The shape that a shape tensor describes, as far as the graph alone tells it.
+
+    Args:
+      tensor: an integer vector; or a scalar of value -1, which stands for an unknown shape.
+
+    Raises:
+      ValueError: the tensor has more than one dimension, or is a scalar that is not known to be -1.
+    """
+    static = tensor.static_shape
+    if static == ():
+        value = constant_value(tensor)
+        if value is None:
+            raise ValueError(
+                "Received a scalar with unknown value as shape; require a statically known scalar "
+                "with value '-1' to describe an unknown shape."
+            )
+        if value != -1:
+            raise ValueError(
+                f"Received a scalar value '{value}' as shape; require a statically known scalar "
+                "with value '-1' to describe an unknown shape."
+            )
+        return unknown_shape()
+    shape = as_shape(tensor.shape).with_rank(1)
+    rank = shape.as_list()[0]
+    if rank == 0:
+        return TensorShape.from_tuple(())
+    op = tensor.op
+    if op.type == "Shape":
+        return TensorShape.from_tuple(op.inputs[0].static_shape)
+    if op.type == "Pack":
+        sizes = [constant_value(x) for x in op.inputs]
+        return TensorShape.from_tuple(tuple([None if s is None or s < 0 else int(s) for s in sizes]))
+    if op.type in ("Concat", "ConcatV2"):
+        whole = TensorShape.from_tuple(())
+        for part in op.inputs[1:] if op.type == "Concat" else op.inputs[:-1]:
+            whole = whole.concatenate(constant_value_as_shape(part))
+        return whole
+    if op.type == "StridedSlice":
+        sliced = _sliced_shape(op)
+        if sliced is not None:
+            return sliced
+    result = unknown_shape(rank)
+    value = constant_value(tensor)
+    if value is not None:
+        result = result.merge_with([int(d) if d >= 0 else None for d in value])
+    return result
+
+
+def _sliced_shape(op: Any) -> TensorShape | None:
+    """The shape that a plain slice ``shape[begin:end:stride]`` describes, None if it is another kind."""
+    begin, end, stride = (constant_value(x) for x in op.inputs[1:4])
+    attrs = op.attrs
+    if begin is None or end is None or stride is None or not len(begin) == len(end) == len(stride) == 1:
+        return None
+    if attrs["ellipsis_mask"] or attrs["new_axis_mask"] or attrs["shrink_axis_mask"]:
+        return None
+    if attrs["begin_mask"] not in (0, 1) or attrs["end_mask"] not in (0, 1):
+        return None
+    start = None if attrs["begin_mask"] else int(begin[0])
+    stop = None if attrs["end_mask"] else int(end[0])
+    try:
+        whole = constant_value_as_shape(op.inputs[0])
+        return whole[start : stop : int(stride[0])]
+    except (TypeError, ValueError):
+        return None
+
+
+def shape_tensor(shape: Any) -> Any:
+    """The int tensor of a shape that may hold Dimensions or Tensors."""
+    from kvarn.graph.convert import convert_to_tensor
+
+    dtype = None
+    if isinstance(shape, tuple | list):
+        shape = tuple(d.value if isinstance(d, Dimension) else d for d in shape)
+        dtype = None if shape else dtypes.int32
+    return convert_to_tensor(shape, dtype=dtype, name="shape")
