@@ -141,7 +141,7 @@ def constant(value: Any, dtype: Any = None, shape: Any = None, name: str = "Cons
     from kvarn.graph import tensor_util
 
     return constant_of(
-        tensor_util.to_tensor_value(value, dtype, shape, verify_shape=verify_shape, allow_broadcast=True), name
+        tensor_util.to_tensor_value(value, dtype, shape, verify_shape=verify_shape), name
     )
 
 

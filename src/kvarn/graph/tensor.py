@@ -8,11 +8,10 @@ from __future__ import annotations
 import collections
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from kvarn import dtypes
 from kvarn.dtypes import DType
 from kvarn.graph.shape_inference import Shape, merge
+from kvarn.graph.tensor_proto import TensorValue as TensorValue
 
 if TYPE_CHECKING:
     from kvarn.graph.graph import Graph
@@ -174,29 +173,6 @@ def _print_shape(shape: Shape) -> str:
     if len(shape) == 1:
         return f"({'?' if shape[0] is None else shape[0]},)"
     return "(" + ", ".join("?" if d is None else str(d) for d in shape) + ")"
-
-
-class TensorValue:
-    """A constant: an array and the DType it stands for, since quantised types share NumPy's integers."""
-
-    __slots__ = ("array", "dtype")
-
-    def __init__(self, array: np.ndarray[Any, Any], dtype: DType) -> None:
-        self.array = array
-        self.dtype = dtype
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, TensorValue)
-            and self.dtype is other.dtype
-            and self.array.shape == other.array.shape
-            and bool(np.all(self.array == other.array))
-        )
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"TensorValue({self.array!r}, {self.dtype!r})"
 
 
 IndexedSlicesValue = collections.namedtuple("IndexedSlicesValue", ["values", "indices", "dense_shape"])
