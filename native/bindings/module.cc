@@ -43,4 +43,5 @@ NB_MODULE(_native, m) {
   m.doc() = "The native core of kvarn: checksums, kernels and the embedding table.";
   kvarn::bindings::bind_base(m);
   kvarn::bindings::bind_kernels(m);
+  kvarn::bindings::bind_engine(m);
 }

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "kvarn/base/simd.h"
 #include "kvarn/base/thread_pool.h"
 
 namespace kvarn {
@@ -21,8 +22,11 @@ size_t bucket_of(int64_t key, int64_t n_buckets) {
 
 Snapshot::Snapshot(EntryLayout layout, unsigned slab_shift, std::vector<std::shared_ptr<Slab>> slabs,
                    std::span<const uint32_t> free_rows, size_t n_rows, size_t n_buckets,
-                   std::shared_ptr<std::atomic<int>> live)
-    : layout_(std::move(layout)), slab_shift_(slab_shift), slabs_(std::move(slabs)), live_(std::move(live)) {
+                   std::shared_ptr<void> alive)
+    : alive_(std::move(alive)),
+      layout_(std::move(layout)),
+      slab_shift_(slab_shift),
+      slabs_(std::move(slabs)) {
   std::vector<bool> is_free(free_rows.empty() ? 0 : n_rows, false);
   for (const uint32_t row : free_rows) is_free[row] = true;
   const auto for_each_row = [&](auto&& fn) {
@@ -45,11 +49,6 @@ Snapshot::Snapshot(EntryLayout layout, unsigned slab_shift, std::vector<std::sha
     keys_[at] = key;
     rows_[at] = row;
   });
-}
-
-Snapshot::~Snapshot() {
-  slabs_.clear();
-  live_->fetch_sub(1, std::memory_order_release);
 }
 
 void Snapshot::values(size_t slot, size_t start, std::span<float> out) const {

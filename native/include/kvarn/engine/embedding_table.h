@@ -1,8 +1,9 @@
 // The embedding engine: int64 keys to entries of value and optimizer slots, in batches.
 //
 // Thread-safe. A batch works under one lock of the table (shared where it only reads), split over the pool;
-// results do not depend on the number of threads. Rows never move while a batch runs. Every entry point checks
-// its sizes; a call that returns an error has changed nothing.
+// results do not depend on the number of threads. Rows never move while a batch runs. Every entry point
+// checks its sizes; a call that returns an error has changed nothing. Running out of memory throws
+// std::bad_alloc.
 #pragma once
 
 #include <atomic>
@@ -51,12 +52,12 @@ class EmbeddingTable {
   // -1 for a missing key, one never updated, or if versions are not recorded.
   Status version(std::span<const int64_t> keys, std::span<int64_t> out) const;
 
-  // Sum the gradient rows [n, dim of the primary] of equal keys in order, create missing keys, update each key
-  // once and stamp its version with `step`.
+  // Sum the gradient rows [n, dim of the primary] of equal keys in order, create missing keys, update each
+  // key once and stamp its version with `step`.
   Status apply_gradient_descent(std::span<const int64_t> keys, std::span<const float> grads, float lr,
                                 std::optional<int64_t> step);
-  Status apply_adagrad(std::span<const int64_t> keys, std::span<const float> grads, float lr, size_t accum_slot,
-                       std::optional<int64_t> step);
+  Status apply_adagrad(std::span<const int64_t> keys, std::span<const float> grads, float lr,
+                       size_t accum_slot, std::optional<int64_t> step);
 
   // Overwrites `slot` of each key; a new key gets the defaults in its other slots. freqs and versions may be
   // empty. The last of equal keys wins.
@@ -72,35 +73,33 @@ class EmbeddingTable {
 
  private:
   using Kernel = std::function<void(const RowUpdate&)>;
-  struct Scratch;
-  struct PartScratch;
+  struct PartScratch;  // what one thread needs for its part of an update
 
   struct Defaults {
     std::vector<float> matrix;
     size_t n_rows;
   };
 
+  // The caller of what follows holds the lock.
   const Slab& slab_of(uint32_t row) const { return *slabs_[row >> slab_shift_]; }
   size_t in_slab(uint32_t row) const { return row & slab_mask_; }
   float* entry(uint32_t row) const { return slab_of(row).entry(in_slab(row)); }
 
   const float* default_row(size_t slot, int64_t key) const;
-  void fill_defaults(float* entry, int64_t key, size_t first_slot) const;
-  uint32_t find_or_create(int64_t key, uint64_t hash);
+  void fill_defaults(float* entry, int64_t key) const;
+  uint32_t find_or_create(int64_t key);
+  // Copies the slab of a row about to be written, if a snapshot that lives shares it.
   void unshare(uint32_t row);
-  void unshare_all(std::span<const int64_t> keys);
-  std::shared_ptr<Slab> new_slab(const EntryLayout& layout, size_t position) const;
-  void choose_slab_size();
+  void unshare_keys(std::span<const int64_t> keys);
 
   Status check_batch(const char* what, size_t n_keys, size_t slot, size_t n_floats) const;
-  Status check_room(size_t n_keys) const;
   // Copies the rows found; rows[i] = kNoRow for a missing key. True if any is missing.
   bool find_and_copy(std::span<const int64_t> keys, size_t slot, float* out, uint32_t* rows) const;
   Status apply(const char* what, std::span<const int64_t> keys, std::span<const float> grads,
                std::optional<int64_t> step, const Kernel& kernel);
-  void apply_part(std::span<const int64_t> keys, const float* grads, std::span<const uint32_t> positions,
-                  size_t part, size_t n_parts, std::optional<int64_t> step, const Kernel& kernel,
-                  PartScratch& scratch);
+  void apply_part(std::span<const int64_t> keys, const float* grads, const uint32_t* positions,
+                  size_t n_positions, size_t part, size_t n_parts, std::optional<int64_t> step,
+                  const Kernel& kernel, PartScratch& scratch);
 
   mutable std::shared_mutex mutex_;
   EntryLayout layout_;

@@ -35,7 +35,8 @@ class EntryLayout {
   bool has_version() const { return has_version_; }
 
   size_t row_bytes() const {
-    return stride_ * sizeof(float) + sizeof(int64_t) * (1u + (has_freq_ ? 1u : 0u) + (has_version_ ? 1u : 0u));
+    return stride_ * sizeof(float) +
+           sizeof(int64_t) * (1u + (has_freq_ ? 1u : 0u) + (has_version_ ? 1u : 0u));
   }
 
  private:

@@ -46,14 +46,12 @@ class HashIndex {
   }
   Slot* find(int64_t key) const { return find(key, hash_id(key)); }
 
-  // Makes room for `n` more keys, so that `insert_at` cannot fail or move slots. Throws std::bad_alloc.
-  void reserve_more(size_t n) {
-    size_t capacity = mask_ + 1;
-    while ((size_ + n) * kLoadDenominator > capacity * kLoadNumerator) capacity *= 2;
-    if (capacity != mask_ + 1) resize(capacity);
-  }
+  // Whether there is no room for one more key.
+  bool full() const { return size_ >= limit_; }
+  // Doubles the room; slots move. Throws std::bad_alloc and is then unchanged.
+  void grow() { resize(2 * (mask_ + 1)); }
 
-  // Fills an empty slot that `find` returned after `reserve_more`.
+  // Fills an empty slot that `find` returned; the index must not be full.
   void insert_at(Slot* slot, int64_t key, uint32_t row) {
     *slot = {key, row, kNoMark};
     size_++;
@@ -86,8 +84,8 @@ class HashIndex {
 
  private:
   static constexpr size_t kMinCapacity = 64;
-  static constexpr size_t kLoadNumerator = 7;  // at most 0.7 full
-  static constexpr size_t kLoadDenominator = 10;
+  static constexpr size_t kLoadNumerator = 11;  // at most 0.69 full
+  static constexpr size_t kLoadDenominator = 16;
   static constexpr size_t kHugeBytes = 4 << 20;
 
   void resize(size_t capacity) {
@@ -98,8 +96,10 @@ class HashIndex {
     const size_t old_capacity = size_ == 0 ? 0 : mask_ + 1;
     slots_ = reinterpret_cast<Slot*>(memory.data());
     mask_ = capacity - 1;
+    limit_ = capacity / kLoadDenominator * kLoadNumerator;
     shift_ = 64 - static_cast<unsigned>(std::countr_zero(capacity));
-    // Homes are the upper bits of the hash: slots in old order land in new order, so this walks memory forward.
+    // Homes are the upper bits of the hash: slots in old order land in new order, so this walks memory
+    // forward.
     for (size_t q = 0; q < old_capacity; q++) {
       if (old[q].row != kNoRow) *find(old[q].key) = old[q];
     }
@@ -109,6 +109,7 @@ class HashIndex {
   Pages memory_;
   Slot* slots_ = nullptr;
   size_t mask_ = 0;
+  size_t limit_ = 0;
   unsigned shift_ = 0;
   size_t size_ = 0;
 };

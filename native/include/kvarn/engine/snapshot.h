@@ -5,7 +5,6 @@
 // an entry) and for slabs that are changed while it lives. It outlives the table. Reading is thread-safe.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -19,12 +18,9 @@ namespace kvarn {
 
 class Snapshot {
  public:
-  // The rows [0, n_rows) of `slabs` but `free_rows`. `live` counts the snapshots of the table; the caller has
-  // counted this one.
+  // The rows [0, n_rows) of `slabs` but `free_rows`. `alive` is dropped when the slabs are no longer read.
   Snapshot(EntryLayout layout, unsigned slab_shift, std::vector<std::shared_ptr<Slab>> slabs,
-           std::span<const uint32_t> free_rows, size_t n_rows, size_t n_buckets,
-           std::shared_ptr<std::atomic<int>> live);
-  ~Snapshot();
+           std::span<const uint32_t> free_rows, size_t n_rows, size_t n_buckets, std::shared_ptr<void> alive);
   Snapshot(const Snapshot&) = delete;
   Snapshot& operator=(const Snapshot&) = delete;
 
@@ -45,10 +41,10 @@ class Snapshot {
   const Slab& slab_of(uint32_t row) const { return *slabs_[row >> slab_shift_]; }
   size_t in_slab(uint32_t row) const { return row & ((size_t{1} << slab_shift_) - 1); }
 
+  std::shared_ptr<void> alive_;  // first, so that it goes last
   EntryLayout layout_;
   unsigned slab_shift_;
   std::vector<std::shared_ptr<Slab>> slabs_;
-  std::shared_ptr<std::atomic<int>> live_;
   std::vector<int64_t> keys_;
   std::vector<uint32_t> rows_;
   std::vector<int32_t> partition_offset_;

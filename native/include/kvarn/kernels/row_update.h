@@ -9,9 +9,9 @@ namespace kvarn {
 
 struct RowUpdate {
   size_t n;
-  float* const* entries;       // n distinct entries
-  const float* const* grads;   // n gradient rows
-  size_t dim;                  // floats of a gradient row and of each slot touched
+  float* const* entries;      // n distinct entries
+  const float* const* grads;  // n gradient rows
+  size_t dim;                 // floats of a gradient row and of each slot touched
 };
 
 // fn(entry, gradient row) for every entry, which is fetched ahead over its first `touched` floats.
@@ -21,7 +21,8 @@ template <typename Fn>
   constexpr size_t kFloatsPerLine = 16;
   for (size_t i = 0; i < update.n; i++) {
     if (i + kAhead < update.n) {
-      for (size_t f = 0; f < touched; f += kFloatsPerLine) KVARN_PREFETCH_WRITE(update.entries[i + kAhead] + f);
+      for (size_t f = 0; f < touched; f += kFloatsPerLine)
+        KVARN_PREFETCH_WRITE(update.entries[i + kAhead] + f);
     }
     fn(update.entries[i], update.grads[i]);
   }
