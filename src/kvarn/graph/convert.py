@@ -23,7 +23,9 @@ _functions: list[tuple[int, int, Any, ConversionFunction]] = []
 _by_type: dict[type, list[ConversionFunction]] = {}
 
 
-def register_tensor_conversion_function(base_type: Any, conversion_func: ConversionFunction, priority: int = 100) -> None:
+def register_tensor_conversion_function(
+    base_type: Any, conversion_func: ConversionFunction, priority: int = 100
+) -> None:
     """Lets `convert_to_tensor` take values of ``base_type``.
 
     Args:
@@ -80,7 +82,10 @@ def convert_to_tensor(
                 result = None
             if result is NotImplemented:
                 result = None
-            if result is not None and result.dtype.base_dtype is not dtypes.as_dtype(preferred_dtype).base_dtype:
+            if (
+                result is not None
+                and result.dtype.base_dtype is not dtypes.as_dtype(preferred_dtype).base_dtype
+            ):
                 result = None
         if result is None:
             result = function(value, dtype=wanted, name=name, as_ref=as_ref)
@@ -94,10 +99,14 @@ def convert_to_tensor(
                 f"actual = {result.dtype.name}"
             )
         return result
-    raise TypeError(f"Cannot convert {value!r} with type {kind} to Tensor: no conversion function registered.")
+    raise TypeError(
+        f"Cannot convert {value!r} with type {kind} to Tensor: no conversion function registered."
+    )
 
 
-def convert_n_to_tensor(values: Any, dtype: Any = None, name: str | None = None, preferred_dtype: Any = None) -> list[Tensor]:
+def convert_n_to_tensor(
+    values: Any, dtype: Any = None, name: str | None = None, preferred_dtype: Any = None
+) -> list[Tensor]:
     """`convert_to_tensor` of each; constants are named ``name_0``, ``name_1`` …"""
     return [
         convert_to_tensor(v, dtype, None if name is None else f"{name}_{i}", preferred_dtype)
@@ -105,7 +114,9 @@ def convert_n_to_tensor(values: Any, dtype: Any = None, name: str | None = None,
     ]
 
 
-def convert_to_tensor_or_indexed_slices(value: Any, dtype: Any = None, name: str | None = None, as_ref: bool = False) -> Any:
+def convert_to_tensor_or_indexed_slices(
+    value: Any, dtype: Any = None, name: str | None = None, as_ref: bool = False
+) -> Any:
     """``value`` itself if it is a tensor or IndexedSlices, otherwise `convert_to_tensor`."""
     if isinstance(value, (IndexedSlices, SparseTensor)):
         if dtype is not None and not dtypes.as_dtype(dtype).is_compatible_with(value.dtype):
@@ -125,7 +136,9 @@ def convert_to_tensor_or_sparse_tensor(value: Any, dtype: Any = None, name: str 
     return convert_to_tensor_or_indexed_slices(value, dtype, name)
 
 
-def constant(value: Any, dtype: Any = None, shape: Any = None, name: str = "Const", verify_shape: bool = False) -> Tensor:
+def constant(
+    value: Any, dtype: Any = None, shape: Any = None, name: str = "Const", verify_shape: bool = False
+) -> Tensor:
     """A tensor that always has the value ``value``.
 
     Args:
@@ -140,9 +153,7 @@ def constant(value: Any, dtype: Any = None, shape: Any = None, name: str = "Cons
     """
     from kvarn.graph import tensor_util
 
-    return constant_of(
-        tensor_util.to_tensor_value(value, dtype, shape, verify_shape=verify_shape), name
-    )
+    return constant_of(tensor_util.to_tensor_value(value, dtype, shape, verify_shape=verify_shape), name)
 
 
 def constant_of(value: TensorValue, name: str | None = "Const") -> Tensor:
@@ -153,7 +164,9 @@ def constant_of(value: TensorValue, name: str | None = "Const") -> Tensor:
     return node.outputs[0]
 
 
-def _constant_conversion(value: Any, dtype: DType | None = None, name: str | None = None, as_ref: bool = False) -> Tensor:
+def _constant_conversion(
+    value: Any, dtype: DType | None = None, name: str | None = None, as_ref: bool = False
+) -> Tensor:
     del as_ref
     kind = type(value)
     # Scalars are most of what programs convert; they need none of the general machinery.
@@ -165,7 +178,9 @@ def _constant_conversion(value: Any, dtype: DType | None = None, name: str | Non
     return constant(value, dtype, name=name or "Const")
 
 
-def _autopack_conversion(value: Any, dtype: DType | None = None, name: str | None = None, as_ref: bool = False) -> Any:
+def _autopack_conversion(
+    value: Any, dtype: DType | None = None, name: str | None = None, as_ref: bool = False
+) -> Any:
     """A list with tensors in it becomes a Pack; one without is a constant."""
     del as_ref
     if not _holds_tensor(value):
@@ -205,12 +220,17 @@ def _pack(value: Any, dtype: DType | None, name: str) -> Tensor:
             else:
                 items.append(convert_to_tensor(item, dtype=dtype, name=str(i)))
         node = get_default_graph().add_op(
-            registry.look_up("Pack"), items, {"N": len(items), "T": items[0].dtype.base_dtype, "axis": 0}, scope
+            registry.look_up("Pack"),
+            items,
+            {"N": len(items), "T": items[0].dtype.base_dtype, "axis": 0},
+            scope,
         )
     return node.outputs[0]
 
 
-def _tensor_conversion(value: Tensor, dtype: DType | None = None, name: str | None = None, as_ref: bool = False) -> Tensor:
+def _tensor_conversion(
+    value: Tensor, dtype: DType | None = None, name: str | None = None, as_ref: bool = False
+) -> Tensor:
     return convert_to_tensor(value, dtype, name)
 
 
@@ -218,7 +238,9 @@ register_tensor_conversion_function((list, tuple), _autopack_conversion, 99)
 register_tensor_conversion_function(object, _constant_conversion, 200)
 
 
-def _shape_conversion(value: Any, dtype: DType | None = None, name: str | None = None, as_ref: bool = False) -> Any:
+def _shape_conversion(
+    value: Any, dtype: DType | None = None, name: str | None = None, as_ref: bool = False
+) -> Any:
     """A fully defined TensorShape is a vector of int32, or int64 when asked for or needed."""
     from kvarn.graph.tensor_shape import TensorShape
 
@@ -234,7 +256,9 @@ def _shape_conversion(value: Any, dtype: DType | None = None, name: str | None =
     return constant(dims, dtype, name=name or "shape_as_tensor")
 
 
-def _dimension_conversion(value: Any, dtype: DType | None = None, name: str | None = None, as_ref: bool = False) -> Any:
+def _dimension_conversion(
+    value: Any, dtype: DType | None = None, name: str | None = None, as_ref: bool = False
+) -> Any:
     from kvarn.graph.tensor_shape import Dimension
 
     if not isinstance(value, Dimension):

@@ -24,7 +24,14 @@ def execute(plan: Plan, feeds: Sequence[Any]) -> list[Any]:
             result = kernel(context, *[values[i] for i in inputs])
         except errors.OpError as e:
             raise _with_node(e, context, [values[i] for i in inputs]) from e
-        except (ValueError, TypeError, IndexError, ZeroDivisionError, OverflowError, np.exceptions.AxisError) as e:
+        except (
+            ValueError,
+            TypeError,
+            IndexError,
+            ZeroDivisionError,
+            OverflowError,
+            np.exceptions.AxisError,
+        ) as e:
             problem = errors.InvalidArgumentError(None, context.op, f"{type(e).__name__}: {e}")
             raise _with_node(problem, context, [values[i] for i in inputs]) from e
         except MemoryError as e:
@@ -66,7 +73,9 @@ def _with_node(error: errors.OpError, context: KernelContext, inputs: list[Any])
         return error
     op = context.op
     shapes = ", ".join(_describe(x) for x in inputs)
-    message = f"{error.message}\n\t [[node {op.name} ({op.type}){f' with inputs {shapes}' if shapes else ''}]]"
+    message = (
+        f"{error.message}\n\t [[node {op.name} ({op.type}){f' with inputs {shapes}' if shapes else ''}]]"
+    )
     frame = op.user_frame()
     if frame is not None:
         message += f"\n\t built at {frame[0]}:{frame[1]}: {frame[2]}"

@@ -257,7 +257,9 @@ class Graph:
         op_def = data.op_def
         for x in inputs:
             if x.op._graph is not self:
-                raise ValueError(f"{x} must be from the same graph as the graph it is used in ({op_def.name}).")
+                raise ValueError(
+                    f"{x} must be from the same graph as the graph it is used in ({op_def.name})."
+                )
         if name is None:
             name = self.unique_name(op_def.name)
         elif name.endswith("/"):
@@ -271,7 +273,9 @@ class Graph:
             else:
                 output_types.append(arg.type if arg.type is not None else attrs[arg.type_attr])
         control_inputs = (
-            self._control_dependencies_for_inputs([x.op for x in inputs]) if self._control_dependencies_stack else []
+            self._control_dependencies_for_inputs([x.op for x in inputs])
+            if self._control_dependencies_stack
+            else []
         )
         op = Operation(self, data, name, inputs, output_types, attrs, control_inputs, "")
         op._stack = capture_stack(stack_depth)
@@ -305,7 +309,9 @@ class Graph:
         start = 0
         for arg in op_def.inputs:
             if arg.number_attr or arg.type_list_attr:
-                length = int(op.attrs[arg.number_attr]) if arg.number_attr else len(op.attrs[arg.type_list_attr])
+                length = (
+                    int(op.attrs[arg.number_attr]) if arg.number_attr else len(op.attrs[arg.type_list_attr])
+                )
                 shapes.append([x._shape for x in op._inputs[start : start + length]])
                 start += length
             else:
@@ -317,9 +323,7 @@ class Graph:
             from kvarn.graph.shape_inference import fmt
 
             inputs = ", ".join(fmt(x._shape) for x in op._inputs)
-            raise ValueError(
-                f"{e} for '{op._name}' (op: '{op.type}') with input shapes: {inputs}."
-            ) from None
+            raise ValueError(f"{e} for '{op._name}' (op: '{op.type}') with input shapes: {inputs}.") from None
         outputs = op._outputs
         if isinstance(result, list):
             for tensor, shape in zip(outputs, result, strict=True):
@@ -763,7 +767,9 @@ def graph_of(values: Iterable[Any]) -> Graph:
     found: Graph | None = None
     first: Any = None
     for value in values:
-        if isinstance(value, (Tensor, Operation, IndexedSlices, SparseTensor)) or hasattr(value, "_as_graph_element"):
+        if isinstance(value, (Tensor, Operation, IndexedSlices, SparseTensor)) or hasattr(
+            value, "_as_graph_element"
+        ):
             graph = value.graph
             if found is None:
                 found, first = graph, value
@@ -772,7 +778,7 @@ def graph_of(values: Iterable[Any]) -> Graph:
     return found if found is not None else get_default_graph()
 
 
-class name_scope:  # noqa: N801 - TensorFlow's own name
+class name_scope:
     """Context manager for the name scope of a function that makes operations.
 
     Args:
@@ -784,7 +790,9 @@ class name_scope:  # noqa: N801 - TensorFlow's own name
       ValueError: neither name is given although ``values`` are.
     """
 
-    def __init__(self, name: str | None, default_name: str | None = None, values: Iterable[Any] | None = None) -> None:
+    def __init__(
+        self, name: str | None, default_name: str | None = None, values: Iterable[Any] | None = None
+    ) -> None:
         if not (name is None or isinstance(name, (str, bytes))):
             raise TypeError(f"name for name_scope must be a string, not {type(name).__name__}.")
         self._default_name = default_name

@@ -171,7 +171,9 @@ def op(
         doc = body.get("__doc__")
         if not doc:
             raise TypeError(f"op {name}: a docstring is missing")
-        missing = [part for part in ("shape", "kernel") if part not in body and not (part == "kernel" and graph_only)]
+        missing = [
+            part for part in ("shape", "kernel") if part not in body and not (part == "kernel" and graph_only)
+        ]
         if missing:
             raise TypeError(f"op {name}: {' and '.join(missing)} missing")
         unknown = [k for k in body if not k.startswith("__") and k not in ("shape", "kernel", "grad")]
@@ -198,24 +200,14 @@ def op(
                 check_kernel_parameters(definition, kernel)
             return definition
 
-        function = OpFunction(name, parse, plain("shape"), plain("kernel"), plain("grad"), doc, cls.__module__)
+        function = OpFunction(
+            name, parse, plain("shape"), plain("kernel"), plain("grad"), doc, cls.__module__
+        )
         # The definition is parsed when the op is first used; the name is taken at once.
-        registry.global_registry.register_data(_LazyRegistration(function))  # type: ignore[arg-type]
+        registry.global_registry.register_unparsed(name, lambda: function.registration)
         return function
 
     return declare
-
-
-class _LazyRegistration:
-    """Stands in the registry for an op whose definition nobody has needed yet."""
-
-    __slots__ = ("_function", "op_def_name")
-
-    def __init__(self, function: OpFunction) -> None:
-        self._function = function
-
-    def __getattr__(self, attribute: str) -> Any:
-        return getattr(self._function.registration, attribute)
 
 
 def check_kernel_parameters(definition: OpDef, kernel: Any) -> None:
@@ -320,7 +312,9 @@ def _input(definition: OpDef, arg: Any, value: Any, attrs: dict[str, Any]) -> Te
         tensor = value
     else:
         try:
-            tensor = convert_to_tensor(value, dtype=wanted, name=arg.name, as_ref=arg.is_ref, preferred_dtype=hint)
+            tensor = convert_to_tensor(
+                value, dtype=wanted, name=arg.name, as_ref=arg.is_ref, preferred_dtype=hint
+            )
         except TypeError as e:
             if wanted is None:
                 raise
@@ -374,7 +368,9 @@ def _list_input(definition: OpDef, arg: Any, value: Any, attrs: dict[str, Any]) 
     if arg.type_list_attr:
         types = attrs.get(arg.type_list_attr)
         tensors = [
-            convert_to_tensor(v, dtype=None if types is None else types[i], name=f"{arg.name}_{i}", as_ref=arg.is_ref)
+            convert_to_tensor(
+                v, dtype=None if types is None else types[i], name=f"{arg.name}_{i}", as_ref=arg.is_ref
+            )
             for i, v in enumerate(value)
         ]
         attr = definition.attr_by_name[arg.type_list_attr]
@@ -398,7 +394,9 @@ def _list_input(definition: OpDef, arg: Any, value: Any, attrs: dict[str, Any]) 
     tensors = []
     for i, v in enumerate(value):
         try:
-            t = convert_to_tensor(v, dtype=None if arg.is_ref else wanted, name=f"{arg.name}_{i}", as_ref=arg.is_ref)
+            t = convert_to_tensor(
+                v, dtype=None if arg.is_ref else wanted, name=f"{arg.name}_{i}", as_ref=arg.is_ref
+            )
         except (TypeError, ValueError):
             found = [_dtype_of(x) for x in value]
             names = ", ".join("<NOT CONVERTIBLE TO TENSOR>" if t is None else t.name for t in found)

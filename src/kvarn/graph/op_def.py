@@ -72,6 +72,8 @@ class AttrDef:
       default: the Python value (see `kvarn.graph.attr_value`), or `REQUIRED`.
       allowed: permitted DTypes or strings; None permits all.
       minimum: the least value of an int, or the least length of a list; None for no limit.
+      extension: DeepRec's addition to one of TensorFlow's ops.  It is no part of the OpDef message, and a
+        NodeDef holds it only when it is not the default, so that other graphs load in TensorFlow.
     """
 
     name: str
@@ -79,6 +81,7 @@ class AttrDef:
     default: Any = REQUIRED
     allowed: tuple[Any, ...] | None = None
     minimum: int | None = None
+    extension: bool = False
 
 
 @dataclass(slots=True)
@@ -126,12 +129,18 @@ class OpDef:
                     is_ref=arg.is_ref,
                 )
         for attr in self.attrs:
+            if attr.extension:
+                continue
             item = proto.attr.add(name=attr.name, type=attr.type)
             if attr.minimum is not None:
                 item.has_minimum = True
                 item.minimum = attr.minimum
             if attr.allowed is not None:
-                kind = "list(string)" if attr.type.endswith("string") or attr.type == "list(string)" else "list(type)"
+                kind = (
+                    "list(string)"
+                    if attr.type.endswith("string") or attr.type == "list(string)"
+                    else "list(type)"
+                )
                 item.allowed_values.CopyFrom(attr_value.to_attr_value(list(attr.allowed), kind))
             if attr.default is not REQUIRED:
                 item.default_value.CopyFrom(attr_value.to_attr_value(attr.default, attr.type))
@@ -157,7 +166,9 @@ def from_proto(proto: Any) -> OpDef:
         if a.HasField("allowed_values"):
             kind = "list(string)" if a.type.endswith("string") else "list(type)"
             allowed = tuple(attr_value.from_attr_value(a.allowed_values, kind))
-        default = attr_value.from_attr_value(a.default_value, a.type) if a.HasField("default_value") else REQUIRED
+        default = (
+            attr_value.from_attr_value(a.default_value, a.type) if a.HasField("default_value") else REQUIRED
+        )
         return AttrDef(a.name, a.type, default, allowed, a.minimum if a.has_minimum else None)
 
     return OpDef(
@@ -222,8 +233,10 @@ _ATTR = re.compile(
 
 
 def parse_attr(spec: str) -> AttrDef:
-    """The attribute that ``name: kind [>= minimum] [= default]`` describes; ValueError for anything else."""
-    match = _ATTR.match(spec)
+    """The attribute that ``name: kind [>= minimum] [= default]`` describes, an extension if a ``+`` stands in
+    front; ValueError for anything else."""
+    extension = spec.startswith("+")
+    match = _ATTR.match(spec.removeprefix("+"))
     if match is None:
         raise ValueError(f"not an attribute definition: {spec!r}")
     kind: str = match["kind"]
@@ -244,7 +257,7 @@ def parse_attr(spec: str) -> AttrDef:
     minimum = int(match["minimum"]) if match["minimum"] else None
     text = match["default"]
     default = REQUIRED if text is None else _default(text.strip(), kind)
-    return AttrDef(match["name"], kind, default, allowed, minimum)
+    return AttrDef(match["name"], kind, default, allowed, minimum, extension)
 
 
 def _default(text: str, kind: str) -> Any:

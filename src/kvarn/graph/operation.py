@@ -188,7 +188,9 @@ class Operation:
         out = []
         for code, instruction in reversed(self._stack or ()):
             line = _line(code, instruction)
-            out.append((code.co_filename, line, code.co_name, linecache.getline(code.co_filename, line).strip()))
+            out.append(
+                (code.co_filename, line, code.co_name, linecache.getline(code.co_filename, line).strip())
+            )
         return out
 
     def user_frame(self) -> tuple[str, int, str] | None:
@@ -219,7 +221,9 @@ class Operation:
         from kvarn.graph import attr_value
 
         attr = self.definition.attr_by_name.get(name)
-        self.attrs[name] = attr_value.from_attr_value(attr_value_proto, attr.type if attr is not None else None)
+        self.attrs[name] = attr_value.from_attr_value(
+            attr_value_proto, attr.type if attr is not None else None
+        )
         self._graph._version_bump()
 
     def _clear_attr(self, name: str) -> None:

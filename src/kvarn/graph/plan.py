@@ -49,7 +49,11 @@ class Plan:
 
 
 def build(
-    fetches: Sequence[Tensor], targets: Sequence[Operation], feeds: Sequence[Tensor], resources: ResourceManager, session: Any
+    fetches: Sequence[Tensor],
+    targets: Sequence[Operation],
+    feeds: Sequence[Tensor],
+    resources: ResourceManager,
+    session: Any,
 ) -> Plan:
     """The plan that computes ``fetches`` and runs ``targets`` when ``feeds`` are given.
 
@@ -136,9 +140,9 @@ def _pruned(fetches: Iterable[Tensor], targets: Iterable[Operation], fed: set[Te
 def _ordered(needed: set[Operation]) -> list[Operation]:
     """``needed`` so that every operation comes after what it waits for, otherwise in order of creation."""
     order = sorted(needed, key=lambda op: op._id)
-    if all(
-        x.op._id < op._id or x.op not in needed for op in order for x in op._inputs
-    ) and all(c._id < op._id for op in order for c in op._control_inputs):
+    if all(x.op._id < op._id or x.op not in needed for op in order for x in op._inputs) and all(
+        c._id < op._id for op in order for c in op._control_inputs
+    ):
         return order
     waits: dict[Operation, int] = {}
     after: dict[Operation, list[Operation]] = {}
@@ -178,7 +182,11 @@ def _adapted(op: Operation, kernel: Callable[..., Any], fed: set[Tensor]) -> Cal
     for arg in definition.inputs:
         length = arg_length(arg, op.attrs)
         if not arg.is_ref:
-            deref.extend(i for i in range(start, start + length) if op._inputs[i].dtype.is_ref and op._inputs[i] not in fed)
+            deref.extend(
+                i
+                for i in range(start, start + length)
+                if op._inputs[i].dtype.is_ref and op._inputs[i] not in fed
+            )
         groups.append((start, start + length, arg.is_list))
         start += length
     has_lists = any(is_list for _, _, is_list in groups)

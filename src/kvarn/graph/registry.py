@@ -61,6 +61,7 @@ class OpRegistry:
         self._sources: list[Callable[[], None]] = []
         self._initialized = False
         self._registry: dict[str, OpRegistrationData] = {}
+        self._unparsed: dict[str, OpRegistrationDataFactory] = {}
         self._watcher: Watcher | None = None
 
     def register(self, factory: OpRegistrationDataFactory) -> None:
@@ -79,6 +80,17 @@ class OpRegistry:
         """Registers ``data`` at once, whether or not deferred registrations have been processed."""
         with self._lock:
             self._register_already_locked(lambda: data)
+
+    def register_unparsed(self, name: str, factory: OpRegistrationDataFactory) -> None:
+        """Takes ``name`` at once and calls ``factory`` when the op is first looked up.
+
+        Raises:
+          AlreadyExistsError: the name is taken.
+        """
+        with self._lock:
+            if name in self._registry or name in self._unparsed:
+                raise errors.AlreadyExistsError.of(f"Op with name {name} is registered twice.", name=name)
+            self._unparsed[name] = factory
 
     def defer(self, source: Callable[[], None]) -> None:
         """Runs ``source``, which registers ops, when a name is asked for that is not known yet."""
@@ -128,7 +140,7 @@ class OpRegistry:
         if data is None:
             data = self.find(op_type_name)
         if data is None:
-            near = difflib.get_close_matches(op_type_name, self._registry, n=3)
+            near = difflib.get_close_matches(op_type_name, [*self._registry, *self._unparsed], n=3)
             raise errors.NotFoundError.of(
                 f"Op type not registered '{op_type_name}' in this build of kvarn.",
                 name=op_type_name,
@@ -142,15 +154,20 @@ class OpRegistry:
         with self._lock:
             if not self._initialized:
                 self.process_registrations()
-            if op_type_name not in self._registry:
+            if op_type_name not in self._registry and op_type_name not in self._unparsed:
                 while self._sources:
                     self._sources.pop(0)()
+            factory = self._unparsed.pop(op_type_name, None)
+            if factory is not None:
+                self._register_already_locked(factory)
             return self._registry.get(op_type_name)
 
     def get_registered_ops(self) -> list[OpDef]:
         """All definitions, by name."""
         self.find("")
         with self._lock:
+            for name in list(self._unparsed):
+                self.find(name)
             return [self._registry[name].op_def for name in sorted(self._registry)]
 
     def export(self, include_internal: bool = True) -> Any:

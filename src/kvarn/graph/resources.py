@@ -29,7 +29,9 @@ class ResourceHandle:
 
     __slots__ = ("container", "device", "dtype", "key", "kind", "name", "shape")
 
-    def __init__(self, container: str, name: str, kind: str, dtype: DType | None = None, shape: Any = None) -> None:
+    def __init__(
+        self, container: str, name: str, kind: str, dtype: DType | None = None, shape: Any = None
+    ) -> None:
         self.container = container
         self.name = name
         self.kind = kind
@@ -132,7 +134,8 @@ class ResourceManager:
         with self._lock:
             if handle.key in self._resources:
                 raise errors.AlreadyExistsError.of(
-                    f"Resource {handle.container or self.default_container}/{handle.name}/{handle.kind}", name=handle.name
+                    f"Resource {handle.container or self.default_container}/{handle.name}/{handle.kind}",
+                    name=handle.name,
                 )
             self._resources[handle.key] = resource
 

@@ -65,7 +65,9 @@ def merge(a: Shape, b: Shape) -> Shape:
     merged = []
     for x, y in zip(a, b, strict=True):
         if x is not None and y is not None and x != y:
-            raise ValueError(f"Dimensions must be equal, but are {x} and {y} for shapes {fmt(a)} and {fmt(b)}")
+            raise ValueError(
+                f"Dimensions must be equal, but are {x} and {y} for shapes {fmt(a)} and {fmt(b)}"
+            )
         merged.append(y if x is None else x)
     return tuple(merged)
 

@@ -80,7 +80,9 @@ class Tensor:
         try:
             self._shape = merge(self._shape, given)
         except ValueError as e:
-            raise ValueError(f"Tensor {self.name}: cannot set shape {given} on shape {self._shape}: {e}") from None
+            raise ValueError(
+                f"Tensor {self.name}: cannot set shape {given} on shape {self._shape}: {e}"
+            ) from None
 
     def _shape_as_list(self) -> list[int | None] | None:
         return None if self._shape is None else list(self._shape)
@@ -130,7 +132,9 @@ class Tensor:
         return iter([self[i] for i in range(self._shape[0])])
 
     def __len__(self) -> int:
-        raise TypeError(f"len is not well defined for symbolic Tensors. ({self.name}) Please call `x.shape` rather than `len(x)` for shape information.")  # noqa: E501
+        raise TypeError(
+            f"len is not well defined for symbolic Tensors. ({self.name}) Please call `x.shape` rather than `len(x)` for shape information."
+        )  # noqa: E501
 
     def __bool__(self) -> bool:
         raise TypeError(
@@ -320,8 +324,12 @@ class SparseTensor:
         return session_lib.evaluate(self, feed_dict, session, self.graph)
 
     def consumers(self) -> list[Operation]:
-        found = dict.fromkeys(self._values.consumers() + self._indices.consumers() + self._dense_shape.consumers())
+        found = dict.fromkeys(
+            self._values.consumers() + self._indices.consumers() + self._dense_shape.consumers()
+        )
         return list(found)
 
     def __str__(self) -> str:
-        return f"SparseTensor(indices={self._indices}, values={self._values}, dense_shape={self._dense_shape})"
+        return (
+            f"SparseTensor(indices={self._indices}, values={self._values}, dense_shape={self._dense_shape})"
+        )

@@ -1,0 +1,497 @@
+"""Sessions: running parts of a graph.
+
+Source: tensorflow/python/client/session.py (1.15).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from kvarn.graph import executor, plan
+from kvarn.graph.graph import Graph, get_default_graph
+from kvarn.graph.operation import Operation
+from kvarn.graph.resources import ResourceManager
+from kvarn.graph.tensor import IndexedSlices, IndexedSlicesValue, SparseTensor, SparseTensorValue, Tensor
+
+# Plans kept for one session; a program that builds new fetches on every step must not grow without end.
+_MAX_PLANS = 256
+
+
+class _DefaultSessionStack(threading.local):
+    def __init__(self) -> None:
+        self.sessions: list[Any] = []
+
+
+_default_session_stack = _DefaultSessionStack()
+
+
+def get_default_session() -> Any:
+    """The innermost session of `Session.as_default`, or None."""
+    sessions = _default_session_stack.sessions
+    return sessions[-1] if sessions else None
+
+
+class _DefaultSession:
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def __enter__(self) -> Any:
+        _default_session_stack.sessions.append(self._session)
+        return self._session
+
+    def __exit__(self, *unused: Any) -> None:
+        sessions = _default_session_stack.sessions
+        if not sessions or sessions[-1] is not self._session:
+            raise AssertionError("Nesting violated by pushing and popping default sessions out of order.")
+        sessions.pop()
+
+
+def evaluate(tensor: Any, feed_dict: Any, session: Any, graph: Graph) -> Any:
+    """What `Tensor.eval` does."""
+    return _session_for("evaluate tensor", "`eval(session=sess)`", session, graph).run(tensor, feed_dict)
+
+
+def run_operation(operation: Operation, feed_dict: Any, session: Any, graph: Graph) -> None:
+    """What `Operation.run` does."""
+    _session_for("execute operation", "`run(session=sess)`", session, graph).run(operation, feed_dict)
+
+
+def _session_for(what: str, call: str, session: Any, graph: Graph) -> Any:
+    if session is None:
+        session = get_default_session()
+        if session is None:
+            raise ValueError(
+                f"Cannot {what} using `{call[1:5].rstrip('(')}`: No default session is registered. Use `with "
+                f"sess.as_default()` or pass an explicit session to {call}"
+            )
+        if session.graph is not graph:
+            raise ValueError(
+                f"Cannot use the default session to {what}: the graph is different from the session's graph. Pass "
+                f"an explicit session to {call}."
+            )
+    elif session.graph is not graph:
+        raise ValueError(
+            f"Cannot use the given session to {what}: the graph is different from the session's graph."
+        )
+    return session
+
+
+# -- fetches --------------------------------------------------------------------------------------
+
+# Classes beside tensors that can be fetched or fed: type -> (fetch, feed, feed for make_callable).
+_conversions: list[tuple[type, Callable[..., Any], Callable[..., Any] | None, Callable[..., Any] | None]] = []
+
+
+def register_session_run_conversion_functions(
+    tensor_type: type,
+    fetch_function: Any = None,
+    feed_function: Any = None,
+    feed_function_for_partial_run: Any = None,
+) -> None:
+    """Lets values of ``tensor_type`` be fetched and fed.
+
+    Args:
+      fetch_function: value -> (list of fetches, function of their values).
+      feed_function: (key, value) -> list of (tensor, value) pairs.
+
+    Raises:
+      ValueError: the type has been registered.
+    """
+    if any(kind is tensor_type for kind, *_ in _conversions):
+        raise ValueError(f"{tensor_type} has already been registered so ignore it.")
+    _conversions.insert(0, (tensor_type, fetch_function, feed_function, feed_function_for_partial_run))
+
+
+class _Fetches:
+    """The flat fetches of a nest, and how to put their values back into its shape."""
+
+    def __init__(self, graph: Graph, fetches: Any) -> None:
+        self.tensors: list[Tensor] = []
+        self.targets: list[Operation] = []
+        self._index: dict[Tensor, int] = {}
+        self._graph = graph
+        self.restore = self._map(fetches)
+
+    def _map(self, fetch: Any) -> Callable[[list[Any]], Any]:
+        if fetch is None:
+            raise TypeError(f"Fetch argument {fetch!r} has invalid type {type(fetch)!r}")
+        if isinstance(fetch, tuple) and hasattr(fetch, "_fields"):
+            parts = [self._map(f) for f in fetch]
+            kind: Any = type(fetch)
+            if isinstance(fetch, (SparseTensorValue, IndexedSlicesValue)):
+                kind = type(fetch)
+            return lambda values: kind(*[p(values) for p in parts])
+        if isinstance(fetch, (list, tuple)):
+            parts = [self._map(f) for f in fetch]
+            if type(fetch) is tuple:
+                return lambda values: tuple([p(values) for p in parts])
+            return lambda values: [p(values) for p in parts]
+        if isinstance(fetch, dict):
+            mapped = {k: self._map(f) for k, f in fetch.items()}
+            make: Any = type(fetch) if type(fetch) is not dict else dict
+            return lambda values: make([(k, p(values)) for k, p in mapped.items()])
+        if isinstance(fetch, SparseTensor):
+            i, v, s = (self._map(x) for x in (fetch.indices, fetch.values, fetch.dense_shape))
+            return lambda values: SparseTensorValue(i(values), v(values), s(values))
+        if isinstance(fetch, IndexedSlices):
+            v, i = self._map(fetch.values), self._map(fetch.indices)
+            if fetch.dense_shape is None:
+                return lambda values: IndexedSlicesValue(v(values), i(values), None)
+            s = self._map(fetch.dense_shape)
+            return lambda values: IndexedSlicesValue(v(values), i(values), s(values))
+        for kind, fetch_function, _, _ in _conversions:
+            if isinstance(fetch, kind) and fetch_function is not None:
+                inner, contract = fetch_function(fetch)
+                parts = [self._map(f) for f in inner]
+                return lambda values: contract([p(values) for p in parts])
+        return self._element(fetch)
+
+    def _element(self, fetch: Any) -> Callable[[list[Any]], Any]:
+        try:
+            element = self._graph.as_graph_element(fetch, allow_tensor=True, allow_operation=True)
+        except TypeError as e:
+            raise TypeError(
+                f"Fetch argument {fetch!r} has invalid type {type(fetch)!r}, must be a string or Tensor. ({e})"
+            ) from None
+        except ValueError as e:
+            raise ValueError(f"Fetch argument {fetch!r} cannot be interpreted as a Tensor. ({e})") from None
+        except KeyError as e:
+            raise ValueError(f"Fetch argument {fetch!r} cannot be interpreted as a Tensor. ({e})") from None
+        if not self._graph.is_fetchable(element):
+            raise ValueError(f"Operation {element.name!r} has been marked as not fetchable.")
+        if isinstance(element, Operation):
+            self.targets.append(element)
+            return lambda values: None
+        index = self._index.get(element)
+        if index is None:
+            index = self._index[element] = len(self.tensors)
+            self.tensors.append(element)
+        place = index
+        return lambda values: values[place]
+
+
+class _Prepared:
+    """Everything about one (fetches, feeds, graph version) that does not change between runs."""
+
+    __slots__ = ("feeds", "fetches", "plan")
+
+    def __init__(self, fetches: _Fetches, feeds: list[Tensor], plan_: plan.Plan) -> None:
+        self.fetches = fetches
+        self.feeds = feeds
+        self.plan = plan_
+
+
+class BaseSession:
+    """Runs operations of one graph and holds the state they make: variables, tables.
+
+    Args:
+      target: must be ``""``; kvarn runs in the process.
+      graph: the graph, by default the default graph.
+      config: a ConfigProto; ``intra_op_parallelism_threads`` sets how many threads the native kernels
+        use, the rest has no effect on one CPU.
+    """
+
+    def __init__(self, target: str = "", graph: Graph | None = None, config: Any = None) -> None:
+        if graph is not None and not isinstance(graph, Graph):
+            raise TypeError(f"graph must be a tf.Graph, but got {type(graph)}")
+        if target is not None and not isinstance(target, (str, bytes)):
+            raise TypeError(f"target must be a string, but got {type(target)}")
+        self._graph = graph if graph is not None else get_default_graph()
+        self._target = target or ""
+        self._config = config
+        self._closed = False
+        self._resources = ResourceManager()
+        self._plans: dict[Any, _Prepared] = {}
+        self._lock = threading.Lock()
+        threads = int(getattr(config, "intra_op_parallelism_threads", 0) or 0)
+        if threads > 0:
+            from kvarn import _native
+
+            _native.set_num_threads(threads)
+
+    @property
+    def graph(self) -> Graph:
+        return self._graph
+
+    @property
+    def graph_def(self) -> Any:
+        return self._graph.as_graph_def()
+
+    @property
+    def sess_str(self) -> str:
+        return self._target
+
+    @property
+    def resources(self) -> ResourceManager:
+        """The session's live objects."""
+        return self._resources
+
+    def list_devices(self) -> list[Any]:
+        return [_DeviceAttributes("/job:localhost/replica:0/task:0/device:CPU:0", "CPU", 0)]
+
+    def close(self) -> None:
+        """Frees everything the session holds."""
+        if not self._closed:
+            self._closed = True
+            self._plans.clear()
+            self._resources.clear()
+
+    def as_default(self) -> _DefaultSession:
+        """A context manager that makes this the default session."""
+        return _DefaultSession(self)
+
+    def run(self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None) -> Any:
+        """Runs what ``fetches`` need and returns their values.
+
+        Args:
+          fetches: a Tensor, Operation, variable, SparseTensor, IndexedSlices or name, or any nest of lists,
+            tuples and dictionaries of these.
+          feed_dict: values to use instead of tensors: arrays, numbers, lists; SparseTensorValue for
+            sparse tensors.
+
+        Returns:
+          NumPy arrays, or scalars for tensors of rank 0, in the nest's own shape; None for operations.
+
+        Raises:
+          RuntimeError: the session is closed.
+          TypeError, ValueError: a fetch or feed is not of the graph or does not fit.
+          OpError: a kernel failed; the message names the node, its input shapes and the line that built it.
+        """
+        if self._closed:
+            raise RuntimeError("Attempted to use a closed Session.")
+        if feed_dict:
+            feeds, values = self._feeds(feed_dict)
+        else:
+            feeds, values = [], []
+        prepared = self._prepare(fetches, feeds)
+        results = executor.execute(prepared.plan, values)
+        return prepared.fetches.restore(executor.fetched(prepared.plan, results))
+
+    def _prepare(self, fetches: Any, feeds: list[Tensor]) -> _Prepared:
+        # A nest is a key by the identity of its leaves; what cannot be a key is prepared anew.
+        version = self._graph._version
+        try:
+            key = (_key(fetches), tuple(map(id, feeds)))
+        except TypeError:
+            key = None
+        if key is not None:
+            held = self._plans.get(key)
+            if held is not None and held[0] == version:  # type: ignore[index]
+                found: _Prepared = held[1]  # type: ignore[index]
+                return found
+        mapped = _Fetches(self._graph, fetches)
+        built = plan.build(mapped.tensors, mapped.targets, feeds, self._resources, self)
+        prepared = _Prepared(mapped, feeds, built)
+        if key is not None:
+            with self._lock:
+                if len(self._plans) >= _MAX_PLANS:
+                    self._plans.pop(next(iter(self._plans)))
+                # The fetches themselves are held, so that their ids stay theirs.
+                self._plans[key] = (version, prepared, fetches)  # type: ignore[assignment]
+        return prepared
+
+    def _feeds(self, feed_dict: Any) -> tuple[list[Tensor], list[Any]]:
+        if not hasattr(feed_dict, "items"):
+            raise TypeError("The value of feed_dict must be a dictionary.")
+        tensors: list[Tensor] = []
+        values: list[Any] = []
+        for key, value in feed_dict.items():
+            if type(key) is Tensor and key.op._graph is self._graph:
+                tensors.append(key)
+                values.append(self._feed_value(key, value))
+                continue
+            for tensor, part in _flatten_feed(key, value):
+                try:
+                    element = self._graph.as_graph_element(tensor, allow_tensor=True, allow_operation=False)
+                except Exception as e:
+                    raise TypeError(f"Cannot interpret feed_dict key as Tensor: {e.args[0]}") from None
+                tensors.append(element)
+                values.append(self._feed_value(element, part))
+        return tensors, values
+
+    def _feed_value(self, tensor: Tensor, value: Any) -> Any:
+        if self._graph._unfeedable_tensors and not self._graph.is_feedable(tensor):
+            raise ValueError(f"Tensor {tensor} may not be fed.")
+        dtype = tensor.dtype.base_dtype
+        if type(value) is np.ndarray and value.dtype is dtype.np and not dtype.np.hasobject:
+            array = value
+        else:
+            array = _to_feed(tensor, dtype, value)
+        shape = tensor._shape
+        if shape is not None and array.shape != shape:
+            found = array.shape
+            if len(found) != len(shape) or any(
+                d is not None and d != f for d, f in zip(shape, found, strict=True)
+            ):
+                raise ValueError(
+                    f"Cannot feed value of shape {found!r} for Tensor {tensor.name!r}, which has shape "
+                    f"'{tensor.shape}'"
+                )
+        return array
+
+    def partial_run(self, handle: Any, fetches: Any, feed_dict: Any = None) -> Any:
+        from kvarn import errors
+
+        raise errors.UnimplementedError.of("Session.partial_run is not supported.", hint="Use Session.run.")
+
+    def make_callable(
+        self, fetches: Any, feed_list: Sequence[Any] | None = None, accept_options: bool = False
+    ) -> Any:
+        """A function of the values of ``feed_list`` that does what `run` would; it skips the look-ups.
+
+        Raises:
+          TypeError: ``feed_list`` is no list of tensors.
+        """
+        if feed_list is not None and not isinstance(feed_list, (list, tuple)):
+            raise TypeError("`feed_list` must be a list or tuple.")
+        tensors = [self._graph.as_graph_element(f, allow_operation=False) for f in feed_list or ()]
+        count = len(tensors)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if len(args) != count:
+                raise TypeError(f"Feed values must match the feed list: {count} expected, {len(args)} given.")
+            if self._closed:
+                raise RuntimeError("Attempted to use a closed Session.")
+            values = [self._feed_value(t, v) for t, v in zip(tensors, args, strict=True)]
+            prepared = self._prepare(fetches, tensors)
+            return prepared.fetches.restore(
+                executor.fetched(prepared.plan, executor.execute(prepared.plan, values))
+            )
+
+        return call
+
+
+class Session(BaseSession):
+    """A `BaseSession` that can be used with ``with``: it is the default session inside and closed after."""
+
+    def __init__(self, target: str = "", graph: Graph | None = None, config: Any = None) -> None:
+        super().__init__(target, graph, config)
+        self._contexts: list[Any] = []
+
+    def __enter__(self) -> Session:
+        graph_context = self._graph.as_default()
+        graph_context.__enter__()
+        session_context = self.as_default()
+        session_context.__enter__()
+        self._contexts.append((graph_context, session_context))
+        return self
+
+    def __exit__(self, exc_type: Any, exc_value: Any, exc_traceback: Any) -> None:
+        graph_context, session_context = self._contexts.pop()
+        session_context.__exit__(exc_type, exc_value, exc_traceback)
+        graph_context.__exit__(exc_type, exc_value, exc_traceback)
+        self.close()
+
+    @staticmethod
+    def reset(target: str, containers: Any = None, config: Any = None) -> None:
+        """Resources belong to a session here, so there is nothing to reset outside one."""
+
+
+class InteractiveSession(BaseSession):
+    """A session that makes itself the default one until it is closed."""
+
+    def __init__(self, target: str = "", graph: Graph | None = None, config: Any = None) -> None:
+        super().__init__(target, graph, config)
+        self._default_session = self.as_default()
+        self._default_session.__enter__()
+        self._default_graph: Any = None
+        if graph is not None:
+            self._default_graph = graph.as_default()
+            self._default_graph.__enter__()
+
+    def close(self) -> None:
+        if not self._closed:
+            super().close()
+            if self._default_graph is not None:
+                self._default_graph.__exit__(None, None, None)
+            sessions = _default_session_stack.sessions
+            if self in sessions:
+                sessions.remove(self)
+
+
+class _DeviceAttributes:
+    def __init__(self, name: str, device_type: str, memory_limit_bytes: int) -> None:
+        self.name = name
+        self.device_type = device_type
+        self.memory_limit_bytes = memory_limit_bytes
+        self.incarnation = 0
+
+    def __repr__(self) -> str:
+        return f"_DeviceAttributes({self.name}, {self.device_type}, {self.memory_limit_bytes})"
+
+
+def _key(fetches: Any) -> Any:
+    kind = type(fetches)
+    if kind is Tensor or kind is Operation:
+        return id(fetches)
+    if kind is list or kind is tuple:
+        return (kind, *[_key(f) for f in fetches])
+    if kind is dict:
+        return (kind, *[(k, _key(f)) for k, f in fetches.items()])
+    if kind is str:
+        return fetches
+    if isinstance(fetches, (list, tuple, dict)):
+        raise TypeError
+    return id(fetches)
+
+
+def _flatten_feed(key: Any, value: Any) -> list[tuple[Any, Any]]:
+    if isinstance(key, SparseTensor):
+        return [(key.indices, value[0]), (key.values, value[1]), (key.dense_shape, value[2])]
+    if isinstance(key, IndexedSlices):
+        pairs = [(key.values, value[0]), (key.indices, value[1])]
+        if key.dense_shape is not None:
+            pairs.append((key.dense_shape, value[2]))
+        return pairs
+    if isinstance(key, tuple):
+        if len(key) != len(value):
+            raise ValueError(f"Feed keys and values must have the same number of elements: {key} and {value}")
+        return [pair for k, v in zip(key, value, strict=True) for pair in _flatten_feed(k, v)]
+    for kind, _, feed_function, _ in _conversions:
+        if isinstance(key, kind) and feed_function is not None:
+            return list(feed_function(key, value))
+    return [(key, value)]
+
+
+def _to_feed(tensor: Tensor, dtype: Any, value: Any) -> Any:
+    if isinstance(value, Tensor):
+        raise TypeError(
+            "The value of a feed cannot be a tf.Tensor object. Acceptable feed values include Python scalars, "
+            "strings, lists, numpy ndarrays, or TensorHandles. For reference, the tensor object was "
+            f"{value} which was passed to the feed with key {tensor}."
+        )
+    if dtype.name == "resource" or dtype.name == "variant":
+        return value
+    if dtype.name == "string":
+        return _strings(value)
+    if isinstance(value, int) and not isinstance(value, bool) and dtype.is_integer and not dtype.is_bool:
+        low, high = int(dtype.min), int(dtype.max)
+        if not low <= value <= high:
+            raise TypeError(
+                f"Type of feed value {value} with type {type(value)} is not compatible with Tensor type "
+                f"{dtype.as_numpy_dtype}. Try explicitly setting the type of the feed tensor to a larger type "
+                "(e.g. int64)."
+            )
+    return np.asarray(value, dtype=dtype.np)
+
+
+def _strings(value: Any) -> Any:
+    array = np.asarray(value)
+    if array.dtype.kind == "S" and isinstance(value, (list, tuple, bytes)):
+        # NumPy's bytes drop trailing zeros; strings do not.
+        array = np.asarray(value, dtype=object)
+    out = np.empty(array.shape, dtype=object)
+    flat = out.reshape(-1)
+    for i, item in enumerate(array.reshape(-1)):
+        flat[i] = (
+            item.encode()
+            if isinstance(item, str)
+            else bytes(item)
+            if isinstance(item, (bytes, bytearray))
+            else str(item).encode()
+        )
+    return out
