@@ -136,6 +136,12 @@ class Graph:
         self._handle_movers: dict[str, Any] = {}
         self._handle_deleters: dict[str, Any] = {}
         self._building_function = False
+        # Producer, least consumer and bad consumers, as VersionDef has them.
+        self._graph_def_versions: tuple[int, int, list[int]] = (
+            GRAPH_DEF_VERSION,
+            GRAPH_DEF_VERSION_MIN_CONSUMER,
+            [],
+        )
         self._add_control_dependencies = False
 
     # -- versions and finalizing ------------------------------------------------------------------
@@ -157,7 +163,17 @@ class Graph:
     def graph_def_versions(self) -> Any:
         from kvarn import protos
 
-        return protos.VersionDef(producer=GRAPH_DEF_VERSION, min_consumer=GRAPH_DEF_VERSION_MIN_CONSUMER)
+        producer, min_consumer, bad_consumers = self._graph_def_versions
+        return protos.VersionDef(producer=producer, min_consumer=min_consumer, bad_consumers=bad_consumers)
+
+    def _merge_versions(self, versions: Any) -> None:
+        """Takes account of the VersionDef of an imported graph: what it needs, this graph needs, too."""
+        producer, min_consumer, bad_consumers = self._graph_def_versions
+        self._graph_def_versions = (
+            min(producer, versions.producer),
+            max(min_consumer, versions.min_consumer),
+            sorted({*bad_consumers, *versions.bad_consumers}),
+        )
 
     @property
     def seed(self) -> int | None:
