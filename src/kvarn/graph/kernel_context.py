@@ -47,10 +47,11 @@ class KernelContext:
             and value.base is None
             and value.flags.owndata
             and value.flags.writeable
+            and value.flags.c_contiguous
             and sys.getrefcount(value) <= KernelContext.owned_references
         ):
             return value
-        return np.array(value, copy=True)
+        return np.array(value, copy=True, order="C")
 
     def handle(self, kind: str, dtype: Any = None, shape: Any = None) -> ResourceHandle:
         """The handle of the resource that the attrs ``container`` and ``shared_name`` name, or the node."""
