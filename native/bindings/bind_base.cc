@@ -68,6 +68,16 @@ NumpyVector<uint64_t> fingerprints(nb::object strings) {
   return to_numpy(std::move(out));
 }
 
+NumpyVector<uint64_t> fingerprints_cat(Vector<uint64_t> a, Vector<uint64_t> b) {
+  if (a.size() != b.size()) {
+    raise_if_error(Status::invalid("fingerprint_cat64: " + std::to_string(a.size()) + " and " +
+                                   std::to_string(b.size()) + " fingerprints, expected as many of both"));
+  }
+  std::vector<uint64_t> out(a.size());
+  for (size_t i = 0; i < out.size(); i++) out[i] = fingerprint_cat64(a.data()[i], b.data()[i]);
+  return to_numpy(std::move(out));
+}
+
 nb::dict build_info() {
   nb::dict info;
   info["build_type"] = KVARN_BUILD_TYPE;
@@ -83,6 +93,7 @@ void bind_base(nb::module_& m) {
   m.def("snappy_uncompress", &uncompress, nb::arg("data"));
   m.def("farmhash_fingerprint64", &fingerprints, nb::arg("strings"));
   m.def("fingerprint_cat64", &fingerprint_cat64, nb::arg("a"), nb::arg("b"));
+  m.def("fingerprint_cat64", &fingerprints_cat, nb::arg("a").noconvert(), nb::arg("b").noconvert());
   m.def("set_num_threads", &set_num_threads, nb::arg("n"));
   m.def("num_threads", &num_threads);
   m.def("build_info", &build_info);

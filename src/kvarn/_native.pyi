@@ -5,7 +5,7 @@ convert before they call. Errors other than that are classes of `kvarn.errors`.
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +37,14 @@ def farmhash_fingerprint64(strings: Sequence[bytes] | npt.NDArray[np.object_]) -
     Raises InvalidArgumentError when an element is not bytes. Source: tensorflow/core/platform/fingerprint.h.
     """
 
-def fingerprint_cat64(a: int, b: int) -> int:
-    """The fingerprint of two fingerprints in order, both and the result as uint64."""
+@overload
+def fingerprint_cat64(a: int, b: int) -> int: ...
+@overload
+def fingerprint_cat64(a: npt.NDArray[np.uint64], b: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """The fingerprint of two fingerprints in order, of two numbers or of each pair in arrays [n].
+
+    Source: tensorflow/core/platform/fingerprint.h, FingerprintCat64.
+    """
 
 def unique(x: npt.NDArray[_IdT]) -> tuple[npt.NDArray[_IdT], npt.NDArray[np.int32]]:
     """Distinct values of x [n] in order of first occurrence, and idx [n] with values[idx] == x."""
@@ -51,7 +57,8 @@ def unique_with_counts(
 def unsorted_segment_sum(data: npt.NDArray[_FloatT], ids: _Ids, num_segments: int) -> npt.NDArray[_FloatT]:
     """out[s] = sum of data[i] over ids[i] == s, added in order of i.
 
-    data [n, ...], ids [n], out [num_segments, ...]. Rows with a negative id are dropped. Raises InvalidArgumentError for an id >= num_segments.
+    data [n, ...], ids [n], out [num_segments, ...].
+    Rows with a negative id are dropped. Raises InvalidArgumentError for an id >= num_segments.
     """
 
 def gather_rows(params: npt.NDArray[Any], indices: _Ids, out: npt.NDArray[Any]) -> int:

@@ -173,7 +173,8 @@ class ReferenceEmbeddingTable:
 
     def _default_row(self, slot: int, key: int) -> _FloatArray:
         matrix = self._defaults[slot]
-        return matrix[abs(key) % len(matrix)].copy()
+        row: _FloatArray = matrix[abs(key) % len(matrix)]
+        return row.copy()
 
     def _find_or_create(self, key: int) -> _Entry:
         if key not in self._entries:

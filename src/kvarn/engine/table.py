@@ -163,7 +163,7 @@ class EmbeddingTable:
     ) -> None:
         """``a += g * g; v -= lr * g / sqrt(a)`` once for every distinct key, in float32.
 
-        Arguments as in `apply_gradient_descent`; `accum_slot` is the slot that holds a, of dimension value_dim.
+        Arguments as in `apply_gradient_descent`; `accum_slot` holds a and has dimension value_dim.
         """
         flat, rows = self._updating(keys, grads)
         arguments.slot(accum_slot, self._slots)
@@ -199,7 +199,7 @@ class EmbeddingTable:
     def export(
         self, slot: int = 0, *, buckets: int = 1000
     ) -> tuple[_KeyArray, _FloatArray, _Int64Array, _Int64Array]:
-        """All keys [n], rows [n, dim] of `slot`, frequencies [n] and versions [n], in the order of `snapshot`."""
+        """Keys [n], rows [n, dim] of `slot`, frequencies [n] and versions [n], in the order of `snapshot`."""
         with self.snapshot(buckets=buckets) as cut:
             return cut.keys, cut.values(slot), cut.freqs, cut.versions
 
