@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 
+from kvarn.ops import operators
+
 # Modules that declare ops; loaded when an op is first looked up by name.
 MODULES = [
     "array",
@@ -12,13 +14,16 @@ MODULES = [
     "kv",
     "logging",
     "math",
-    "nn",
     "random",
+    "ranges",
+    "reduction",
     "resource_variable",
+    "selection",
     "sparse",
     "state",
     "string",
     "training",
+    "unary",
 ]
 
 
@@ -26,3 +31,6 @@ def load_all() -> None:
     """Imports every module that declares ops."""
     for module in MODULES:
         importlib.import_module(f"kvarn.ops.{module}")
+
+
+operators.install()
