@@ -1,0 +1,146 @@
+"""How the files of a save get their final names: all of them, or the old checkpoint stays.
+
+The steps of `commit`, each of which a crash may follow:
+
+    data written and synced under temporary names   old checkpoint whole, new one not there
+    index written and synced under a temporary name  the same
+    data renamed                                     new one whole: readers find the waiting index
+    index renamed                                    new one whole
+
+Directories are synced between the steps, so that a power failure keeps their order.  What a reader
+without kvarn sees between the last two steps, if an older checkpoint of the same prefix is overwritten, is
+the old index beside new data: the checksum of every tensor that changed fails there (DataLossError), and
+the next save of that prefix by kvarn completes the commit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Mapping
+
+from kvarn.errors import OpError
+from kvarn.formats.bundle import naming
+from kvarn.formats.bundle.entry import HEADER_KEY, BundleHeader
+from kvarn.formats.table.builder import TableBuilder
+from kvarn.io import FileSystem, directory_of, remove_quietly
+
+# Bytes that are collected before they go to the file system.
+BUFFER_BYTES = 1 << 20
+
+
+def settle(fs: FileSystem, prefix: str) -> None:
+    """Completes or sweeps what earlier saves of the prefix left; called before a new one begins.
+
+    Not while another process saves to the same prefix, which neither TensorFlow nor kvarn supports.
+    """
+    try:
+        begun = naming.begun_saves(fs, prefix)
+    except OpError:
+        return  # no directory yet
+    for suffix, state in begun.items():
+        index = naming.index_filename(prefix)
+        if state == "renaming" and fs.exists(index):
+            for path in _waiting_data(fs, prefix, suffix):
+                fs.rename(path, path.removesuffix(suffix))
+            fs.rename(index + suffix, index)
+        else:
+            sweep(fs, prefix, suffix)
+
+
+def sweep(fs: FileSystem, prefix: str, suffix: str) -> None:
+    """Removes the files of an unfinished save, the index first: without it no data is looked for."""
+    remove_quietly(fs, naming.index_filename(prefix) + suffix)
+    for path in _waiting_data(fs, prefix, suffix):
+        remove_quietly(fs, path)
+
+
+def commit(
+    fs: FileSystem,
+    prefix: str,
+    suffix: str,
+    header: BundleHeader,
+    records: Mapping[bytes, bytes],
+    undo: Callable[[], None] | None = None,
+) -> None:
+    """Writes the index and renames everything; the data lies written and synced under temporary names.
+
+    Args:
+      suffix: of the temporary names.
+      records: serialized entries by key, in any order.
+      undo: what to do with the data, under its temporary names again, when a step fails; the default is to
+        remove it.
+
+    Raises:
+      OpError: a step failed, and nothing is left of the save.  Except when data of an older checkpoint of
+        the prefix is already replaced: then the files stay, readers see the new checkpoint, and the next
+        save completes it.
+    """
+    directory = directory_of(prefix)
+    index = naming.index_filename(prefix)
+    data = [naming.data_filename(prefix, shard, header.num_shards) for shard in range(header.num_shards)]
+    overwrites = fs.exists(index)
+    renamed: list[str] = []
+    try:
+        fs.sync_directory(directory)
+        write_index(fs, index + suffix, header, records)
+        fs.sync_directory(directory)
+        for path in data:
+            fs.rename(path + suffix, path)
+            renamed.append(path)
+        fs.sync_directory(directory)
+        fs.rename(index + suffix, index)
+    except BaseException:
+        if not (overwrites and renamed):
+            remove_quietly(fs, index + suffix)
+            with contextlib.suppress(OpError):
+                for path in renamed:
+                    fs.rename(path, path + suffix)
+            (undo or functools.partial(sweep, fs, prefix, suffix))()
+        raise
+    fs.sync_directory(directory)
+
+
+def write_index(fs: FileSystem, path: str, header: BundleHeader, records: Mapping[bytes, bytes]) -> None:
+    """Writes and syncs a table of the header and the records."""
+    file = fs.open_write(path)
+    try:
+        with_buffer, flush = _buffered(file.append)
+        builder = TableBuilder(with_buffer)
+        builder.add(HEADER_KEY, header.serialize())
+        for key in sorted(records):
+            builder.add(key, records[key])
+        builder.finish()
+        flush()
+        file.sync()
+    finally:
+        file.close()
+
+
+def _buffered(append: Callable[[bytes], None]) -> tuple[Callable[[bytes], None], Callable[[], None]]:
+    pieces: list[bytes] = []
+    waiting = 0
+
+    def flush() -> None:
+        nonlocal waiting
+        append(b"".join(pieces))
+        pieces.clear()
+        waiting = 0
+
+    def add(piece: bytes) -> None:
+        nonlocal waiting
+        pieces.append(piece)
+        waiting += len(piece)
+        if waiting >= BUFFER_BYTES:
+            flush()
+
+    return add, flush
+
+
+def _waiting_data(fs: FileSystem, prefix: str, suffix: str) -> list[str]:
+    directory = directory_of(prefix)
+    start = naming.data_stem(prefix)
+    names = (
+        name for name in fs.list_directory(directory) if name.startswith(start) and name.endswith(suffix)
+    )
+    return [prefix + name[len(start) - len(".data-") :] for name in names]

@@ -1,0 +1,118 @@
+"""Which element types a bundle holds, and how their arrays become bytes.
+
+All but strings and variants lie row-major, little-endian, `DType.size` bytes each.  int4 and uint4 take a
+byte each, the value in the low 4 bits.  Resources cannot be saved.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kvarn import dtypes
+from kvarn.errors import InvalidArgumentError, UnimplementedError
+
+STRING, VARIANT, RESOURCE = 7, 21, 20
+_INT4, _UINT4 = 29, 30
+
+# The types a stored slice can be cut in (BundleReader::GetSliceValue); of the others TensorFlow reads a
+# slice only as it was stored.
+_CUTTABLE = frozenset((1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 18))
+
+# Names that messages use where they differ from Python's (DataTypeString, framework/types.cc).
+_MESSAGE_NAMES = {1: "float", 2: "double", 19: "half"}
+
+
+def dtype_of(number: int, name: str, path: str) -> dtypes.DType:
+    """The element type of an entry.
+
+    Raises:
+      UnimplementedError: a type that kvarn does not know.
+    """
+    try:
+        dtype = dtypes.as_dtype(number)
+    except TypeError:
+        dtype = dtypes.resource
+    if dtype is dtypes.resource or dtype.is_ref:
+        raise UnimplementedError.of(
+            f"tensor '{name}' in '{path}' has the element type number {number}, which cannot be read",
+            name=name,
+            path=path,
+            hint="It was written by a newer or a changed TensorFlow; the other tensors can be read.",
+        )
+    return dtype
+
+
+def message_name(dtype: dtypes.DType) -> str:
+    """The name of a type in TensorFlow's C++ messages: ``float``, not ``float32``."""
+    return _MESSAGE_NAMES.get(dtype.base_dtype.as_datatype_enum, dtype.base_dtype.name)
+
+
+def check_cuttable(dtype: dtypes.DType, name: str, path: str) -> None:
+    """Raises InvalidArgumentError for the types of which TensorFlow reads no part of a stored slice."""
+    if dtype.as_datatype_enum not in _CUTTABLE:
+        raise InvalidArgumentError.of(
+            f"Dtype {message_name(dtype)} not supported.\n"
+            f"  tensor '{name}' in '{path}': only a slice that was saved as it is can be read",
+            name=name,
+            path=path,
+            hint="Read the stored slices one by one.",
+        )
+
+
+def saved_dtype(array: npt.NDArray[Any], dtype: Any, name: str) -> dtypes.DType:
+    """The element type under which an array is saved.
+
+    Args:
+      dtype: what the caller says, or None for the array's own.
+
+    Raises:
+      InvalidArgumentError: resources, types without a number, or a type of another size than the array's.
+    """
+    try:
+        found = dtypes.as_dtype(array.dtype if dtype is None else dtype).base_dtype
+    except TypeError as error:
+        raise InvalidArgumentError.of(
+            f"tensor '{name}' cannot be saved: {error}",
+            name=name,
+            hint="Convert it to an element type of TensorFlow first.",
+        ) from error
+    if found.as_datatype_enum == RESOURCE:
+        raise InvalidArgumentError.of(
+            f"tensor '{name}' is a resource handle, which cannot be saved",
+            name=name,
+            hint="Save the value it stands for.",
+        )
+    fits = array.dtype.kind in "OSU" if found.np.hasobject else array.dtype.newbyteorder("=") == found.np
+    if not fits:
+        raise InvalidArgumentError.of(
+            f"tensor '{name}' has elements of type {array.dtype}, not {found.name}",
+            name=name,
+            hint="Convert the array, or leave out the type.",
+        )
+    return found
+
+
+def to_bytes(array: npt.NDArray[Any], dtype: dtypes.DType) -> memoryview:
+    """The bytes of an array as a bundle holds them; a view when the array lies so already."""
+    if array.dtype.byteorder == ">":
+        array = array.astype(array.dtype.newbyteorder("<"))
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    if dtype.as_datatype_enum in (_INT4, _UINT4):
+        flat = flat & np.uint8(0x0F)
+    return flat.data
+
+
+def from_bytes(raw: npt.NDArray[np.uint8], dtype: dtypes.DType, *, big_endian: bool) -> npt.NDArray[Any]:
+    """The flat array that bytes of a bundle stand for; in place where it can be."""
+    if dtype.as_datatype_enum == _INT4:
+        return ((raw & 0x0F ^ 0x08).astype(np.int8) - np.int8(8)).astype(dtype.np)
+    if dtype.as_datatype_enum == _UINT4:
+        return (raw & np.uint8(0x0F)).astype(dtype.np)
+    array = raw.view(dtype.np)
+    if big_endian and dtype.size > 1:
+        width = dtype.size // 2 if dtype.is_complex else dtype.size
+        raw.view(f"u{width}").byteswap(inplace=True)
+    return array

@@ -1,0 +1,513 @@
+"""Reads V2 checkpoints.
+
+    <prefix>.index                  table: "" -> header; name -> entry; slice key -> entry of a stored slice
+    <prefix>.data-SSSSS-of-NNNNN    the bytes of the tensors of shard S; entries say where
+
+Every byte that is handed out has been checked against its checksum.  Sizes are checked against the file
+before memory is taken for them.  Little- and big-endian bundles; all element types, variants as opaque
+bytes.  Not read here: V1 checkpoints (one table that holds the data too).
+
+Source: `BundleReader` in tensorflow/core/util/tensor_bundle/tensor_bundle.cc; the streaming part is that of
+DeepRec, but checked.
+"""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kvarn import dtypes
+from kvarn.errors import (
+    DataLossError,
+    InternalError,
+    InvalidArgumentError,
+    NotFoundError,
+    OpError,
+    OutOfRangeError,
+    UnimplementedError,
+)
+from kvarn.formats.bundle import elements, naming, strings
+from kvarn.formats.bundle.entry import BIG_ENDIAN, HEADER_KEY, VERSION, BundleEntry, BundleHeader
+from kvarn.formats.checksum import crc32c, unmask
+from kvarn.formats.coding import DecodeError
+from kvarn.formats.ordered_code import encode_slice_key
+from kvarn.formats.table.reader import TableReader
+from kvarn.formats.tensor_slice import TensorSlice, print_shape
+from kvarn.io import LOCAL, FileSystem, Path, ReadFile, as_path
+
+# Bytes read and checked at a time: small enough to be in the cache when the checksum wants them.
+_CHUNK_BYTES = 1 << 20
+_DAMAGED = "The file is damaged or not whole: take another copy or an older checkpoint."
+
+
+class BundleReader:
+    """A V2 checkpoint, open.  Thread-safe, except for the streaming of one tensor.  Use as a context manager.
+
+    Names are strings; bytes that are no UTF-8 stand in them as surrogates (``surrogateescape``), and every
+    method takes bytes too.
+
+    Args:
+      prefix: the path without ``.index``.
+      fs: where the files are; the machine's own by default.
+
+    Raises:
+      NotFoundError: there is no index.
+      DataLossError, OutOfRangeError: the index is damaged.
+      InvalidArgumentError: the checkpoint demands a newer reader.
+    """
+
+    def __init__(self, prefix: Path, fs: FileSystem | None = None) -> None:
+        self.prefix = as_path(prefix)
+        self.fs: FileSystem = fs or LOCAL
+        self._suffix = naming.committed_index(self.fs, self.prefix)
+        self.index_path = naming.index_filename(self.prefix) + self._suffix
+        self._shards: dict[int, ReadFile] = {}
+        self._lock = threading.Lock()
+        self._streams: dict[bytes, _Stream] = {}
+        self._index_file = self.fs.open_read(self.index_path)
+        try:
+            self._table = TableReader(self._index_file)
+            self.header = self._read_header()
+        except BaseException:
+            self.close()
+            raise
+        self.big_endian = self.header.endianness == BIG_ENDIAN
+
+    # Names -------------------------------------------------------------------------------------------
+
+    def contains(self, name: str | bytes) -> bool:
+        """True if a tensor of that name is there."""
+        key = _key(name)
+        return key != HEADER_KEY and self._table.find(key) is not None
+
+    def keys(self) -> list[str]:
+        """The names of all tensors, sorted by their bytes; stored slices are not among them."""
+        return [name for name, _ in self.entries()]
+
+    def entries(self) -> Iterator[tuple[str, BundleEntry]]:
+        """Name and entry of every tensor, sorted by the bytes of the names.
+
+        A tensor kept in slices is one entry with ``slices``.
+        """
+        found = list(self.records())
+        hidden = {encode_slice_key(key, piece) for key, entry in found for piece in entry.slices}
+        for key, entry in found:
+            if key not in hidden:
+                yield decode_name(key), entry
+
+    def records(self) -> Iterator[tuple[bytes, BundleEntry]]:
+        """Key and entry of every record but the header, stored slices among them, sorted."""
+        for key, value in self._table.items():
+            if key != HEADER_KEY:
+                yield key, self._parse(key, value)
+
+    def entry(self, name: str | bytes) -> BundleEntry:
+        """The index record of a tensor.
+
+        Raises:
+          NotFoundError: no such tensor; the hint names the nearest ones.
+        """
+        key = _key(name)
+        value = self._table.find(key) if key != HEADER_KEY else None
+        if value is None:
+            raise self._not_found(key)
+        return self._parse(key, value)
+
+    def lookup_dtype_and_shape(self, name: str | bytes) -> tuple[dtypes.DType, tuple[int, ...]]:
+        """Element type and full shape of a tensor."""
+        entry = self.entry(name)
+        return elements.dtype_of(entry.dtype, decode_name(_key(name)), self.prefix), entry.shape
+
+    def lookup_tensor_shape(self, name: str | bytes) -> tuple[int, ...]:
+        """Full shape of a tensor."""
+        return self.entry(name).shape
+
+    # Values ------------------------------------------------------------------------------------------
+
+    def lookup(self, name: str | bytes) -> npt.NDArray[Any]:
+        """The whole tensor; of one kept in slices, the slices put together.
+
+        Strings come as an object array of bytes, variants as one of serialized VariantTensorDataProtos.
+
+        Raises:
+          NotFoundError: no such tensor, or its data file is gone.
+          DataLossError: the bytes are not those that were saved.
+          OutOfRangeError: the data file is too short.
+          InvalidArgumentError: the stored slices do not cover it.
+        """
+        entry = self.entry(name)
+        if entry.slices:
+            return self._read_region(_key(name), entry, TensorSlice.full(len(entry.shape)))
+        return self._read(_key(name), entry)
+
+    def lookup_slice(
+        self, name: str | bytes, tensor_slice: TensorSlice, full_shape: tuple[int, ...] | None = None
+    ) -> npt.NDArray[Any]:
+        """A region of a tensor, however that was stored.
+
+        Args:
+          full_shape: what the caller takes for the shape of the whole tensor; checked if given.
+
+        Raises:
+          InvalidArgumentError: another full shape, the stored slices do not cover the region, or a region
+            that was not stored as it is of an element type that TensorFlow does not cut.
+          InternalError: the region reaches past the tensor, or stored slices overlap.
+          and as `lookup`.
+        """
+        entry = self.entry(name)
+        if full_shape is not None and tuple(full_shape) != entry.shape:
+            text = decode_name(_key(name))
+            raise InvalidArgumentError.of(
+                f"tensor_name = {text}; shape in shape_and_slice spec {print_shape(full_shape)} does not "
+                f"match the shape stored in checkpoint: {print_shape(entry.shape)}",
+                name=text,
+                path=self.prefix,
+                hint=f"'{self.prefix}' was saved from a variable of another shape.",
+            )
+        return self._read_region(_key(name), entry, tensor_slice)
+
+    def lookup_stored_slice(self, name: str | bytes, tensor_slice: TensorSlice) -> npt.NDArray[Any]:
+        """One slice as it was saved: an element of ``entry(name).slices``."""
+        return self._read(*self._slice_entry(_key(name), tensor_slice))
+
+    # Streaming ---------------------------------------------------------------------------------------
+
+    def lookup_header(self, name: str | bytes, total_bytes: int | None = None) -> BundleEntry:
+        """Starts reading a tensor piece by piece (`lookup_segment`); the tensor's entry.
+
+        Args:
+          total_bytes: what the caller expects; checked if given.
+
+        Raises:
+          DataLossError: another size, or a tensor without plain bytes (strings, variants, slices).
+        """
+        key = _key(name)
+        entry = self.entry(name)
+        text = decode_name(key)
+        dtype = elements.dtype_of(entry.dtype, text, self.prefix)
+        if entry.slices or dtype.np.hasobject or self.big_endian:
+            raise DataLossError.of(
+                f"tensor '{text}' in '{self.prefix}' cannot be read in segments",
+                name=text,
+                path=self.prefix,
+                hint="Strings, sliced tensors and big-endian files are read whole.",
+            )
+        expected = entry.num_elements * dtype.size if total_bytes is None else total_bytes
+        self._check_size(text, entry, expected)
+        self._streams[key] = _Stream(self._open(text, entry), entry, entry.offset, 0)
+        return entry
+
+    def lookup_segment(self, name: str | bytes, target: memoryview) -> int:
+        """Reads the next bytes of a tensor into ``target`` (bytes); how many, 0 at the end.
+
+        The call that reads the last byte checks the whole tensor: until then what was read is not certain.
+
+        Raises:
+          DataLossError: with the last bytes, if the tensor is damaged.
+        """
+        key = _key(name)
+        stream = self._streams[key]
+        size = min(len(target), stream.entry.offset + stream.entry.size - stream.position)
+        stream.crc = self._fill(stream.file, stream.position, target[:size], stream.crc, decode_name(key))
+        stream.position += size
+        if stream.position == stream.entry.offset + stream.entry.size and not stream.checked:
+            stream.checked = True
+            self._check_crc(decode_name(key), stream.entry, stream.file, stream.crc)
+        return size
+
+    # Life --------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Closes all files; what was read stays valid."""
+        for file in (self._index_file, *self._shards.values()):
+            file.close()
+        self._shards.clear()
+
+    def __enter__(self) -> BundleReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Steps -------------------------------------------------------------------------------------------
+
+    def _read_header(self) -> BundleHeader:
+        def unreadable(why: str, cause: str) -> OpError:
+            return DataLossError.of(
+                f"Unable to read file ({self.index_path}). Perhaps the file is corrupt or was produced by a "
+                f"newer version of TensorFlow with format changes ({why}): {cause}",
+                path=self.index_path,
+                hint=_DAMAGED,
+            )
+
+        try:
+            value = self._table.find(HEADER_KEY)
+        except DataLossError as error:
+            raise unreadable(
+                "failed to seek to header entry", error.message.removesuffix(f"\n  {error.hint}")
+            ) from error
+        if value is None:
+            raise unreadable("failed to seek to header entry", "there is none")
+        try:
+            header = BundleHeader.parse(value)
+        except DecodeError as error:
+            raise unreadable("unable to parse header", "Entry for key  not parseable.") from error
+        # CheckVersions (tensorflow/core/framework/versions.cc); producers of any age are fine.
+        if header.min_consumer > VERSION:
+            raise InvalidArgumentError.of(
+                f"Checkpoint min consumer version {header.min_consumer} above current version {VERSION} for "
+                "TensorFlow 1.15.5.  Please upgrade TensorFlow.",
+                path=self.index_path,
+                hint="The file was made for a newer reader.",
+            )
+        if VERSION in header.bad_consumers:
+            raise InvalidArgumentError.of(
+                f"Checkpoint disallows consumer version {VERSION}.  Please upgrade TensorFlow: this version "
+                "is likely buggy.",
+                path=self.index_path,
+                hint="Its writer says that readers of this version would misread it.",
+            )
+        return header
+
+    def _parse(self, key: bytes, value: bytes) -> BundleEntry:
+        try:
+            return BundleEntry.parse(value)
+        except DecodeError as error:
+            text = decode_name(key)
+            raise DataLossError.of(
+                f"Entry for key {text} not parseable.\n  in '{self.index_path}': {error}",
+                name=text,
+                path=self.index_path,
+                hint=_DAMAGED,
+            ) from error
+
+    def _not_found(self, key: bytes) -> OpError:
+        text = decode_name(key)
+        names = self.keys()
+        hint = f"'{self.prefix}' has {len(names)} tensors"
+        if f"{text}-keys" in names or f"{text}/part_0-keys" in names:
+            part = text if f"{text}-keys" in names else f"{text}/part_0"
+            hint += f"; '{text}' is an embedding variable: read '{part}-keys', '{part}-values', …"
+        elif near := difflib.get_close_matches(text, names, n=3):
+            hint += "; the nearest are " + ", ".join(f"'{name}'" for name in near)
+        return NotFoundError.of(
+            f"Key {text} not found in checkpoint", name=text, path=self.prefix, hint=hint + "."
+        )
+
+    def _slice_entry(self, key: bytes, piece: TensorSlice) -> tuple[bytes, BundleEntry]:
+        slice_key = encode_slice_key(key, piece)
+        value = self._table.find(slice_key)
+        if value is None:
+            text = decode_name(key)
+            raise DataLossError.of(
+                f"slice {piece} of tensor '{text}' is not in '{self.index_path}', though the tensor's entry "
+                "lists it",
+                name=text,
+                path=self.index_path,
+                hint=_DAMAGED,
+            )
+        return key, self._parse(slice_key, value)
+
+    def _read_region(self, key: bytes, entry: BundleEntry, wanted: TensorSlice) -> npt.NDArray[Any]:
+        text = decode_name(key)
+        region = wanted.resolve(entry.shape)
+        stored = entry.slices or [TensorSlice.full(len(entry.shape))]
+        # Equal by spelling, as TensorFlow compares; a whole tensor also when spelled with numbers.
+        if not entry.slices and region == TensorSlice.of_shape(entry.shape):
+            return self._read(key, entry)
+        if wanted in stored:
+            return self._read(*self._slice_entry(key, wanted))
+        dtype = elements.dtype_of(entry.dtype, text, self.prefix)
+        spans = [piece.resolve(entry.shape) for piece in stored]
+        self._refuse_overlaps(text, stored, spans)
+        parts = [(piece, span, region.intersect(span)) for piece, span in zip(stored, spans, strict=True)]
+        hits = [(piece, span, common) for piece, span, common in parts if common is not None]
+        shape = tuple(length for _, length in region.extents)
+        if sum(_size(common) for _, _, common in hits) != _size(region):
+            raise InvalidArgumentError.of(
+                f"Does not have sufficient slices for partitioned tensor {text} to restore in "
+                f"slice_spec: {wanted}\n  in '{self.prefix}': stored are {', '.join(map(str, stored))}",
+                name=text,
+                path=self.prefix,
+                hint="A part was not saved, or its shard was not merged.",
+            )
+        elements.check_cuttable(dtype, text, self.prefix)
+        out = np.empty(shape, dtype.np)
+        for piece, span, common in hits:
+            array = self._read(*self._slice_entry(key, piece)) if entry.slices else self._read(key, entry)
+            if array.shape != tuple(length for _, length in span.extents) or array.dtype != out.dtype:
+                raise DataLossError.of(
+                    f"slice {piece} of tensor '{text}' in '{self.prefix}' has another type or shape than "
+                    f"the tensor's entry says: {array.dtype}{list(array.shape)}",
+                    name=text,
+                    path=self.prefix,
+                    hint=_DAMAGED,
+                )
+            out[common.relative_to(region)] = array[common.relative_to(span)]
+        return out
+
+    def _refuse_overlaps(self, text: str, stored: list[TensorSlice], spans: list[TensorSlice]) -> None:
+        for at, span in enumerate(spans):
+            for before in range(at):
+                if span.intersect(spans[before]) is not None:
+                    raise InternalError.of(
+                        f"Overlapping slices: existing slice = {stored[before]}, new slice = {stored[at]}",
+                        name=text,
+                        path=self.prefix,
+                        hint="Two parts were saved for the same elements; none is known to be right.",
+                    )
+
+    def _read(self, key: bytes, entry: BundleEntry) -> npt.NDArray[Any]:
+        text = decode_name(key)
+        dtype = elements.dtype_of(entry.dtype, text, self.prefix)
+        if dtype.np.hasobject:
+            return self._read_objects(text, entry, dtype)
+        self._check_size(text, entry, entry.num_elements * dtype.size)
+        file = self._open(text, entry)
+        raw = np.empty(entry.size, np.uint8)
+        crc = self._fill(file, entry.offset, raw.data, 0, text)
+        self._check_crc(text, entry, file, crc)
+        return elements.from_bytes(raw, dtype, big_endian=self.big_endian).reshape(entry.shape)
+
+    def _read_objects(self, text: str, entry: BundleEntry, dtype: dtypes.DType) -> npt.NDArray[Any]:
+        if dtype is dtypes.variant and self.big_endian:
+            raise UnimplementedError.of(
+                f"variant tensor '{text}' in the big-endian '{self.prefix}' cannot be read",
+                name=text,
+                path=self.prefix,
+                hint="Its bytes can only be swapped by the code that wrote them.",
+            )
+        if dtype is dtypes.string and entry.size < entry.num_elements:
+            raise self._bad_size(text, entry, f"is at least {entry.num_elements}")
+        file = self._open(text, entry)
+        data = file.read(entry.offset, entry.size)
+        try:
+            if dtype is dtypes.string:
+                flat, crc = strings.decode_strings(data, entry.num_elements, big_endian=self.big_endian)
+            else:
+                flat, crc = strings.decode_variants(data, entry.num_elements)
+        except DecodeError as error:
+            raise DataLossError.of(
+                f"{error}\n  tensor '{text}' in '{file.path}' at bytes "
+                f"{entry.offset}..{entry.offset + entry.size - 1}",
+                name=text,
+                path=file.path,
+                offset=entry.offset,
+                hint=_DAMAGED,
+            ) from error
+        self._check_crc(text, entry, file, crc)
+        return flat.reshape(entry.shape)
+
+    def _open(self, text: str, entry: BundleEntry) -> ReadFile:
+        """The data file of an entry, once it is known to hold the entry's bytes."""
+        with self._lock:
+            file = self._shards.get(entry.shard_id)
+            if file is None:
+                file = self._shards[entry.shard_id] = self._open_shard(text, entry.shard_id)
+        if entry.offset + entry.size > file.size:
+            raise OutOfRangeError.of(
+                f"Read less bytes than requested\n  tensor '{text}' in '{file.path}': bytes {entry.offset}.."
+                f"{entry.offset + entry.size - 1} of a file of {file.size}",
+                name=text,
+                path=file.path,
+                offset=entry.offset,
+                hint=_DAMAGED,
+            )
+        return file
+
+    def _open_shard(self, text: str, shard: int) -> ReadFile:
+        path = naming.data_filename(self.prefix, shard, self.header.num_shards)
+        try:
+            if self._suffix and self.fs.exists(path + self._suffix):
+                return self.fs.open_read(path + self._suffix)
+            return self.fs.open_read(path)
+        except NotFoundError as error:
+            raise NotFoundError.of(
+                f"{error.message}\n  shard {shard} of {self.header.num_shards}, which holds tensor '{text}'",
+                name=text,
+                path=path,
+                hint="Put the file back beside the index, or take an older checkpoint.",
+            ) from error
+
+    def _fill(self, file: ReadFile, offset: int, target: memoryview, crc: int, text: str) -> int:
+        """Reads into ``target``; the checksum ``crc`` continued over it."""
+        for start in range(0, len(target), _CHUNK_BYTES):
+            piece = target[start : start + _CHUNK_BYTES]
+            if file.read_into(offset + start, piece) != len(piece):
+                raise OutOfRangeError.of(
+                    "Read less bytes than requested\n"
+                    f"  tensor '{text}' in '{file.path}' at byte {offset + start}",
+                    name=text,
+                    path=file.path,
+                    offset=offset + start,
+                    hint=_DAMAGED,
+                )
+            crc = crc32c(piece, crc)
+        return crc
+
+    def _check_size(self, text: str, entry: BundleEntry, expected: int) -> None:
+        if entry.size != expected:
+            raise self._bad_size(text, entry, str(expected))
+
+    def _bad_size(self, text: str, entry: BundleEntry, expected: str) -> OpError:
+        return DataLossError.of(
+            f"Invalid size in bundle entry: key {text}; stored size {entry.size}; expected size {expected}\n"
+            f"  in '{self.index_path}'",
+            name=text,
+            path=self.index_path,
+            hint=_DAMAGED,
+        )
+
+    def _check_crc(self, text: str, entry: BundleEntry, file: ReadFile, actual: int) -> None:
+        expected = unmask(entry.crc32c)
+        if actual != expected:
+            raise DataLossError.of(
+                f"Checksum does not match: stored {expected:08d} vs. calculated on the restored bytes "
+                f"{actual}\n  tensor '{text}' in '{file.path}' at bytes {entry.offset}.."
+                f"{entry.offset + entry.size - 1}: stored {expected:#010x}, computed {actual:#010x}",
+                name=text,
+                path=file.path,
+                offset=entry.offset,
+                hint="The other tensors may be intact: each has its own checksum.",
+            )
+
+
+class _Stream:
+    """Where the piecewise reading of a tensor stands."""
+
+    __slots__ = ("checked", "crc", "entry", "file", "position")
+
+    def __init__(self, file: ReadFile, entry: BundleEntry, position: int, crc: int) -> None:
+        self.file = file
+        self.entry = entry
+        self.position = position
+        self.crc = crc
+        self.checked = False
+
+
+def encode_name(name: str | bytes) -> bytes:
+    """The bytes of a tensor name."""
+    return name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")
+
+
+def decode_name(key: bytes) -> str:
+    """The string for the bytes of a tensor name; `encode_name` gives the bytes back."""
+    return key.decode("utf-8", "surrogateescape")
+
+
+_key = encode_name
+
+
+def _size(region: TensorSlice | None) -> int:
+    size = 1
+    for _, length in region.extents if region is not None else ():
+        size *= length
+    return size

@@ -1,0 +1,341 @@
+"""Writes V2 checkpoints, to the bytes that TensorFlow writes for the same tensors in the same order.
+
+    with BundleWriter("/m/model.ckpt-10") as writer:
+        writer.add("dnn/w", w)                                       a whole tensor
+        writer.add_slice("emb", (10, 4), TensorSlice.parse("0,6:-"), rows)   a part of one
+        writer.add_tensor_header("big", dtypes.float32, (n, 8))      one that comes in pieces
+        for piece in pieces:
+            writer.append_segment(piece)
+        writer.end_segment()
+
+Tensors go to the data file at once, in the order they are given and without gaps; entries wait in memory.
+`finish` syncs the data and then commits it (kvarn.formats.bundle.commit says in which steps).  Until then,
+and after `abort` or an error, the prefix is as it was and no other file is left.
+
+Source: `BundleWriter` in tensorflow/core/util/tensor_bundle/tensor_bundle.cc, which neither syncs nor removes
+its temporary file when it fails; the streaming methods are DeepRec's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kvarn import dtypes
+from kvarn.errors import FailedPreconditionError, InternalError, InvalidArgumentError, OpError
+from kvarn.formats.bundle import commit, elements, naming, strings
+from kvarn.formats.bundle.entry import BundleEntry, BundleHeader
+from kvarn.formats.bundle.reader import decode_name, encode_name
+from kvarn.formats.checksum import crc32c, mask
+from kvarn.formats.ordered_code import encode_slice_key
+from kvarn.formats.tensor_slice import TensorSlice, print_shape
+from kvarn.io import LOCAL, Buffer, FileSystem, Path, WriteFile, as_path, directory_of
+
+# Tensors from this size on go to the file from where they lie; smaller ones are collected first.
+_DIRECT_BYTES = 1 << 16
+# Bytes that are checked and then written while they are in the cache.
+_CHUNK_BYTES = 1 << 20
+
+
+class BundleWriter:
+    """A V2 checkpoint in the making, with one data file.  Not thread-safe.
+
+    Makes the directory of the prefix if its parent exists, as TensorFlow does.  As a context manager it
+    finishes at the end of the block, and aborts if that raises.
+
+    Args:
+      prefix: the path without ``.index``.
+      fs: where the files go; the machine's own by default.
+      data_alignment: every tensor added whole is followed by zeros up to a multiple of this;
+        the save op uses 1.
+
+    Raises:
+      NotFoundError, PermissionDeniedError and the like: the place cannot be written.
+    """
+
+    def __init__(self, prefix: Path, fs: FileSystem | None = None, *, data_alignment: int = 1) -> None:
+        self.prefix = as_path(prefix)
+        self.fs: FileSystem = fs or LOCAL
+        self._alignment = data_alignment
+        self._suffix = naming.temporary_suffix()
+        self._records: dict[bytes, BundleEntry] = {}
+        self._buffer = bytearray()
+        self._size = 0
+        self._segment: _Segment | None = None
+        self._file: WriteFile | None = None
+        self.fs.make_directory(directory_of(self.prefix))
+        commit.settle(self.fs, self.prefix)
+        self._file = self.fs.open_write(naming.data_filename(self.prefix, 0, 1) + self._suffix)
+
+    # Tensors -----------------------------------------------------------------------------------------
+
+    def add(self, name: str | bytes, array: npt.ArrayLike, dtype: Any = None) -> None:
+        """Writes a whole tensor.
+
+        Args:
+          array: strings as bytes or text in an object array; variants as serialized VariantTensorDataProtos.
+          dtype: the element type, where the array does not tell: quantized types, variants.
+
+        Raises:
+          InvalidArgumentError: the name was added before, or the elements cannot be saved.
+        """
+        self._add(encode_name(name), np.asarray(array), dtype)
+
+    def add_slice(
+        self,
+        name: str | bytes,
+        full_shape: Sequence[int],
+        tensor_slice: TensorSlice,
+        array: npt.ArrayLike,
+        dtype: Any = None,
+    ) -> None:
+        """Writes a part of a tensor; one that is the whole becomes an ordinary tensor.
+
+        Args:
+          full_shape: of the whole tensor.
+          tensor_slice: where the part lies.
+          array: the part.
+
+        Raises:
+          InvalidArgumentError: the array has another shape than the slice, the slice was added before, or
+            an earlier part said otherwise of the whole tensor.
+          InternalError: the slice reaches past the whole.
+        """
+        key = encode_name(name)
+        values = np.asarray(array)
+        shape = tuple(int(size) for size in full_shape)
+        part = tensor_slice.shape_within(shape)
+        if values.shape != part:
+            raise InvalidArgumentError.of(
+                "Slice in shape_and_slice specification does not match the shape of the tensor to  save: "
+                f"{' '.join(map(str, (*shape, tensor_slice)))}, tensor: {print_shape(values.shape)}",
+                name=decode_name(key),
+                hint=f"The slice has the shape {print_shape(part)}.",
+            )
+        if part == shape:
+            self._add(key, values, dtype)
+            return
+        saved = elements.saved_dtype(values, dtype, decode_name(key))
+        whole = self._records.get(key)
+        if whole is None:
+            whole = BundleEntry(dtype=saved.as_datatype_enum, shape=shape)
+        elif not whole.slices or whole.shape != shape or whole.dtype != saved.as_datatype_enum:
+            raise self._duplicate(key)
+        self._add(encode_slice_key(key, tensor_slice), values, saved)
+        whole.slices.append(tensor_slice)
+        self._records[key] = whole
+
+    def add_tensor_header(self, name: str | bytes, dtype: Any, shape: Sequence[int]) -> None:
+        """Begins a tensor whose bytes follow by `append_segment`; not for strings and variants.
+
+        Raises:
+          InvalidArgumentError: the name was added before, or the type has no plain bytes.
+        """
+        self._check_idle()
+        key = encode_name(name)
+        if key in self._records:
+            raise self._duplicate(key)
+        saved = dtypes.as_dtype(dtype).base_dtype
+        if saved.np.hasobject or saved in (dtypes.int4, dtypes.uint4):
+            raise InvalidArgumentError.of(
+                f"tensor '{decode_name(key)}' of type {saved.name} cannot be written in segments",
+                name=decode_name(key),
+                hint="Add it whole.",
+            )
+        entry = BundleEntry(
+            dtype=saved.as_datatype_enum, shape=tuple(int(n) for n in shape), offset=self._size
+        )
+        self._segment = _Segment(key, entry, entry.num_elements * saved.size)
+
+    def append_segment(self, data: Buffer) -> None:
+        """The next bytes of the tensor begun last: a C-contiguous array, or bytes."""
+        segment = self._segment
+        if segment is None:
+            raise FailedPreconditionError.of(
+                f"no tensor is open in '{self.prefix}'",
+                path=self.prefix,
+                hint="Call add_tensor_header first.",
+            )
+        raw = data.reshape(-1).view(np.uint8).data if isinstance(data, np.ndarray) else memoryview(data)
+        segment.crc = self._append(raw.cast("B"), segment.crc)
+
+    def end_segment(self) -> None:
+        """Ends the tensor begun last.
+
+        Raises:
+          InvalidArgumentError: its bytes are more or fewer than its shape says; the save is aborted.
+        """
+        segment, self._segment = self._segment, None
+        if segment is None:
+            raise FailedPreconditionError.of(
+                f"no tensor is open in '{self.prefix}'",
+                path=self.prefix,
+                hint="Call add_tensor_header first.",
+            )
+        segment.entry.size = self._size - segment.entry.offset
+        if segment.entry.size != segment.expected_bytes:
+            self.abort()
+            name = decode_name(segment.key)
+            raise InvalidArgumentError.of(
+                f"tensor '{name}' of shape {print_shape(segment.entry.shape)} got {segment.entry.size} "
+                f"bytes, not {segment.expected_bytes}",
+                name=name,
+                path=self.prefix,
+                hint="The pieces must make up the whole tensor. Nothing was saved.",
+            )
+        segment.entry.crc32c = mask(segment.crc)
+        self._records[segment.key] = segment.entry
+
+    # The end -----------------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Makes the checkpoint: when this returns it is on disk, whole, under its prefix.
+
+        Raises:
+          OpError: a step failed; an older checkpoint of the prefix is still whole, and of this one nothing
+            is left (kvarn.formats.bundle.commit names the one exception).
+        """
+        self._check_idle()
+        file = self._opened()
+        try:
+            self._flush()
+            file.sync()
+            self._file = None
+            file.close()
+        except BaseException:
+            self.abort()
+            raise
+        records = {key: entry.serialize() for key, entry in self._records.items()}
+        commit.commit(self.fs, self.prefix, self._suffix, BundleHeader(), records)
+
+    def abort(self) -> None:
+        """Gives up: removes what was written.  Nothing happens after `finish` or a second time."""
+        file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            file.close()
+        except OpError:
+            pass  # what could not be written is removed
+        finally:
+            commit.sweep(self.fs, self.prefix, self._suffix)
+
+    def __enter__(self) -> BundleWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._file is not None:
+            self.finish()
+        else:
+            self.abort()
+
+    def __del__(self) -> None:
+        if getattr(self, "_file", None) is not None:
+            self.abort()
+
+    # Steps -------------------------------------------------------------------------------------------
+
+    def _add(self, key: bytes, array: npt.NDArray[Any], dtype: Any) -> None:
+        self._check_idle()
+        if key in self._records or not key:
+            raise self._duplicate(key)
+        saved = elements.saved_dtype(array, dtype, decode_name(key))
+        if saved.np.hasobject:
+            pieces, crc = self._encode_objects(key, array, saved)
+            start = self._size
+            for piece in pieces:
+                self._append(memoryview(piece), None)
+        else:
+            start = self._size
+            crc = self._append(elements.to_bytes(array, saved), 0)
+        self._records[key] = BundleEntry(
+            saved.as_datatype_enum, array.shape, 0, start, self._size - start, mask(crc)
+        )
+        if self._alignment > 1:
+            self._align()
+
+    def _encode_objects(
+        self, key: bytes, array: npt.NDArray[Any], dtype: dtypes.DType
+    ) -> tuple[list[bytes], int]:
+        try:
+            values = strings.as_bytes_list(array, lambda: f"tensor '{decode_name(key)}'")
+        except TypeError as error:
+            raise InvalidArgumentError.of(
+                str(error), name=decode_name(key), hint="Elements of string tensors are bytes or text."
+            ) from error
+        return strings.encode_strings(values) if dtype is dtypes.string else strings.encode_variants(values)
+
+    def _append(self, data: memoryview, crc: int | None) -> int:
+        """Writes bytes; their checksum, continued from ``crc`` (None: not wanted)."""
+        size = len(data)
+        if size < _DIRECT_BYTES:
+            self._buffer += data
+            if len(self._buffer) >= commit.BUFFER_BYTES:
+                self._flush()
+            self._size += size
+            return 0 if crc is None else crc32c(data, crc)
+        self._flush()
+        file = self._opened()
+        total = crc or 0
+        for start in range(0, size, _CHUNK_BYTES):
+            piece = data[start : start + _CHUNK_BYTES]
+            if crc is not None:
+                total = crc32c(piece, total)
+            file.append(piece)
+        self._size += size
+        return total
+
+    def _align(self) -> None:
+        gap = -self._size % self._alignment
+        self._buffer += bytes(gap)
+        self._size += gap
+
+    def _flush(self) -> None:
+        if self._buffer:
+            self._opened().append(self._buffer)
+            self._buffer = bytearray()
+
+    def _opened(self) -> WriteFile:
+        if self._file is None:
+            raise InternalError.of(
+                "BundleWriter is closed", path=self.prefix, hint="Make a new writer for a new save."
+            )
+        return self._file
+
+    def _check_idle(self) -> None:
+        self._opened()
+        if self._segment is not None:
+            name = decode_name(self._segment.key)
+            raise FailedPreconditionError.of(
+                f"tensor '{name}' is open in '{self.prefix}'",
+                name=name,
+                path=self.prefix,
+                hint="Call end_segment first.",
+            )
+
+    def _duplicate(self, key: bytes) -> OpError:
+        name = decode_name(key)
+        return InvalidArgumentError.of(
+            f"Adding duplicate key: {name}",
+            name=name,
+            path=self.prefix,
+            hint="Every tensor of a checkpoint has a name of its own, and the empty name is not one.",
+        )
+
+
+class _Segment:
+    """The tensor that comes in pieces."""
+
+    __slots__ = ("crc", "entry", "expected_bytes", "key")
+
+    def __init__(self, key: bytes, entry: BundleEntry, expected_bytes: int) -> None:
+        self.key = key
+        self.entry = entry
+        self.expected_bytes = expected_bytes
+        self.crc = 0

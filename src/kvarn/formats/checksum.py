@@ -1,0 +1,28 @@
+"""CRC-32C of stored bytes, and the mask it is stored under.
+
+    crc32c("123456789") = e3069283      mask(0) = a282ead8, which an empty tensor has
+
+A stored checksum is rotated right by 15 bits and a282ead8 is added, so that the checksum of data that
+itself holds checksums stays a good one.  Messages print the unmasked value.
+
+Source: tensorflow/core/lib/hash/crc32c.h.
+"""
+
+from __future__ import annotations
+
+from kvarn._native import crc32c
+
+__all__ = ["crc32c", "mask", "unmask"]
+
+_DELTA = 0xA282EAD8
+
+
+def mask(crc: int) -> int:
+    """The stored form of a checksum."""
+    return (((crc >> 15) | (crc << 17)) + _DELTA) & 0xFFFFFFFF
+
+
+def unmask(masked: int) -> int:
+    """The checksum that was stored as ``masked``."""
+    rotated = (masked - _DELTA) & 0xFFFFFFFF
+    return ((rotated >> 17) | (rotated << 15)) & 0xFFFFFFFF

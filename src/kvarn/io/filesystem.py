@@ -1,0 +1,126 @@
+"""What a file system has to offer, and how its failures are named.
+
+Paths are strings; ``/`` separates.  Every operation raises errors of `kvarn.errors` with TensorFlow's text
+``<path>; <reason>`` (tensorflow/core/platform/posix/error.cc).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any, Protocol, TypeAlias
+
+from kvarn import errors
+
+Path: TypeAlias = "str | bytes | os.PathLike[str]"
+# Anything with the buffer protocol, C-contiguous (collections.abc.Buffer, which Python 3.11 does not have).
+Buffer: TypeAlias = Any
+
+
+class ReadFile(Protocol):
+    """An open file that is only read.  Safe to share between threads; close it once."""
+
+    path: str
+    size: int
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Up to ``size`` bytes from ``offset``; fewer at the end of the file."""
+
+    def read_into(self, offset: int, target: memoryview) -> int:
+        """Fills ``target`` (bytes, writable) from ``offset``; the number of bytes read, fewer at the end."""
+
+    def view(self) -> memoryview:
+        """The whole file, read-only; where it can, a map of it.  Valid while somebody holds it."""
+
+    def close(self) -> None: ...
+
+
+class WriteFile(Protocol):
+    """An open file that only grows.  Not buffered: hand over large pieces."""
+
+    path: str
+
+    def append(self, data: Buffer) -> None:
+        """Writes all of ``data`` at the end."""
+
+    def sync(self) -> None:
+        """Returns when the bytes so far survive a power failure."""
+
+    def close(self) -> None: ...
+
+
+class FileSystem(Protocol):
+    """Files by path."""
+
+    def open_read(self, path: str) -> ReadFile: ...
+
+    def open_write(self, path: str) -> WriteFile:
+        """A new file, or an emptied one."""
+
+    def rename(self, source: str, target: str) -> None:
+        """Gives a file another name, at once and over an existing file."""
+
+    def remove(self, path: str) -> None: ...
+
+    def exists(self, path: str) -> bool: ...
+
+    def is_directory(self, path: str) -> bool: ...
+
+    def size(self, path: str) -> int: ...
+
+    def modified_secs(self, path: str) -> float:
+        """Time of the last change, in seconds since 1970."""
+
+    def glob(self, pattern: str) -> list[str]:
+        """The paths that match a shell pattern, sorted."""
+
+    def list_directory(self, path: str) -> list[str]:
+        """The names in a directory, sorted."""
+
+    def make_directory(self, path: str) -> None:
+        """Makes one directory; fine when it exists, NotFoundError when its parent does not."""
+
+    def make_directories(self, path: str) -> None:
+        """Makes a directory and its parents; fine when they exist."""
+
+    def remove_directory(self, path: str) -> None:
+        """Removes an empty directory."""
+
+    def sync_directory(self, path: str) -> None:
+        """Returns when the names in a directory survive a power failure."""
+
+
+def as_path(path: Path) -> str:
+    """A path as a string, from a string, bytes or a PathLike."""
+    return os.fsdecode(path)
+
+
+def directory_of(path: str) -> str:
+    """The directory that a path names a file of; ``.`` for a bare name."""
+    return os.path.dirname(path) or "."
+
+
+_CODES: dict[type[errors.OpError], tuple[int, ...]] = {
+    errors.InvalidArgumentError: (errno.EINVAL, errno.ENAMETOOLONG, errno.E2BIG, errno.ESPIPE),
+    errors.NotFoundError: (errno.ENOENT, errno.ENODEV, errno.ENXIO),
+    errors.AlreadyExistsError: (errno.EEXIST,),
+    errors.PermissionDeniedError: (errno.EACCES, errno.EPERM, errno.EROFS),
+    errors.FailedPreconditionError: (
+        errno.ENOTEMPTY, errno.EISDIR, errno.ENOTDIR, errno.EBUSY, errno.ETXTBSY, errno.EPIPE, errno.EBADF,
+    ),
+    errors.ResourceExhaustedError: (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+    errors.OutOfRangeError: (errno.EFBIG, errno.EOVERFLOW, errno.ERANGE),
+    errors.UnimplementedError: (errno.ENOSYS, errno.ENOTSUP, errno.EXDEV),
+    errors.UnavailableError: (errno.EAGAIN, errno.EINTR, errno.ENETDOWN, errno.ENOLCK),
+    errors.DeadlineExceededError: (errno.ETIMEDOUT,),
+    errors.CancelledError: (errno.ECANCELED,),
+    errors.AbortedError: (errno.EDEADLK,),
+}  # fmt: skip
+_CLASS_OF_ERRNO = {number: cls for cls, numbers in _CODES.items() for number in numbers}
+
+
+def io_error(path: str, error: OSError) -> errors.OpError:
+    """The error of kvarn for a refusal of the operating system."""
+    number = error.errno or 0
+    cls = _CLASS_OF_ERRNO.get(number, errors.UnknownError)
+    return cls.of(f"{path}; {os.strerror(number) if number else error}", path=path)
