@@ -1,0 +1,75 @@
+# Everything alone: each target makes its own environment in .venv, builds the native core and runs.
+# Needs Python 3.11 or newer, g++ and make; CMake and Ninja come from PyPI.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# What the extension is built from: a change makes the next target rebuild it.
+NATIVE := CMakeLists.txt pyproject.toml $(shell find native -name '*.h' -o -name '*.cc' -o -name '*.txt')
+
+.PHONY: help venv test lint demo bench sanitize test-tf format clean
+
+help:
+	@grep -E '^## ' Makefile | sed 's/^## //'
+
+## make venv      the environment and the native core alone
+venv: $(VENV)/.built
+
+$(VENV)/.made:
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "kvarn needs Python 3.11 or newer, this is " + sys.version'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "scikit-build-core>=0.11" "nanobind>=2.9" "cmake>=3.26" ninja
+	touch $@
+
+$(VENV)/.built: $(VENV)/.made $(NATIVE)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.built
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[test]' 'clang-format==19.*'
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.built
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[demo]'
+	touch $@
+
+## make test      lint, types, layers and all tests
+test: lint
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+## make lint      ruff, clang-format, mypy, import-linter
+lint: $(VENV)/.test
+	$(BIN)/ruff check src tests examples bench tools
+	$(BIN)/ruff format --check src tests examples bench tools
+	$(BIN)/clang-format --dry-run --Werror $$(find native -name '*.h' -o -name '*.cc')
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+## make demo      train on real flights, kill, restore, finish, show; a PNG at the end
+demo: $(VENV)/.demo
+	$(BIN)/python examples/demo.py
+
+## make bench     speed and size against the bare machine (and TensorFlow 1.15 with PY_TF115=its python)
+bench: $(VENV)/.built
+	$(BIN)/python bench/run.py
+
+## make sanitize  the native tests under ASan and UBSan
+sanitize: $(VENV)/.made
+	PATH="$(abspath $(BIN)):$$PATH" cmake --preset asan
+	PATH="$(abspath $(BIN)):$$PATH" cmake --build --preset asan
+	PATH="$(abspath $(BIN)):$$PATH" ctest --preset asan --output-on-failure
+
+## make test-tf   tests that compare with a real TensorFlow 2.x (downloads it)
+test-tf: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[test-tf]'
+	$(BIN)/python -m pytest -q -m tf
+
+## make format    ruff and clang-format, in place
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix src tests examples bench tools
+	$(BIN)/ruff format src tests examples bench tools
+	$(BIN)/clang-format -i $$(find native -name '*.h' -o -name '*.cc')
+
+## make clean     remove the environment and everything built
+clean:
+	rm -rf $(VENV) build dist demo_output

@@ -1,0 +1,116 @@
+"""The numbers that must hold, each measured in this run beside what it is held against.
+
+    make bench                            W4 (one thread), W6, sizes
+    PY_TF115=…/python make bench          W6 beside TensorFlow 1.15 of that interpreter
+    .venv/bin/python bench/run.py --only w4,w6,size --reps 3
+
+Wall and CPU seconds are both read: on a busy machine the ratio of CPU seconds is the one to believe.
+Ends with status 1 if a bar is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import venv
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent
+# Recorded with TensorFlow 1.15.5 (bench/README.md); used where no TensorFlow is at hand.
+RECORDED_TF115_US = {"build, per op (1,000-op graph)": 310.0, "session.run of a constant": 91.0}
+
+
+def lines_of(*command: str, python: str = sys.executable) -> list[dict]:
+    done = subprocess.run(
+        [python, *command], cwd=HERE, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+class Bars:
+    def __init__(self) -> None:
+        self.missed = 0
+
+    def show(self, what: str, value: float, bar: float, unit: str = "x") -> None:
+        good = value <= bar
+        self.missed += not good
+        print(f"{'ok  ' if good else 'MISS'} {what}: {value:.3g} {unit} (bar {bar:g})", flush=True)
+
+
+def verify() -> None:
+    print("verify: is the work done right, before any timing is believed")
+    subprocess.run([sys.executable, "verify.py", "peers/ev_kvarn.py"], cwd=HERE, check=True)
+
+
+def w4(bars: Bars, reps: int) -> None:
+    print("W4: lookup and train of 53,248 ids, one thread, beside the bare C table")
+    for row in lines_of("peers/ev_kvarn.py", "--workload", "W4", "--threads", "1", "--reps", str(reps)):
+        print(
+            f"     {row['case']} {row.get('dist', '')}: {row['rate'] / 1e6:.1f} M keys/s, "
+            f"wall {row['x_limit']:.2f}x, CPU {row['x_limit_cpu']:.2f}x of the limit"
+        )
+        if row.get("dist") == "zipf1.05":
+            bars.show(f"W4 zipf1.05 {row['case']}", min(row["x_limit"], row["x_limit_cpu"]), 3.0)
+
+
+def w6(bars: Bars, reps: int) -> None:
+    print("W6: start-up and the cost of a session, beside TensorFlow 1.15")
+    ours = {row["case"]: row for row in lines_of("peers/start_kvarn.py", "--reps", str(reps))}
+    theirs: dict[str, dict] = {}
+    python = os.environ.get("PY_TF115")
+    if python:
+        rows = lines_of("peers/start_tf.py", "--only", "graph", "--reps", str(reps), python=python)
+        theirs = {row["case"]: row for row in rows}
+    else:
+        print("     (PY_TF115 is not set: beside TensorFlow's recorded numbers)")
+    for case, row in ours.items():
+        print(f"     {case}: {row['median']:.4g} {row['unit']}" + (f", TensorFlow {theirs[case]['median']:.4g}" if case in theirs else ""))
+    for case, bar in (("session.run of a constant", 0.25), ("build, per op (1,000-op graph)", 0.1)):
+        reference = theirs[case]["median"] if case in theirs else RECORDED_TF115_US[case]
+        bars.show(f"W6 {case}, against TensorFlow 1.15", ours[case]["median"] / reference, bar)
+    imported = ours["import"]
+    bars.show("import kvarn above import numpy", imported["median"] - imported["limit_median"], 0.2, "s")
+    bars.show("RSS after import kvarn", ours["RSS after import"]["median"] / 2**20, 80, "MB")
+
+
+def size(bars: Bars) -> None:
+    print("Size: a core install without extras")
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(folder, with_pip=True)
+        python = os.path.join(folder, "bin", "python")
+        site = next(pathlib.Path(folder, "lib").glob("python*/site-packages"))
+        before = tree_bytes(site)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(ROOT)], check=True)
+        bars.show("core install", (tree_bytes(site) - before) / 2**20, 120, "MB")
+
+
+def tree_bytes(folder: pathlib.Path) -> int:
+    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file() and not f.is_symlink())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="verify,w4,w6,size")
+    parser.add_argument("--reps", type=int, default=3)
+    options = parser.parse_args()
+    chosen = options.only.split(",")
+    bars = Bars()
+    if "verify" in chosen or "w4" in chosen:
+        verify()
+    if "w4" in chosen:
+        w4(bars, options.reps)
+    if "w6" in chosen:
+        w6(bars, options.reps)
+    if "size" in chosen:
+        size(bars)
+    if bars.missed:
+        raise SystemExit(f"{bars.missed} bars missed")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Makes ``import tensorflow`` and its submodules resolve to kvarn."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+from kvarn.compat.tensorflow import names, namespace
+
+_PREFIXES = ("tensorflow", "tensorflow_core")
+
+
+class _ModuleView(ModuleType):
+    """A module of TensorFlow's source tree: the attributes of the kvarn modules that hold its contents."""
+
+    def __init__(self, name: str, targets: Sequence[str]) -> None:
+        super().__init__(name)
+        self.__dict__["_targets"] = targets
+        self.__dict__["__path__"] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module '{self.__name__}' has no attribute {name!r}")
+        for target in self.__dict__["_targets"]:
+            if target == "protos":
+                found = _proto(name)
+            elif target.startswith("tf:") or target == "tf":
+                space = target[3:]
+                wanted = names.find(space, name)
+                found = namespace.load(wanted) if wanted is not None else None
+            else:
+                found = getattr(importlib.import_module(target), name, None)
+            if found is not None:
+                self.__dict__[name] = found
+                return found
+        raise AttributeError(f"module '{self.__name__}' has no attribute '{name}'.{namespace.advice(name)}")
+
+
+def _proto(name: str) -> Any:
+    from kvarn import protos
+
+    try:
+        return getattr(protos, name)
+    except AttributeError:
+        return None
+
+
+class _Loader(importlib.abc.Loader):
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
+
+
+class TensorFlowFinder(importlib.abc.MetaPathFinder):
+    """Finds ``tensorflow`` and every module below it that kvarn knows."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
+        root, _, rest = fullname.partition(".")
+        if root not in _PREFIXES:
+            return None
+        module = self._module("tensorflow" + ("." + rest if rest else ""), rest)
+        if module is None:
+            raise ModuleNotFoundError(
+                f"No module named '{fullname}'.{_module_advice(fullname)}", name=fullname
+            )
+        return importlib.machinery.ModuleSpec(fullname, _Loader(module), is_package=True)
+
+    @staticmethod
+    def _module(fullname: str, rest: str) -> ModuleType | None:
+        if not rest:
+            return namespace.module_of("")
+        targets = names.MODULES.get(rest)
+        if targets is not None:
+            return _ModuleView(fullname, targets)
+        if rest in names.NAMESPACES:
+            return namespace.module_of(rest)
+        for prefix in ("_api.v1.", "compat.v1."):
+            if rest.startswith(prefix) and rest[len(prefix) :] in names.NAMESPACES:
+                return namespace.module_of(rest[len(prefix) :])
+        if rest in ("compat.v1", "_api", "_api.v1"):
+            return namespace.module_of("")
+        if any(known.startswith(rest + ".") for known in names.MODULES):
+            return _ModuleView(fullname, ())
+        return None
+
+
+def _module_advice(fullname: str) -> str:
+    import difflib
+
+    known = ["tensorflow." + m for m in [*names.MODULES, *names.NAMESPACES] if m]
+    near = difflib.get_close_matches(fullname, known, n=3, cutoff=0.6)
+    return " kvarn does not have it." + (f" Nearest: {', '.join(near)}." if near else "")
+
+
+def install() -> None:
+    """Puts kvarn in the place of TensorFlow for every later import of the process.
+
+    Raises:
+      ImportError: a real TensorFlow has been imported already.
+    """
+    loaded = sys.modules.get("tensorflow")
+    if loaded is not None and not isinstance(loaded, namespace.Namespace):
+        raise ImportError("tensorflow is imported already; install kvarn's names before it, or use `import kvarn as tf`")
+    if not any(isinstance(f, TensorFlowFinder) for f in sys.meta_path):
+        sys.meta_path.insert(0, TensorFlowFinder())
+
+
+def uninstall() -> None:
+    """Takes kvarn's modules out of TensorFlow's place again."""
+    sys.meta_path[:] = [f for f in sys.meta_path if not isinstance(f, TensorFlowFinder)]
+    for name in [n for n in sys.modules if n.partition(".")[0] in _PREFIXES]:
+        if isinstance(sys.modules[name], (namespace.Namespace, _ModuleView)):
+            del sys.modules[name]
