@@ -11,6 +11,9 @@
     func      NameAttrList                             NameAttrList message
     list(k)   list of these                            list of these
 
+An attribute that no definition describes, and that says more than these can hold, such as names of
+dimensions, stays an AttrValue.
+
 Source: tensorflow/core/framework/attr_value.proto and `Operation.get_attr` of ops.py (1.15).
 """
 
@@ -151,6 +154,8 @@ def to_python(value: Any, attr_type: str | None = None) -> Any:
         return to_attr_value(value, "func").func
     if value is None or isinstance(value, tuple):
         return tensor_shape.tuple_to_proto(value)
+    if _is(value, "tensorflow.AttrValue"):
+        return getattr(value, value.WhichOneof("value"))
     return value
 
 

@@ -45,7 +45,7 @@ def node_attrs(node: Any, definition: OpDef, name: str) -> dict[str, Any]:
                     "(Check whether your GraphDef-interpreting binary is up to date with your "
                     "GraphDef-generating binary.)."
                 )
-            attrs[key] = attr_value.from_attr_value(proto)
+            attrs[key] = _free_attr(key, proto)
             continue
         if proto.WhichOneof("value") is None and attr.default is not REQUIRED:
             continue
@@ -112,6 +112,16 @@ def summary(definition: OpDef) -> str:
         if attr.allowed is not None:
             text += f",allowed={_value_summary(list(attr.allowed))}"
     return text + ("; is_stateful=true>" if definition.is_stateful else ">")
+
+
+def _free_attr(key: str, proto: Any) -> Any:
+    """The value of an attribute that no definition describes."""
+    value = attr_value.from_attr_value(proto)
+    if key not in ("_class", "_output_shapes") and attr_value.to_attr_value(value) != proto:
+        # It says something that the value cannot hold, such as names of dimensions: keep all of it.
+        value = type(proto)()
+        value.CopyFrom(proto)
+    return value
 
 
 def _where(definition: OpDef, name: str) -> str:

@@ -194,9 +194,9 @@ def _typed_values(proto: Any, dtype: DType) -> npt.NDArray[Any]:
         if bits.size and (bits.min() < 0 or bits.max() > 0xFFFF):
             raise ValueError(f"The half_val of a {dtype.name} value has a number that is not 16 bits wide")
         return bits.astype(np.uint16).view(dtype.np)
-    # Through the wide type, because int_val also holds types that are narrower than its numbers.
-    wide = np.array(list(field), dtype=np.int32 if field is proto.int_val else None)
-    return wide.astype(dtype.np) if wide.size else np.zeros(0, dtype.np)
+    # int_val also holds types that are narrower than its numbers.
+    wide = np.dtype(np.int32) if _field_of(dtype) == "int_val" else dtype.np
+    return np.array(list(field), dtype=wide).astype(dtype.np, copy=False)
 
 
 def _field_of(dtype: DType) -> str:

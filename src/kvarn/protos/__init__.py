@@ -73,10 +73,33 @@ def serialize(proto: Message) -> bytes:
 
 
 def to_text(proto: Message) -> str:
-    """The text format of a message, non-ASCII bytes escaped, as TensorFlow 1.15 writes it."""
+    """The text format of a message as TensorFlow 1.15 writes it to files (`tf.io.write_graph`).
+
+    Non-ASCII characters are escaped, and floats have all digits of the double that they are.
+    """
     from google.protobuf import text_format
 
-    return text_format.MessageToString(proto, descriptor_pool=pool())
+    out = text_format.TextWriter(False)
+    _text_printer()(out=out, as_utf8=False, descriptor_pool=pool()).PrintMessage(proto)
+    return out.getvalue()
+
+
+@functools.cache
+def _text_printer() -> Any:
+    from google.protobuf import text_format
+    from google.protobuf.descriptor import FieldDescriptor
+
+    # The option for the digits of floats that TensorFlow uses is gone from newer releases of protobuf.
+    base: Any = text_format._Printer
+
+    class Printer(base):  # type: ignore[misc]
+        def PrintFieldValue(self, field: Any, value: Any) -> None:
+            if field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT:
+                self.out.write(str(value))
+            else:
+                super().PrintFieldValue(field, value)
+
+    return Printer
 
 
 def from_text(text: str | bytes, proto: Any) -> Any:
