@@ -26,9 +26,7 @@ RECORDED_TF115_US = {"build, per op (1,000-op graph)": 310.0, "session.run of a 
 
 
 def lines_of(*command: str, python: str = sys.executable) -> list[dict]:
-    done = subprocess.run(
-        [python, *command], cwd=HERE, stdout=subprocess.PIPE, text=True, check=True
-    )
+    done = subprocess.run([python, *command], cwd=HERE, stdout=subprocess.PIPE, text=True, check=True)
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
@@ -69,7 +67,10 @@ def w6(bars: Bars, reps: int) -> None:
     else:
         print("     (PY_TF115 is not set: beside TensorFlow's recorded numbers)")
     for case, row in ours.items():
-        print(f"     {case}: {row['median']:.4g} {row['unit']}" + (f", TensorFlow {theirs[case]['median']:.4g}" if case in theirs else ""))
+        print(
+            f"     {case}: {row['median']:.4g} {row['unit']}"
+            + (f", TensorFlow {theirs[case]['median']:.4g}" if case in theirs else "")
+        )
     for case, bar in (("session.run of a constant", 0.25), ("build, per op (1,000-op graph)", 0.1)):
         reference = theirs[case]["median"] if case in theirs else RECORDED_TF115_US[case]
         bars.show(f"W6 {case}, against TensorFlow 1.15", ours[case]["median"] / reference, bar)
@@ -85,7 +86,9 @@ def size(bars: Bars) -> None:
         python = os.path.join(folder, "bin", "python")
         site = next(pathlib.Path(folder, "lib").glob("python*/site-packages"))
         before = tree_bytes(site)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(ROOT)], check=True)
+        subprocess.run(
+            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(ROOT)], check=True
+        )
         bars.show("core install", (tree_bytes(site) - before) / 2**20, 120, "MB")
 
 
@@ -94,7 +97,9 @@ def tree_bytes(folder: pathlib.Path) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", default="verify,w4,w6,size")
     parser.add_argument("--reps", type=int, default=3)
     options = parser.parse_args()

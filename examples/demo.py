@@ -99,7 +99,9 @@ def logistic_regression_auc() -> float:
     return float(roc_auc_score(flights.late[flights.train :], score))
 
 
-def draw(whole: list[dict], resumed: list[dict], yardstick: float, killed_at: int, path: pathlib.Path) -> None:
+def draw(
+    whole: list[dict], resumed: list[dict], yardstick: float, killed_at: int, path: pathlib.Path
+) -> None:
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
     for log, style, label in ((whole, "-", "uninterrupted"), (resumed, "--", "killed and resumed")):
         entries = [e for e in log if "loss" in e]
@@ -162,7 +164,10 @@ def main() -> None:
     draw(log, resumed_log, yardstick, killed_at, OUTPUT / "flights.png")
     console.print(f"global step: {steps[0]} uninterrupted, {steps[1]} killed and resumed")
     console.print(f"weights of the two: {'bit for bit equal' if equal else '[red]DIFFERENT[/]'}")
-    console.print(f"held-out AUC: {aucs[0]:.4f} wide and deep (resumed: {aucs[1]:.4f}), {yardstick:.4f} logistic regression")
+    console.print(
+        f"held-out AUC: {aucs[0]:.4f} wide and deep (resumed: {aucs[1]:.4f}), "
+        f"{yardstick:.4f} logistic regression"
+    )
     subprocess.run([sys.executable, "-m", "kvarn", "ls", final[1]], check=True)
     console.print(f"curves: {OUTPUT / 'flights.png'}   ({time.perf_counter() - began:.0f} s)")
     if steps[0] != steps[1] or not equal or aucs[1] < yardstick - 0.002:

@@ -34,7 +34,9 @@ def embedding_variable(name, width, initializer):
 
 
 def layer(x, name, units):
-    kernel = tf.get_variable(name + "/kernel", [x.shape[-1].value, units], initializer=tf.glorot_uniform_initializer(seed=7))
+    kernel = tf.get_variable(
+        name + "/kernel", [x.shape[-1].value, units], initializer=tf.glorot_uniform_initializer(seed=7)
+    )
     bias = tf.get_variable(name + "/bias", [units], initializer=tf.zeros_initializer())
     return tf.nn.bias_add(tf.matmul(x, kernel), bias)
 
@@ -66,7 +68,7 @@ train_op = tf.train.AdagradOptimizer(0.02).minimize(loss, global_step=global_ste
 counts = {feature: variable.total_count() for feature, variable in variables.items()}
 saver = tf.train.Saver(max_to_keep=3)
 
-# The data: the order of the rows depends on the epoch alone, so that a resumed run sees what it would have seen.
+# The order of the rows depends on the epoch alone, so a resumed run sees what it would have seen.
 flights = load()
 per_epoch = flights.train // options.batch
 last_step = options.steps or per_epoch * options.epochs
@@ -95,11 +97,18 @@ def held_out_auc(session):
 
 
 os.makedirs(options.folder, exist_ok=True)
-log = open(os.path.join(options.folder, "log.jsonl"), "a", buffering=1)
 
 
 def note(**what):
-    log.write(json.dumps(what) + "\n")
+    """One line of the log: losses and key counts, saves, AUC, each with its step."""
+    with open(os.path.join(options.folder, "log.jsonl"), "a") as log:
+        log.write(json.dumps(what) + "\n")
+
+
+def show_progress(step, mean_loss, keys):
+    filled = 30 * step // last_step
+    bar = "#" * filled + "." * (30 - filled)
+    print(f"\r[{bar}] step {step}/{last_step}  loss {mean_loss:.4f}  {keys:,} keys ", end="", flush=True)
 
 
 with tf.Session() as session:
@@ -107,26 +116,25 @@ with tf.Session() as session:
     newest = tf.train.latest_checkpoint(options.folder)
     if newest:
         saver.restore(session, newest)
-    step = session.run(global_step)
-    print("%s at step %d of %d" % ("resumed from " + newest if newest else "started", step, last_step), flush=True)
-    started, losses, order_epoch = time.time(), [], None
+    step = int(session.run(global_step))
+    print(f"resumed from {newest}" if newest else "started", f"at step {step} of {last_step}", flush=True)
+    losses = []
     while step < last_step:
         value, _ = session.run([loss, train_op], batch(step))
         step += 1
         losses.append(value)
-        if step % options.log_steps == 0 or step == last_step:
+        last = step == last_step
+        if step % options.log_steps == 0 or last:
             keys_now = {feature: int(n[0]) for feature, n in session.run(counts).items()}
-            note(step=int(step), loss=float(np.mean(losses)), keys=keys_now)
-            rate = (time.time() - started) / len(losses) if losses else 0
-            filled = int(30 * step / last_step)
-            print("\r[%s%s] step %d/%d  loss %.4f  keys %d" % (
-                "#" * filled, "." * (30 - filled), step, last_step, np.mean(losses), sum(keys_now.values())), end="", flush=True)
+            mean_loss = float(np.mean(losses))
+            note(step=step, loss=mean_loss, keys=keys_now)
+            show_progress(step, mean_loss, sum(keys_now.values()))
             losses = []
-        if step % options.save_steps == 0 or step == last_step:
+        if step % options.save_steps == 0 or last:
             before = time.time()
             path = saver.save(session, os.path.join(options.folder, "flights.ckpt"), global_step=global_step)
             size = sum(os.path.getsize(path + end) for end in (".index", ".data-00000-of-00001", ".meta"))
-            note(step=int(step), saved=path, seconds=time.time() - before, bytes=size)
-        if step % (4 * options.save_steps) == 0 or step == last_step:
-            note(step=int(step), auc=held_out_auc(session))
-    print("\nheld-out AUC %.4f at step %d" % (held_out_auc(session), step), flush=True)
+            note(step=step, saved=path, seconds=time.time() - before, bytes=size)
+        if step % (2 * options.save_steps) == 0 or last:
+            note(step=step, auc=held_out_auc(session))
+    print(f"\nheld-out AUC {held_out_auc(session):.4f} at step {step}", flush=True)

@@ -54,7 +54,9 @@ def load():
     weather = _table("weather").drop_duplicates(["origin", "month", "day", "hour"])
     planes = _table("planes").rename(columns={"year": "built"})[["tailnum", "built", "model", "seats"]]
     rows = flights.merge(
-        weather[["origin", "month", "day", "hour", *DENSE[:8]]], how="left", on=["origin", "month", "day", "hour"]
+        weather[["origin", "month", "day", "hour", *DENSE[:8]]],
+        how="left",
+        on=["origin", "month", "day", "hour"],
     ).merge(planes, how="left", on="tailnum")
     rows = rows.sort_values(["month", "day", "sched_dep_time", "carrier", "flight"], kind="stable")
     date = pd.to_datetime(rows[["year", "month", "day"]])

@@ -41,7 +41,9 @@ class Adapter:
             self.saver = tf.train.Saver()
             self.init = tf.global_variables_initializer()
         threads = options.threads
-        self.config = tf.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
+        self.config = tf.ConfigProto(
+            intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads
+        )
         self.open()
 
     def open(self):

@@ -5,6 +5,7 @@ Source: tensorflow/core/framework/types.proto and tensorflow/python/framework/dt
 
 from __future__ import annotations
 
+import builtins
 from typing import Any, Final
 
 import ml_dtypes
@@ -33,7 +34,7 @@ class DType:
         self.as_datatype_enum = enum
         self.name = name
         self.as_numpy_dtype: Any = numpy_type
-        self._np = np.dtype(numpy_type)
+        self._np: np.dtype[Any] = np.dtype(numpy_type)
         self.size: int = 1 if self._np.hasobject else self._np.itemsize
         self._base = base
         self._ref: DType | None = None
@@ -50,12 +51,12 @@ class DType:
         return self._base or self
 
     @property
-    def is_ref(self) -> bool:
+    def is_ref(self) -> builtins.bool:
         return self._base is not None
 
     # The name TensorFlow's own code uses for it.
     @property
-    def _is_ref_dtype(self) -> bool:
+    def _is_ref_dtype(self) -> builtins.bool:
         return self._base is not None
 
     @property
@@ -72,31 +73,31 @@ class DType:
         return {8: float32, 18: float64}.get(self.base_dtype.as_datatype_enum, self)
 
     @property
-    def is_floating(self) -> bool:
+    def is_floating(self) -> builtins.bool:
         return self.base_dtype.as_datatype_enum in _FLOATING
 
     @property
-    def is_complex(self) -> bool:
+    def is_complex(self) -> builtins.bool:
         return self.base_dtype.as_datatype_enum in (8, 18)
 
     @property
-    def is_integer(self) -> bool:
+    def is_integer(self) -> builtins.bool:
         return self.base_dtype.as_datatype_enum in _INTEGER
 
     @property
-    def is_bool(self) -> bool:
+    def is_bool(self) -> builtins.bool:
         return self.base_dtype.as_datatype_enum == 10
 
     @property
-    def is_quantized(self) -> bool:
+    def is_quantized(self) -> builtins.bool:
         return self.base_dtype.as_datatype_enum in (11, 12, 13, 15, 16)
 
     @property
-    def is_unsigned(self) -> bool:
+    def is_unsigned(self) -> builtins.bool:
         return self.base_dtype.as_datatype_enum in (4, 17, 22, 23)
 
     @property
-    def is_numpy_compatible(self) -> bool:
+    def is_numpy_compatible(self) -> builtins.bool:
         return self.base_dtype.as_datatype_enum not in (20, 21)
 
     @property
@@ -125,12 +126,12 @@ class DType:
         finfo = ml_dtypes.finfo(self._np)
         return self.as_numpy_dtype(finfo.min), self.as_numpy_dtype(finfo.max)
 
-    def is_compatible_with(self, other: Any) -> bool:
+    def is_compatible_with(self, other: Any) -> builtins.bool:
         """True if ``other`` is this type or its reference form."""
         other = as_dtype(other)
         return self.as_datatype_enum in (other.as_datatype_enum, other.base_dtype.as_datatype_enum)
 
-    def __eq__(self, other: object) -> bool:
+    def __eq__(self, other: object) -> builtins.bool:
         if self is other:
             return True
         if other is None or isinstance(other, DType):
@@ -140,7 +141,7 @@ class DType:
         except TypeError:
             return False
 
-    def __ne__(self, other: object) -> bool:
+    def __ne__(self, other: object) -> builtins.bool:
         return not self == other
 
     def __hash__(self) -> int:
@@ -216,7 +217,9 @@ double = float64
 _BY_NAME.update({"half": float16, "float": float32, "double": float64, "half_ref": float16._as_ref})
 _BY_NAME.update({"float_ref": float32._as_ref, "double_ref": float64._as_ref})
 
-_FLOATING = frozenset(d.as_datatype_enum for d in (float16, float32, float64, bfloat16)) | frozenset(range(24, 29))
+_FLOATING = frozenset(d.as_datatype_enum for d in (float16, float32, float64, bfloat16)) | frozenset(
+    range(24, 29)
+)
 _INTEGER = frozenset((3, 4, 5, 6, 9, 17, 22, 23, 29, 30))
 
 _BY_NUMPY: dict[np.dtype[Any], DType] = {
@@ -231,11 +234,11 @@ _BY_NUMPY[np.dtype(np.object_)] = string
 
 # What Python's own types stand for: `float` is float32 and `int` is int32, as in TensorFlow.
 _BY_PYTHON: dict[type, DType] = {
-    type(1.0): float32,
-    type(1): int32,
+    float: float32,
+    int: int32,
     type(True): bool,
-    type(""): string,
-    type(b""): string,
+    str: string,
+    bytes: string,
     object: string,
     complex: complex128,
 }
@@ -260,10 +263,11 @@ def as_dtype(type_value: Any) -> DType:
     elif isinstance(type_value, int):
         found = _BY_ENUM.get(type_value)
     if found is None:
+        numpy_dtype: np.dtype[Any] | None
         try:
             numpy_dtype = np.dtype(type_value)
         except TypeError:
-            numpy_dtype = None  # type: ignore[assignment]
+            numpy_dtype = None
         if numpy_dtype is not None and type_value is not None:
             found = string if numpy_dtype.kind in "SU" else _BY_NUMPY.get(numpy_dtype.newbyteorder("="))
     if found is None:

@@ -248,7 +248,7 @@ def _shape_conversion(
         return NotImplemented
     if not value.is_fully_defined():
         raise ValueError(f"Cannot convert a partially known TensorShape to a Tensor: {value}")
-    dims: list[int] = value.as_list()
+    dims = [int(d) for d in value.as_list()]
     if dtype is None:
         dtype = dtypes.int64 if any(d >= 2**31 for d in dims) else dtypes.int32
     elif dtype not in (dtypes.int32, dtypes.int64):

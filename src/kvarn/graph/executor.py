@@ -35,8 +35,8 @@ def execute(plan: Plan, feeds: Sequence[Any]) -> list[Any]:
             problem = errors.InvalidArgumentError(None, context.op, f"{type(e).__name__}: {e}")
             raise _with_node(problem, context, [values[i] for i in inputs]) from e
         except MemoryError as e:
-            problem = errors.ResourceExhaustedError(None, context.op, f"out of memory: {e}")
-            raise _with_node(problem, context, [values[i] for i in inputs]) from e
+            exhausted = errors.ResourceExhaustedError(None, context.op, f"out of memory: {e}")
+            raise _with_node(exhausted, context, [values[i] for i in inputs]) from e
         if outputs is not None:
             if type(outputs) is int:
                 values[outputs] = result

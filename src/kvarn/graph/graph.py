@@ -360,7 +360,11 @@ class Graph:
                 value = value(op.node_def)
                 if value is None:
                     continue
-            op._set_attr(key, value)
+            if isinstance(value, list):
+                # A value in the form that `Operation.attrs` holds; each operation gets its own.
+                op.attrs[key] = list(value)
+            else:
+                op._set_attr(key, value)
         label = self._op_to_kernel_label_map.get(op.type)
         if label is not None:
             op.attrs["_kernel"] = label.encode()

@@ -81,7 +81,7 @@ class Var:
 
     def writable(self) -> np.ndarray[Any, Any]:
         """The value as an array that may be changed in place."""
-        value = self.read()
+        value: np.ndarray[Any, Any] = self.read()
         # The references of an array that nobody else holds: `self.value`, the local name, the argument.
         if (
             type(value) is not np.ndarray

@@ -134,7 +134,7 @@ class Tensor:
     def __len__(self) -> int:
         raise TypeError(
             f"len is not well defined for symbolic Tensors. ({self.name}) Please call `x.shape` rather than `len(x)` for shape information."
-        )  # noqa: E501
+        )
 
     def __bool__(self) -> bool:
         raise TypeError(
@@ -263,9 +263,9 @@ class SparseTensor:
         if not isinstance(sparse_tensor_value, (SparseTensor, SparseTensorValue)):
             raise TypeError(f"Neither a SparseTensor nor SparseTensorValue: {sparse_tensor_value}.")
         return cls(
-            sparse_tensor_value.indices,  # type: ignore[attr-defined]
-            sparse_tensor_value.values,  # type: ignore[attr-defined]
-            sparse_tensor_value.dense_shape,  # type: ignore[attr-defined]
+            sparse_tensor_value.indices,
+            sparse_tensor_value.values,
+            sparse_tensor_value.dense_shape,
         )
 
     def __init__(self, indices: Any, values: Any, dense_shape: Any) -> None:
@@ -280,8 +280,8 @@ class SparseTensor:
         indices_shape = self._indices.shape.with_rank(2)
         values_shape = self._values.shape.with_rank(1)
         dense_shape_shape = self._dense_shape.shape.with_rank(1)
-        indices_shape.dims[0].merge_with(values_shape.dims[0])
-        indices_shape.dims[1].merge_with(dense_shape_shape.dims[0])
+        indices_shape[0].merge_with(values_shape[0])
+        indices_shape[1].merge_with(dense_shape_shape[0])
         self._rank_hint = dimension_value(dense_shape_shape[0])
 
     @property

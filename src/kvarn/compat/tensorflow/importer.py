@@ -110,7 +110,9 @@ def install() -> None:
     """
     loaded = sys.modules.get("tensorflow")
     if loaded is not None and not isinstance(loaded, namespace.Namespace):
-        raise ImportError("tensorflow is imported already; install kvarn's names before it, or use `import kvarn as tf`")
+        raise ImportError(
+            "tensorflow is imported already; install kvarn's names before it, or use `import kvarn as tf`"
+        )
     if not any(isinstance(f, TensorFlowFinder) for f in sys.meta_path):
         sys.meta_path.insert(0, TensorFlowFinder())
 

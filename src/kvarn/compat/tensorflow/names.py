@@ -294,7 +294,11 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.state_ops": ("kvarn.ops.state",),
     "python.ops.string_ops": ("kvarn.ops.string",),
     "python.ops.variable_scope": ("kvarn.variables.scope",),
-    "python.ops.variables": ("kvarn.variables.variable", "kvarn.engine.options", "kvarn.variables.partitioned_variable"),
+    "python.ops.variables": (
+        "kvarn.variables.variable",
+        "kvarn.engine.options",
+        "kvarn.variables.partitioned_variable",
+    ),
     "python.platform.gfile": ("tf:gfile",),
     "python.platform.tf_logging": ("tf:logging",),
     "python.platform.app": ("tf:app",),
@@ -340,5 +344,6 @@ def names_in(namespace: str) -> list[str]:
 def all_names() -> tuple[str, ...]:
     """Every full name without the leading ``tf.``."""
     return tuple(
-        sorted(f"{space}.{name}" if space else name for space in _TABLE for name in _namespace(space)) + sorted(NAMESPACES)
+        sorted(f"{space}.{name}" if space else name for space in _TABLE for name in _namespace(space))
+        + sorted(NAMESPACES)
     )

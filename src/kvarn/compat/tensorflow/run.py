@@ -20,7 +20,10 @@ def run_script(arguments: list[str]) -> None:
     """
     if not arguments or arguments[0] in ("-h", "--help"):
         stream = sys.stdout if arguments else sys.stderr
-        print("usage: python -m kvarn run SCRIPT [ARGS…]   |   python -m kvarn run -m MODULE [ARGS…]", file=stream)
+        print(
+            "usage: python -m kvarn run SCRIPT [ARGS…]   |   python -m kvarn run -m MODULE [ARGS…]",
+            file=stream,
+        )
         raise SystemExit(0 if arguments else 2)
     importer.install()
     if arguments[0] == "-m":
@@ -33,7 +36,10 @@ def run_script(arguments: list[str]) -> None:
         return
     script = arguments[0]
     if not os.path.isfile(script):
-        print(f"kvarn run: no file '{script}' (in {os.getcwd()}); give the path of the program to run", file=sys.stderr)
+        print(
+            f"kvarn run: no file '{script}' (in {os.getcwd()}); give the path of the program to run",
+            file=sys.stderr,
+        )
         raise SystemExit(2)
     sys.argv = arguments
     # What `python script.py` does: modules beside the script can be imported.
