@@ -15,6 +15,8 @@ namespace {
 using Keys = Vector<int64_t>;
 using Rows = Matrix<float>;
 
+// Outputs are bound with noconvert: a converted array would be a copy, and the answer lost with it.
+
 // Runs a call on the table without the GIL, then raises what it reported.
 template <typename Fn>
 void run(Fn fn) {
@@ -53,28 +55,38 @@ void bind_table(nb::module_& m) {
              }
              run([&] { return t.set_default(slot, span_of(defaults)); });
            })
-      .def("size", &Table::size)
-      .def("memory_bytes", &Table::memory_bytes)
-      .def("lookup_or_create",
-           [](Table& t, Keys keys, size_t slot, MutableMatrix<float> out) {
-             run([&] { return t.lookup_or_create(span_of(keys), slot, span_of(out)); });
-           })
-      .def("lookup",
-           [](const Table& t, Keys keys, size_t slot, MutableMatrix<float> out) {
-             run([&] { return t.lookup(span_of(keys), slot, span_of(out)); });
-           })
-      .def("contains",
-           [](const Table& t, Keys keys, MutableVector<bool> out) {
-             run([&] { return t.contains(span_of(keys), span_of(out)); });
-           })
-      .def("frequency",
-           [](const Table& t, Keys keys, MutableVector<int64_t> out) {
-             run([&] { return t.frequency(span_of(keys), span_of(out)); });
-           })
-      .def("version",
-           [](const Table& t, Keys keys, MutableVector<int64_t> out) {
-             run([&] { return t.version(span_of(keys), span_of(out)); });
-           })
+      .def("size", &Table::size, nb::call_guard<nb::gil_scoped_release>())
+      .def("memory_bytes", &Table::memory_bytes, nb::call_guard<nb::gil_scoped_release>())
+      .def(
+          "lookup_or_create",
+          [](Table& t, Keys keys, size_t slot, MutableMatrix<float> out) {
+            run([&] { return t.lookup_or_create(span_of(keys), slot, span_of(out)); });
+          },
+          nb::arg("keys"), nb::arg("slot"), nb::arg("out").noconvert())
+      .def(
+          "lookup",
+          [](const Table& t, Keys keys, size_t slot, MutableMatrix<float> out) {
+            run([&] { return t.lookup(span_of(keys), slot, span_of(out)); });
+          },
+          nb::arg("keys"), nb::arg("slot"), nb::arg("out").noconvert())
+      .def(
+          "contains",
+          [](const Table& t, Keys keys, MutableVector<bool> out) {
+            run([&] { return t.contains(span_of(keys), span_of(out)); });
+          },
+          nb::arg("keys"), nb::arg("out").noconvert())
+      .def(
+          "frequency",
+          [](const Table& t, Keys keys, MutableVector<int64_t> out) {
+            run([&] { return t.frequency(span_of(keys), span_of(out)); });
+          },
+          nb::arg("keys"), nb::arg("out").noconvert())
+      .def(
+          "version",
+          [](const Table& t, Keys keys, MutableVector<int64_t> out) {
+            run([&] { return t.version(span_of(keys), span_of(out)); });
+          },
+          nb::arg("keys"), nb::arg("out").noconvert())
       .def(
           "apply_gradient_descent",
           [](Table& t, Keys keys, Rows grads, float lr, std::optional<int64_t> step) {
@@ -136,27 +148,34 @@ void bind_snapshot(nb::module_& m) {
                      return nb::ndarray<nb::numpy, const int32_t, nb::ndim<1>>(offsets.data(),
                                                                                {offsets.size()}, nb::find(s));
                    })
-      .def("values",
-           [](const Snapshot& s, size_t slot, size_t start, MutableMatrix<float> out) {
-             check_range(s, start, out.shape(0));
-             if (slot >= s.layout().slots().size() || out.shape(1) != s.layout().slots()[slot].dim) {
-               raise_if_error(Status::invalid("snapshot: no slot " + std::to_string(slot) + " of dimension " +
-                                              std::to_string(out.shape(1))));
-             }
-             const nb::gil_scoped_release no_gil;
-             s.values(slot, start, span_of(out));
-           })
-      .def("freqs",
-           [](const Snapshot& s, size_t start, MutableVector<int64_t> out) {
-             check_range(s, start, out.size());
-             const nb::gil_scoped_release no_gil;
-             s.freqs(start, span_of(out));
-           })
-      .def("versions", [](const Snapshot& s, size_t start, MutableVector<int64_t> out) {
-        check_range(s, start, out.size());
-        const nb::gil_scoped_release no_gil;
-        s.versions(start, span_of(out));
-      });
+      .def(
+          "values",
+          [](const Snapshot& s, size_t slot, size_t start, MutableMatrix<float> out) {
+            check_range(s, start, out.shape(0));
+            if (slot >= s.layout().slots().size() || out.shape(1) != s.layout().slots()[slot].dim) {
+              raise_if_error(Status::invalid("snapshot: no slot " + std::to_string(slot) + " of dimension " +
+                                             std::to_string(out.shape(1))));
+            }
+            const nb::gil_scoped_release no_gil;
+            s.values(slot, start, span_of(out));
+          },
+          nb::arg("slot"), nb::arg("start"), nb::arg("out").noconvert())
+      .def(
+          "freqs",
+          [](const Snapshot& s, size_t start, MutableVector<int64_t> out) {
+            check_range(s, start, out.size());
+            const nb::gil_scoped_release no_gil;
+            s.freqs(start, span_of(out));
+          },
+          nb::arg("start"), nb::arg("out").noconvert())
+      .def(
+          "versions",
+          [](const Snapshot& s, size_t start, MutableVector<int64_t> out) {
+            check_range(s, start, out.size());
+            const nb::gil_scoped_release no_gil;
+            s.versions(start, span_of(out));
+          },
+          nb::arg("start"), nb::arg("out").noconvert());
 }
 
 }  // namespace

@@ -170,5 +170,5 @@ class TwoTables(RuleBasedStateMachine):
                 self.compare(*cut)
 
 
-TwoTables.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TwoTables.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 TestTwoTables = TwoTables.TestCase

@@ -1,6 +1,8 @@
 """What only the native table has: threads, memory, released snapshots."""
 
 import gc
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -96,3 +98,38 @@ def test_python_threads_share_a_table() -> None:
         worker.join()
     assert (table.frequency(keys) == 4 * rounds).all()
     assert (table.lookup(keys) == -4.0 * rounds).all()
+
+
+OUT_OF_MEMORY = """
+import resource
+import numpy as np
+from kvarn import errors
+from kvarn.engine.table import EmbeddingTable
+
+table = EmbeddingTable(np.int64, 64)
+table.lookup_or_create(np.arange(1000))
+with open("/proc/self/statm") as f:
+    now = int(f.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (now + (256 << 20), resource.RLIM_INFINITY))
+out = np.empty((50_000, 64), np.float32)
+try:
+    for first in range(0, 100_000_000, 50_000):
+        table.lookup_or_create(np.arange(first, first + 50_000), out)
+except errors.ResourceExhaustedError as e:
+    assert "memory" in str(e), e
+    size = table.size
+    assert size > 50_000
+    assert (table.lookup(np.arange(1000), out[:1000]) == 0).all()
+    table.remove(np.arange(1000))
+    table.lookup_or_create(np.arange(-100, 0), out[:100])
+    assert table.size == size - 900
+    print("survived")
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits its address space as Linux does")
+def test_running_out_of_memory_is_an_error_and_the_table_lives_on() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OUT_OF_MEMORY], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.strip() == "survived", done.stderr

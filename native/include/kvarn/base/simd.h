@@ -1,10 +1,12 @@
 // KVARN_SIMD: the compiler emits the function once per instruction set and the loader picks the best one.
 #pragma once
 
+#include <cstddef>  // defines __GLIBC__, whose loader runs the resolvers
+
 // The sanitizers' runtimes are not up when the loader runs the resolvers, so they get the plain function.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__ELF__) && \
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__) && \
     !defined(KVARN_SANITIZED)
-#define KVARN_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#define KVARN_SIMD __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define KVARN_SIMD
 #endif
