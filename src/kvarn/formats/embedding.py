@@ -81,13 +81,13 @@ _PART = re.compile(r"(?:^|(?<=/))part_(\d+)(?=/|$)")
 
 def bucket_of(keys: Keys) -> Int64s:
     """The bucket of each key, 0 to 999: the floor modulus."""
-    return np.mod(np.asarray(keys), SAVED_PARTITION_NUM).astype(np.int64, copy=False)
+    buckets: Int64s = np.mod(np.asarray(keys), SAVED_PARTITION_NUM).astype(np.int64, copy=False)
+    return buckets
 
 
 def part_of(keys: Keys, partition_num: int) -> Int64s:
     """The part that holds each key: bucket modulo the number of parts."""
-    parts: Int64s = bucket_of(keys) % partition_num
-    return parts
+    return bucket_of(keys) % partition_num
 
 
 def bucket_order(keys: Keys) -> tuple[Int64s, npt.NDArray[np.int32]]:

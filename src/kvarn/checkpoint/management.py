@@ -1,0 +1,211 @@
+"""Which checkpoints a directory has: the state file, the newest one, removal.
+
+Signatures, texts and order of `tf.train`; paths may be bytes or PathLike too.  Relative paths in a state
+file count from its directory.
+
+Source: tensorflow/python/training/checkpoint_management.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from kvarn.errors import OpError
+from kvarn.formats import checkpoint_state
+from kvarn.formats.bundle.naming import index_filename
+from kvarn.formats.detect import checkpoint_exists as _exists
+from kvarn.formats.meta_graph import meta_graph_filename
+from kvarn.io import LOCAL, FileSystem, Path, as_path
+
+_logger = logging.getLogger(__name__)
+
+# SaverDef.CheckpointFormatVersion.
+_V2 = 2
+
+
+def generate_checkpoint_state_proto(
+    save_dir: Path,
+    model_checkpoint_path: Path,
+    all_model_checkpoint_paths: Sequence[str] | None = None,
+    all_model_checkpoint_timestamps: Sequence[float] | None = None,
+    last_preserved_timestamp: float | None = None,
+) -> Any:
+    """The CheckpointState message for a directory.
+
+    Args:
+      model_checkpoint_path: the newest checkpoint; appended to the list unless it is its last element.
+      all_model_checkpoint_paths: from oldest to newest.
+      all_model_checkpoint_timestamps: seconds since 1970, one per path.
+
+    Raises:
+      ValueError: as many timestamps as paths are needed.
+    """
+    from kvarn import protos
+
+    directory, newest = as_path(save_dir), as_path(model_checkpoint_path)
+    paths = list(all_model_checkpoint_paths or ())
+    if not paths or paths[-1] != newest:
+        _logger.info("%s is not in all_model_checkpoint_paths. Manually adding it.", newest)
+        paths.append(newest)
+    if all_model_checkpoint_timestamps and len(all_model_checkpoint_timestamps) != len(paths):
+        raise ValueError(
+            "Checkpoint timestamps, if provided, must match checkpoint paths (got "
+            f"paths {paths} and timestamps {all_model_checkpoint_timestamps})"
+        )
+    if not os.path.isabs(directory):
+        newest = _relative(newest, directory)
+        paths = [_relative(path, directory) for path in paths]
+    return protos.CheckpointState(
+        model_checkpoint_path=newest,
+        all_model_checkpoint_paths=paths,
+        all_model_checkpoint_timestamps=all_model_checkpoint_timestamps,
+        last_preserved_timestamp=last_preserved_timestamp,
+    )
+
+
+def update_checkpoint_state(
+    save_dir: Path,
+    model_checkpoint_path: Path,
+    all_model_checkpoint_paths: Sequence[str] | None = None,
+    latest_filename: str | None = None,
+    all_model_checkpoint_timestamps: Sequence[float] | None = None,
+    last_preserved_timestamp: float | None = None,
+) -> None:
+    """Writes the state file of a directory; see `update_checkpoint_state_internal`."""
+    update_checkpoint_state_internal(
+        save_dir,
+        model_checkpoint_path,
+        all_model_checkpoint_paths,
+        latest_filename,
+        False,
+        all_model_checkpoint_timestamps,
+        last_preserved_timestamp,
+    )
+
+
+def update_checkpoint_state_internal(
+    save_dir: Path,
+    model_checkpoint_path: Path,
+    all_model_checkpoint_paths: Sequence[str] | None = None,
+    latest_filename: str | None = None,
+    save_relative_paths: bool = False,
+    all_model_checkpoint_timestamps: Sequence[float] | None = None,
+    last_preserved_timestamp: float | None = None,
+    fs: FileSystem | None = None,
+) -> None:
+    """Replaces the state file of a directory atomically.
+
+    Args:
+      save_relative_paths: write absolute paths relative to ``save_dir``.
+      and as `generate_checkpoint_state_proto`.
+
+    Raises:
+      RuntimeError: the newest checkpoint has the path of the state file itself.
+    """
+    directory, newest = as_path(save_dir), as_path(model_checkpoint_path)
+    paths = list(all_model_checkpoint_paths or ())
+    if save_relative_paths:
+        newest = os.path.relpath(newest, directory) if os.path.isabs(newest) else newest
+        paths = [os.path.relpath(path, directory) if os.path.isabs(path) else path for path in paths]
+    state = generate_checkpoint_state_proto(
+        directory, newest, paths, all_model_checkpoint_timestamps, last_preserved_timestamp
+    )
+    target = checkpoint_state.state_path(directory, latest_filename)
+    if target == state.model_checkpoint_path:
+        raise RuntimeError(
+            f"Save path '{as_path(model_checkpoint_path)}' conflicts with path used for checkpoint state.  "
+            "Please use a different save path."
+        )
+    checkpoint_state.write_state(target, state, fs)
+
+
+def get_checkpoint_state(
+    checkpoint_dir: Path, latest_filename: str | None = None, fs: FileSystem | None = None
+) -> Any | None:
+    """The CheckpointState of a directory, its paths joined to the directory; None if there is none.
+
+    A file that cannot be read is logged and counts as none.
+
+    Raises:
+      ValueError: the file names no newest checkpoint.
+    """
+    directory = as_path(checkpoint_dir)
+    path = checkpoint_state.state_path(directory, latest_filename)
+    if not (fs or LOCAL).exists(path):
+        return None
+    try:
+        state = checkpoint_state.read_state(path, fs)
+    except OpError as error:
+        _logger.warning("%s: %s", type(error).__name__, error)
+        _logger.warning("%s: Checkpoint ignored", path)
+        return None
+    if not state.model_checkpoint_path:
+        raise ValueError(f"Invalid checkpoint state loaded from {directory}")
+    state.model_checkpoint_path = os.path.join(directory, state.model_checkpoint_path)
+    for at, name in enumerate(state.all_model_checkpoint_paths):
+        state.all_model_checkpoint_paths[at] = os.path.join(directory, name)
+    return state
+
+
+def latest_checkpoint(
+    checkpoint_dir: Path, latest_filename: str | None = None, fs: FileSystem | None = None
+) -> str | None:
+    """The prefix of the newest checkpoint that a directory's state names; None if its files are not there."""
+    state = get_checkpoint_state(checkpoint_dir, latest_filename, fs)
+    if state is None:
+        return None
+    prefix = str(state.model_checkpoint_path)
+    if _exists(prefix, fs):
+        return prefix
+    _logger.error("Couldn't match files for checkpoint %s", prefix)
+    return None
+
+
+def checkpoint_exists(checkpoint_prefix: Path, fs: FileSystem | None = None) -> bool:
+    """True if a V2 or V1 checkpoint of that prefix is there."""
+    return _exists(checkpoint_prefix, fs)
+
+
+def get_checkpoint_mtimes(checkpoint_prefixes: Sequence[Path], fs: FileSystem | None = None) -> list[float]:
+    """When each checkpoint was written, in seconds since 1970; those that are not there are left out."""
+    files = fs or LOCAL
+    times: list[float] = []
+    for prefix in map(as_path, checkpoint_prefixes):
+        for pattern in (index_filename(prefix), prefix):
+            found = [pattern] if files.exists(pattern) else files.glob(pattern)
+            if found:
+                times.append(files.modified_secs(found[0]))
+                break
+    return times
+
+
+def remove_checkpoint(
+    checkpoint_prefix: Path,
+    checkpoint_format_version: int = _V2,
+    meta_graph_suffix: str = "meta",
+    fs: FileSystem | None = None,
+) -> None:
+    """Removes the files of a checkpoint: the meta graph, the index, then the data.
+
+    Args:
+      checkpoint_format_version: SaverDef.V2, or another for the one file of V1.
+    """
+    files, prefix = fs or LOCAL, as_path(checkpoint_prefix)
+    _remove(files, meta_graph_filename(prefix, meta_graph_suffix))
+    if checkpoint_format_version == _V2:
+        _remove(files, index_filename(prefix))
+        _remove(files, f"{prefix}.data-?????-of-?????")
+    else:
+        _remove(files, prefix)
+
+
+def _remove(fs: FileSystem, pattern: str) -> None:
+    for path in [pattern] if fs.exists(pattern) else fs.glob(pattern):
+        fs.remove(path)
+
+
+def _relative(path: str, directory: str) -> str:
+    return path if os.path.isabs(path) else os.path.relpath(path, directory)
