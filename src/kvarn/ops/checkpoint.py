@@ -1,0 +1,510 @@
+"""Ops that write and read checkpoints.
+
+`SaveV2` and `MergeV2Checkpoints` write the V2 format of `kvarn.formats.bundle`, `RestoreV2` reads it.
+Embedding variables are handed to `kvarn.ops.kv`, which writes all of one table from one snapshot.
+
+Source: tensorflow/core/ops/io_ops.cc, tensorflow/core/kernels/{save_restore_v2_ops,save_restore_tensor}.cc;
+DeepRec's attributes ``ev_key_types`` and ``has_ev`` of SaveV2, and SaveV3.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kvarn import dtypes, errors
+from kvarn.graph.op import NOT_DIFFERENTIABLE, op
+from kvarn.graph.resources import ResourceHandle
+from kvarn.graph.shape_inference import UNKNOWN, fmt, merge, merge_dim, with_rank
+
+if TYPE_CHECKING:
+    from kvarn.formats.bundle.reader import BundleReader
+    from kvarn.formats.bundle.writer import BundleWriter
+
+_V1_HINT = "kvarn writes the V2 format; build the Saver with write_version=tf.train.SaverDef.V2."
+
+
+def _check_names(c, names, *others):
+    """Shape check: every one of the inputs is a vector with as many elements as there are tensors."""
+    for shape in (names, *others):
+        merge_dim(with_rank(shape, 1)[0], len(c.inputs) - 1 - len((names, *others)))
+
+
+@op(
+    "SaveV2",
+    inputs="prefix: string, tensor_names: string, shape_and_slices: string, tensors: dtypes",
+    attrs=["dtypes: list(type)", "+ev_key_types: list(type) = []", "+has_ev: bool = false"],
+    stateful=True,
+)
+class save_v2:
+    """Writes named tensors as the checkpoint ``prefix``.
+
+    prefix is a scalar; tensor_names and shape_and_slices [n]; an item of shape_and_slices is empty, or the
+    full shape and the slice that the tensor is of it, ``10 4 4,3:0,4``.  With ``has_ev`` some tensors are
+    handles of embedding variables, ``ev_key_types`` has their key types in order, and tensor 0 is the
+    global step, which is not written.
+
+    Raises InvalidArgumentError for names and tensors that do not fit each other, FailedPreconditionError for
+    an embedding variable without a table, NotFoundError when the directory cannot be made.  On any error no
+    file of the checkpoint stays and an older one of the same prefix is whole.
+
+    Source: SaveV2 in io_ops.cc; has_ev as in DeepRec.
+    """
+
+    def shape(c, prefix, tensor_names, shape_and_slices, tensors):
+        with_rank(prefix, 0)
+        _check_names(c, tensor_names, shape_and_slices)
+        return []
+
+    def kernel(ctx, prefix, tensor_names, shape_and_slices, tensors):
+        path = _prefix(prefix)
+        names, slices = _names_and_slices(tensor_names, shape_and_slices)
+        if len(tensors) != len(names):
+            raise errors.InvalidArgumentError.of(
+                f"Got {len(names)} tensor names but {len(tensors)} tensors.", path=path
+            )
+        first = 1 if ctx.attrs.get("has_ev") else 0
+        handles = [(n, x) for n, x in zip(names, tensors, strict=True) if isinstance(x, ResourceHandle)]
+        types = ctx.attrs.get("ev_key_types") or []
+        if handles and len(types) != len(handles):
+            raise errors.InvalidArgumentError.of(
+                f"Got {len(handles)} embedding variables but {len(types)} ev_key_types.", path=path
+            )
+        tables = _tables(ctx, handles)
+        dense = [
+            (names[i], slices[i], tensors[i], ctx.attrs["dtypes"][i])
+            for i in range(first, len(names))
+            if not isinstance(tensors[i], ResourceHandle)
+        ]
+        _write(path, tables, dense)
+
+    grad = NOT_DIFFERENTIABLE
+
+
+@op(
+    "SaveV3",
+    inputs="prefix: string, tensor_names: string, shape_and_slices: string, ev_names: string, "
+    "ev_resources: int64, tensors: dtypes",
+    attrs=["dtypes: list(type)", "ev_key_types: list(type) = []", "has_ev: bool = false"],
+    stateful=True,
+)
+class save_v3:
+    """`save_v2` of DeepRec's newest sources: embedding variables come apart from the tensors.
+
+    ev_names [m]; ev_resources [m], what `KvResourceLookupResource` gives for each; tensors as in `save_v2`,
+    tensor 0 being the global step with ``has_ev``.  Source: DeepRec's save_restore_v2_ops.cc.
+    """
+
+    def shape(c, prefix, tensor_names, shape_and_slices, ev_names, ev_resources, tensors):
+        with_rank(prefix, 0)
+        return []
+
+    def kernel(ctx, prefix, tensor_names, shape_and_slices, ev_names, ev_resources, tensors):
+        from kvarn.ops import kv_resource
+
+        path = _prefix(prefix)
+        names, slices = _names_and_slices(tensor_names, shape_and_slices)
+        if len(tensors) != len(names):
+            raise errors.InvalidArgumentError.of(
+                f"Got {len(names)} tensor names but {len(tensors)} tensors.", path=path
+            )
+        first = 1 if ctx.attrs["has_ev"] else 0
+        addresses = np.ravel(ev_resources)
+        evs = _strings(ev_names)
+        if len(addresses) != len(evs):
+            raise errors.InvalidArgumentError.of(
+                f"Got {len(evs)} ev_names but {len(addresses)} ev_resources.", path=path
+            )
+        tables = [
+            (name, kv_resource.resource_at(ctx.resources, int(address)))
+            for name, address in zip(evs, addresses, strict=True)
+        ]
+        dense = [(names[i], slices[i], tensors[i], ctx.attrs["dtypes"][i]) for i in range(first, len(names))]
+        _write(path, tables, dense)
+
+    grad = NOT_DIFFERENTIABLE
+
+
+@op(
+    "RestoreV2",
+    inputs="prefix: string, tensor_names: string, shape_and_slices: string",
+    outputs="tensors: dtypes",
+    attrs="dtypes: list(type)",
+    stateful=True,
+)
+class restore_v2:
+    """Reads named tensors, or slices of them, from the checkpoint ``prefix``.
+
+    prefix is a scalar; tensor_names and shape_and_slices [n], see `save_v2`.  Names and types of all are
+    checked before the first is read.
+
+    Raises NotFoundError for a checkpoint or name that is not there, InvalidArgumentError for another type or
+    full shape, DataLossError for damaged files.  Source: RestoreV2 in io_ops.cc, RestoreTensorsV2.
+    """
+
+    def shape(c, prefix, tensor_names, shape_and_slices):
+        from kvarn.formats.tensor_slice import parse_shape_and_slice
+
+        with_rank(prefix, 0)
+        merge(with_rank(tensor_names, 1), with_rank(shape_and_slices, 1))
+        count = len(c.attrs["dtypes"])
+        known = c.constant_value(2)
+        if known is None:
+            return [None] * count
+        slices = _strings(known)
+        if len(slices) != count:
+            raise ValueError("The number of shape_and_slice doesn't match tensor outputs.")
+        try:
+            return [parse_shape_and_slice(s)[2] if s else None for s in slices]
+        except errors.OpError as e:
+            raise ValueError(str(e)) from None
+
+    def kernel(ctx, prefix, tensor_names, shape_and_slices):
+        path = _prefix(prefix)
+        names, slices = _names_and_slices(tensor_names, shape_and_slices)
+        wanted = ctx.attrs["dtypes"]
+        if len(names) != len(wanted):
+            raise errors.InvalidArgumentError.of(
+                f"Got {len(names)} tensor names, but {len(wanted)} expected dtypes.", path=path
+            )
+        with _opened(path) as reader:
+            shapes = _check_dtypes(reader, names, wanted, path)
+            values: list[Any] = [None] * len(names)
+            for i in sorted(range(len(names)), key=names.__getitem__):
+                values[i] = _read(reader, names[i], slices[i], shapes[i], path)
+        return values[0] if len(values) == 1 else values
+
+    grad = NOT_DIFFERENTIABLE
+
+
+@op(
+    "MergeV2Checkpoints",
+    inputs="checkpoint_prefixes: string, destination_prefix: string",
+    attrs="delete_old_dirs: bool = true",
+    stateful=True,
+)
+class merge_v2_checkpoints:
+    """Makes one checkpoint of the parts of a sharded save: their data files move, their indexes are merged.
+
+    checkpoint_prefixes [n] in the order of the shards; destination_prefix scalar.  With ``delete_old_dirs``
+    the emptied directories of the parts go.  Raises NotFoundError for a part that is not there and
+    InvalidArgumentError for parts that do not fit each other.  Source: MergeV2Checkpoints, MergeBundles.
+    """
+
+    def shape(c, checkpoint_prefixes, destination_prefix):
+        with_rank(checkpoint_prefixes, 1)
+        with_rank(destination_prefix, 0)
+        return []
+
+    def kernel(ctx, checkpoint_prefixes, destination_prefix):
+        from kvarn.formats.bundle.merge import merge_bundles
+
+        if np.ndim(checkpoint_prefixes) != 1:
+            raise errors.InvalidArgumentError.of(
+                "Input checkpoint_prefixes should be an 1-D tensor, got "
+                f"{fmt(np.shape(checkpoint_prefixes))} instead."
+            )
+        if np.ndim(destination_prefix) != 0:
+            raise errors.InvalidArgumentError.of(
+                "Input destination_prefix should be a scalar tensor, got "
+                f"{fmt(np.shape(destination_prefix))} instead."
+            )
+        merge_bundles(
+            [os.fsdecode(p) for p in checkpoint_prefixes],
+            _prefix(destination_prefix),
+            delete_old_dirs=ctx.attrs["delete_old_dirs"],
+        )
+
+    grad = NOT_DIFFERENTIABLE
+
+
+@op("ShardedFilename", inputs="basename: string, shard: int32, num_shards: int32", outputs="filename: string")
+class sharded_filename:
+    """The name of one shard of a file: ``basename-00002-of-00007``.  All are scalars.
+
+    Source: ShardedFilename in io_ops.cc.
+    """
+
+    def shape(c, basename, shard, num_shards):
+        for s in (basename, shard, num_shards):
+            with_rank(s, 0)
+        return ()
+
+    def kernel(ctx, basename, shard, num_shards):
+        return _scalar(_one(basename) + b"-%05d-of-%05d" % (shard, num_shards))
+
+    grad = NOT_DIFFERENTIABLE
+
+
+@op("ShardedFilespec", inputs="basename: string, num_shards: int32", outputs="filename: string")
+class sharded_filespec:
+    """The pattern of the names of all shards: ``basename-?????-of-00007``.  All are scalars.
+
+    Source: ShardedFilespec in io_ops.cc.
+    """
+
+    def shape(c, basename, num_shards):
+        for s in (basename, num_shards):
+            with_rank(s, 0)
+        return ()
+
+    def kernel(ctx, basename, num_shards):
+        return _scalar(_one(basename) + b"-?????-of-%05d" % num_shards)
+
+    grad = NOT_DIFFERENTIABLE
+
+
+# The ops of the V1 format: graphs that hold them can be built, read and written, running them is refused.
+
+
+@op("Save", inputs="filename: string, tensor_names: string, data: T", attrs="T: list(type)", stateful=True)
+class save:
+    """Writes a V1 checkpoint; UnimplementedError when it runs.  Source: Save in io_ops.cc."""
+
+    def shape(c, filename, tensor_names, data):
+        with_rank(filename, 0)
+        merge_dim(with_rank(tensor_names, 1)[0], len(c.inputs) - 2)
+        return []
+
+    def kernel(ctx, filename, tensor_names, data):
+        raise _no_v1("Saving", filename)
+
+    grad = NOT_DIFFERENTIABLE
+
+
+@op(
+    "SaveSlices",
+    inputs="filename: string, tensor_names: string, shapes_and_slices: string, data: T",
+    attrs="T: list(type)",
+    stateful=True,
+)
+class save_slices:
+    """Writes slices into a V1 checkpoint; UnimplementedError when it runs.  Source: SaveSlices."""
+
+    def shape(c, filename, tensor_names, shapes_and_slices, data):
+        with_rank(filename, 0)
+        _check_names(c, tensor_names, shapes_and_slices)
+        return []
+
+    def kernel(ctx, filename, tensor_names, shapes_and_slices, data):
+        raise _no_v1("Saving", filename)
+
+    grad = NOT_DIFFERENTIABLE
+
+
+@op(
+    "Restore",
+    inputs="file_pattern: string, tensor_name: string",
+    outputs="tensor: dt",
+    attrs=["dt: type", "preferred_shard: int = -1"],
+    stateful=True,
+)
+class restore:
+    """Reads a tensor of a V1 checkpoint; UnimplementedError when it runs.  Source: Restore in io_ops.cc."""
+
+    def shape(c, file_pattern, tensor_name):
+        for s in (file_pattern, tensor_name):
+            with_rank(s, 0)
+        return UNKNOWN
+
+    def kernel(ctx, file_pattern, tensor_name):
+        raise _no_v1("Restoring from", file_pattern)
+
+    grad = NOT_DIFFERENTIABLE
+
+
+@op(
+    "RestoreSlice",
+    inputs="file_pattern: string, tensor_name: string, shape_and_slice: string",
+    outputs="tensor: dt",
+    attrs=["dt: type", "preferred_shard: int = -1"],
+    stateful=True,
+)
+class restore_slice:
+    """Reads a slice from a V1 checkpoint; UnimplementedError when it runs.  Source: RestoreSlice."""
+
+    def shape(c, file_pattern, tensor_name, shape_and_slice):
+        from kvarn.formats.tensor_slice import parse_shape_and_slice
+
+        for s in (file_pattern, tensor_name, shape_and_slice):
+            with_rank(s, 0)
+        known = c.constant_value(2)
+        if known is None or not _strings(known)[0]:
+            return None
+        try:
+            return parse_shape_and_slice(_strings(known)[0])[2]
+        except errors.OpError as e:
+            raise ValueError(str(e)) from None
+
+    def kernel(ctx, file_pattern, tensor_name, shape_and_slice):
+        raise _no_v1("Restoring from", file_pattern)
+
+    grad = NOT_DIFFERENTIABLE
+
+
+# What the kernels share.
+
+
+def _tables(ctx: Any, handles: Sequence[tuple[str, ResourceHandle]]) -> list[tuple[str, Any]]:
+    """The embedding variables behind handles; FailedPreconditionError for one that was not initialized."""
+    if not handles:
+        return []
+    from kvarn.ops import kv_resource
+
+    return [(name, kv_resource.initialized(ctx.resources, handle)) for name, handle in handles]
+
+
+def _write(
+    path: str,
+    tables: Sequence[tuple[str, Any]],
+    dense: Sequence[tuple[str, str, Any, dtypes.DType]],
+) -> None:
+    """One checkpoint: the tables from one snapshot each, then the tensors, all or nothing."""
+    from kvarn.formats.bundle.writer import BundleWriter
+
+    parsed = [_parse_slice(part, np.shape(value), name, path) for name, part, value, _ in dense]
+    with BundleWriter(path) as writer:
+        if tables:
+            from kvarn.ops import kv_checkpoint
+
+            kv_checkpoint.save_group(tables, writer)
+        for (name, _, value, dtype), part in zip(dense, parsed, strict=True):
+            _add(writer, name, value, dtype, part)
+
+
+def _add(writer: BundleWriter, name: str, value: Any, dtype: dtypes.DType, part: Any) -> None:
+    array = np.asarray(value)
+    if part is None:
+        writer.add(name, array, dtype)
+    else:
+        full_shape, tensor_slice = part
+        writer.add_slice(name, full_shape, tensor_slice, array, dtype)
+
+
+def _parse_slice(text: str, shape: tuple[int, ...], name: str, path: str) -> Any:
+    """(full shape, slice), or None for a whole tensor."""
+    if not text:
+        return None
+    from kvarn.formats.tensor_slice import parse_shape_and_slice
+
+    full_shape, tensor_slice, slice_shape = parse_shape_and_slice(text)
+    if slice_shape != shape:
+        raise errors.InvalidArgumentError.of(
+            "Slice in shape_and_slice specification does not match the shape of the tensor to  save: "
+            f"{text}, tensor: {fmt(shape)}",
+            name=name,
+            path=path,
+            hint=f"The slice of '{name}' must have the shape of its value.",
+        )
+    return full_shape, tensor_slice
+
+
+def _opened(path: str) -> BundleReader:
+    """The checkpoint; one that is not there is reported as by TensorFlow, which tries the V1 format then."""
+    from kvarn.formats.bundle import index_filename
+    from kvarn.formats.bundle.reader import BundleReader
+    from kvarn.io import LOCAL
+
+    if not LOCAL.exists(index_filename(path)):
+        if LOCAL.glob(path):
+            raise _no_v1("Restoring from", path)
+        raise errors.NotFoundError.of(
+            "Unsuccessful TensorSliceReader constructor: Failed to find any matching files for " + path,
+            path=path,
+            hint=f"There is no '{index_filename(path)}'; tf.train.latest_checkpoint(directory) gives the "
+            "prefix of a checkpoint.",
+        )
+    return BundleReader(path)
+
+
+def _check_dtypes(reader: Any, names: list[str], wanted: Any, path: str) -> list[tuple[int, ...]]:
+    """The stored full shapes; one error for all names with another type."""
+    shapes: list[tuple[int, ...]] = [()] * len(names)
+    wrong: list[str] = []
+    texts: list[str] = []
+    for i in sorted(range(len(names)), key=names.__getitem__):
+        stored, shapes[i] = reader.lookup_dtype_and_shape(names[i])
+        if stored is not wanted[i]:
+            wrong.append(names[i])
+            texts.append(
+                f"tensor_name = {names[i]}; expected dtype {_type_name(wanted[i])} does not equal "
+                f"original dtype {_type_name(stored)}"
+            )
+    if wrong:
+        raise errors.InvalidArgumentError.of(
+            "\n".join(texts),
+            name=wrong[0],
+            path=path,
+            hint=f"In '{path}'. Give the variable the stored type, or restore under another name.",
+        )
+    return shapes
+
+
+def _read(reader: Any, name: str, part: str, stored: tuple[int, ...], path: str) -> Any:
+    if not part:
+        return reader.lookup(name)
+    from kvarn.formats.tensor_slice import parse_shape_and_slice
+
+    full_shape, tensor_slice, _ = parse_shape_and_slice(part)
+    if full_shape != tuple(stored):
+        raise errors.InvalidArgumentError.of(
+            f"tensor_name = {name}; shape in shape_and_slice spec {fmt(full_shape)} does not match the shape "
+            f"stored in checkpoint: {fmt(tuple(stored))}",
+            name=name,
+            path=path,
+            hint=f"In '{path}'. Partition a variable of the stored shape.",
+        )
+    return reader.lookup_slice(name, tensor_slice)
+
+
+def _names_and_slices(names: Any, slices: Any) -> tuple[list[str], list[str]]:
+    if np.ndim(names) != 1 or np.ndim(slices) != 1:
+        raise errors.InvalidArgumentError.of(
+            "Input tensor_names and shape_and_slices should be an 1-D tensors, got "
+            f"{fmt(np.shape(names))} and {fmt(np.shape(slices))} instead."
+        )
+    if len(names) != len(slices):
+        raise errors.InvalidArgumentError.of(
+            "tensor_names and shape_and_slices have different number of elements: "
+            f"{len(names)} vs. {len(slices)}"
+        )
+    return _strings(names), _strings(slices)
+
+
+def _strings(values: Any) -> list[str]:
+    return [v.decode("utf-8", "surrogateescape") for v in np.ravel(np.asarray(values, object))]
+
+
+def _one(value: Any) -> bytes:
+    flat = np.ravel(np.asarray(value, object))
+    if len(flat) != 1:
+        raise errors.InvalidArgumentError.of(
+            f"Input prefix should have a single element, got {len(flat)} instead."
+        )
+    found: bytes = flat[0]
+    return found
+
+
+def _prefix(value: Any) -> str:
+    return os.fsdecode(_one(value))
+
+
+def _scalar(value: bytes) -> Any:
+    out = np.empty((), object)
+    out[()] = value
+    return out
+
+
+def _type_name(dtype: dtypes.DType) -> str:
+    """The name of a type as TensorFlow's C++ messages print it."""
+    return {"float32": "float", "float64": "double", "float16": "half"}.get(dtype.name, dtype.name)
+
+
+def _no_v1(what: str, filename: Any) -> errors.OpError:
+    path = filename if isinstance(filename, str) else _prefix(filename)
+    return errors.UnimplementedError.of(
+        f"{what} checkpoints of the V1 format is not supported: {path}", path=path, hint=_V1_HINT
+    )
