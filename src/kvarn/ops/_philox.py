@@ -120,7 +120,7 @@ class GuardedPhilox:
 def to_float(x: Array) -> Array:
     """uint32 to float32 in [0, 1), by the low 23 bits."""
     bits = (x & np.uint32(0x7FFFFF)) | np.uint32(127 << 23)
-    values = bits.view(np.float32)
+    values: Array = bits.view(np.float32)
     values -= np.float32(1)
     return values
 
@@ -137,7 +137,8 @@ def to_double(x0: Array, x1: Array) -> Array:
 def to_half(x: Array) -> Array:
     """uint32 to float16 in [0, 1), by the low 10 bits."""
     bits = ((x & np.uint32(0x3FF)) | np.uint32(15 << 10)).astype(np.uint16)
-    return bits.view(np.float16) - np.float16(1)
+    values: Array = bits.view(np.float16) - np.float16(1)
+    return values
 
 
 def to_bfloat16(x: Array) -> Array:
@@ -183,7 +184,7 @@ _LOG_OFFSET = np.int32(0x3F330000)
 
 def log_float(x: Array) -> Array:
     """The natural logarithm of positive normal float32."""
-    bits = x.view(np.int32)
+    bits: Array = x.view(np.int32)
     offset = bits - _LOG_OFFSET
     interval = (offset >> np.int32(19)) & np.int32(15)
     exponent = offset >> np.int32(23)
@@ -193,7 +194,7 @@ def log_float(x: Array) -> Array:
     y0 = exponent * _LN2
     y0 += _LOG_OF_C[interval]
     r2 = r * r
-    y = r * _LOG_POLYNOMIAL[1]
+    y: Array = r * _LOG_POLYNOMIAL[1]
     y += _LOG_POLYNOMIAL[2]
     y += r2 * _LOG_POLYNOMIAL[0]
     y *= r2
@@ -269,10 +270,6 @@ def box_muller_double(x0: Array, x1: Array, x2: Array, x3: Array) -> tuple[Array
     return np.sin(angle) * radius, np.cos(angle) * radius
 
 
-def _uniform_of(convert: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    return lambda blocks: convert(blocks)
-
-
 def _normal_float(blocks: Array) -> Array:
     pairs = np.ascontiguousarray(blocks).reshape(-1, 2)
     out = np.empty((len(pairs), 2), np.float32)
@@ -336,14 +333,16 @@ def uniform_int(generator: Philox, count: int, lo: int, hi: int, dtype: Any) -> 
         span = np.uint32((hi - lo) & 0xFFFFFFFF)
 
         def convert32(blocks: Array) -> Array:
-            return ((blocks % span) + np.uint32(lo & 0xFFFFFFFF)).view(np.int32)
+            numbers: Array = (blocks % span) + np.uint32(lo & 0xFFFFFFFF)
+            return numbers.view(np.int32)
 
         return fill(generator, count, 4, convert32, np.int32)
     wide_span = np.uint64((hi - lo) & _MASK64)
 
     def convert64(blocks: Array) -> Array:
         bits = blocks[:, 0::2] | (blocks[:, 1::2].astype(np.uint64) << _32)
-        return ((bits % wide_span) + np.uint64(lo & _MASK64)).view(np.int64)
+        numbers: Array = (bits % wide_span) + np.uint64(lo & _MASK64)
+        return numbers.view(np.int64)
 
     return fill(generator, count, 2, convert64, np.int64)
 

@@ -42,8 +42,9 @@ def check_updates(params: Array, indices: Array, updates: Any) -> None:
         raise errors.InvalidArgumentError.of(f"params must be at least 1-D, got shape {fmt(params.shape)}")
     if np.ndim(updates) != 0 and np.shape(updates) != indices.shape + params.shape[1:]:
         raise errors.InvalidArgumentError.of(
-            "Must have updates.shape = indices.shape + params.shape[1:] or updates.shape = [], got updates.shape "
-            f"{fmt(np.shape(updates))}, indices.shape {fmt(indices.shape)}, params.shape {fmt(params.shape)}"
+            "Must have updates.shape = indices.shape + params.shape[1:] or updates.shape = [], got "
+            f"updates.shape {fmt(np.shape(updates))}, indices.shape {fmt(indices.shape)}, params.shape "
+            f"{fmt(params.shape)}"
         )
 
 
@@ -141,9 +142,9 @@ def scatter_nd(params: Array, indices: Any, updates: Any, how: str) -> None:
         )
     if depth > params.ndim or updates.shape != indices.shape[:batch] + params.shape[depth:]:
         raise errors.InvalidArgumentError.of(
-            "Must have updates.shape = indices.shape[:batch_dim] + params_shape[slice_dim:], got updates.shape: "
-            f"{fmt(updates.shape)}, indices.shape: {fmt(indices.shape)}, params_shape: {fmt(params.shape)}, "
-            f"slice_dim: {depth}, and batch_dim: {batch}"
+            "Must have updates.shape = indices.shape[:batch_dim] + params_shape[slice_dim:], got "
+            f"updates.shape: {fmt(updates.shape)}, indices.shape: {fmt(indices.shape)}, params_shape: "
+            f"{fmt(params.shape)}, slice_dim: {depth}, and batch_dim: {batch}"
         )
     flat = indices.reshape(-1, depth)
     if flat.shape[0] == 0:
@@ -186,8 +187,8 @@ def scatter_nd_shape(var: Shape, indices: Shape, updates: Shape) -> Shape:
         merge(indices[:-1], updates[:outer])
     except ValueError as e:
         raise ValueError(
-            f"The outer {outer} dimensions of indices.shape={fmt(indices)} must match the outer {outer} dimensions "
-            f"of updates.shape={fmt(updates)}: {e}"
+            f"The outer {outer} dimensions of indices.shape={fmt(indices)} must match the outer {outer} "
+            f"dimensions of updates.shape={fmt(updates)}: {e}"
         ) from None
     if var is not None:
         try:

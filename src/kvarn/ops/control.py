@@ -1,10 +1,12 @@
 """Ordering: operations that only make others wait, and assertions.
 
-Source: tensorflow/python/ops/control_flow_ops.py, tensorflow/core/ops/{no_op,control_flow_ops,logging_ops}.cc.
+Source: tensorflow/python/ops/control_flow_ops.py,
+tensorflow/core/ops/{no_op,control_flow_ops,logging_ops}.cc.
 """
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -176,7 +178,7 @@ def _wait_on(where: str | None, deps: list[Any], name: str | None = None) -> Ope
 def _flat(nest: Any) -> Iterator[Any]:
     """The leaves of nested lists, tuples and dictionaries (by sorted key), composites as their tensors."""
     for item in nest:
-        if isinstance(item, (list, _tuple)):
+        if isinstance(item, (list, builtins.tuple)):
             yield from _flat(item)
         elif isinstance(item, dict):
             yield from _flat([item[k] for k in sorted(item)])
@@ -189,10 +191,7 @@ def _flat(nest: Any) -> Iterator[Any]:
             yield item
 
 
-_tuple = tuple
-
-
-def tuple(tensors: Iterable[Any], name: str | None = None, control_inputs: Any = None) -> list[Any]:  # noqa: A001
+def tuple(tensors: Iterable[Any], name: str | None = None, control_inputs: Any = None) -> list[Any]:
     """The same tensors, each available only when all of them have been computed.
 
     Args:

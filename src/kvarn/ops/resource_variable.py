@@ -82,9 +82,9 @@ def uninitialized(ctx: Any, handle: Any) -> errors.OpError:
     """The error for the use of a variable that has no value."""
     container = handle.container or ctx.resources.default_container
     return errors.FailedPreconditionError.of(
-        f"Error while reading resource variable {handle.name} from Container: {container}. This could mean that "
-        f"the variable was uninitialized. Not found: Resource {container}/{handle.name}/N10tensorflow3VarE does "
-        "not exist.",
+        f"Error while reading resource variable {handle.name} from Container: {container}. This could mean "
+        f"that the variable was uninitialized. Not found: Resource {container}/{handle.name}/"
+        "N10tensorflow3VarE does not exist.",
         name=handle.name,
         hint="Run its initializer (tf.global_variables_initializer) or restore it from a checkpoint first.",
     )
@@ -103,7 +103,8 @@ class read_variable_op:
             raise uninitialized(ctx, resource)
         if found.dtype is not ctx.attrs["dtype"]:
             raise errors.InvalidArgumentError.of(
-                f"Trying to read variable with wrong dtype. Expected {ctx.attrs['dtype'].name} got {found.dtype.name}",
+                f"Trying to read variable with wrong dtype. Expected {ctx.attrs['dtype'].name} got "
+                f"{found.dtype.name}",
                 name=resource.name,
             )
         return found.value
@@ -233,7 +234,7 @@ class variable_shape_:
 
 
 def variable_shape(handle: Tensor, out_type: Any = dtypes.int32) -> Tensor:
-    """The shape of a variable: a constant where it is known while building, otherwise a VariableShape node."""
+    """The shape of a variable: a constant where it is known, otherwise a VariableShape node."""
     found = handle_shape_and_type(handle)
     if found is None or found[0] is None or None in found[0]:
         unknown: Tensor = variable_shape_(handle, out_type=out_type)
@@ -283,7 +284,7 @@ class resource_gather:
         handle, indices = op.inputs
         params_shape = variable_shape(handle)
         size = array.expand_dims(array.size(indices), 0)
-        values_shape = array.concat([size, params_shape[1:]], 0)  # type: ignore[index]
+        values_shape = array.concat([size, params_shape[1:]], 0)
         values = array.reshape(d_output, values_shape)
         return [IndexedSlices(values, array.reshape(indices, size), params_shape), None]
 
@@ -331,8 +332,8 @@ class resource_gather_nd:
         if bad.size:
             place = ",".join(str(i) for i in np.unravel_index(int(bad[0]), indices.shape[:-1]))
             raise errors.InvalidArgumentError.of(
-                f"indices[{place}] = [{', '.join(str(i) for i in flat[bad[0]])}] does not index into param shape "
-                f"{shapes.fmt(params.shape)}",
+                f"indices[{place}] = [{', '.join(str(i) for i in flat[bad[0]])}] does not index into param "
+                f"shape {shapes.fmt(params.shape)}",
                 name=resource.name,
             )
         if depth == 0:

@@ -108,10 +108,10 @@ class assign_:
             wanted = ref.shape if old is None else old.shape
             if wanted != value.shape:
                 raise errors.InvalidArgumentError.of(
-                    f"Assign requires shapes of both tensors to match. lhs shape= {shapes.fmt(wanted)} rhs shape= "
-                    f"{shapes.fmt(value.shape)}",
+                    f"Assign requires shapes of both tensors to match. lhs shape= {shapes.fmt(wanted)} rhs "
+                    f"shape= {shapes.fmt(value.shape)}",
                     name=ref.name,
-                    hint="To let the variable change its shape, build it and assign with validate_shape=False.",
+                    hint="Build and assign a variable of changing shape with validate_shape=False.",
                 )
         with ref.lock:
             ref.assign(ctx.owned(value))

@@ -236,7 +236,7 @@ class VarianceScaling(Initializer):
       ValueError: an argument is none of these.
     """
 
-    _config = ("scale", "mode", "distribution", "seed")
+    _config: ClassVar[tuple[str, ...]] = ("scale", "mode", "distribution", "seed")
 
     def __init__(
         self,
@@ -314,7 +314,8 @@ class Orthogonal(Initializer):
         q = q * unary.sign(array.diag_part(r))
         if rows < columns:
             q = array.matrix_transpose(q)
-        result: Tensor = self.gain * array.reshape(q, shape)
+        scaled: Any = self.gain * array.reshape(q, shape)
+        result: Tensor = scaled
         return result
 
 
@@ -342,7 +343,8 @@ class Identity(Initializer):
         matrix: Any = linalg.eye(*full_shape, dtype=self.dtype if dtype is None else dtype)
         if partition_info is not None:
             matrix = array.slice(matrix, partition_info.var_offset, shape)
-        result: Tensor = self.gain * matrix
+        scaled: Any = self.gain * matrix
+        result: Tensor = scaled
         return result
 
 
