@@ -42,18 +42,17 @@ def graph_to_graph_def(graph: Graph, from_version: int | None = None, add_shapes
     """
     from kvarn import protos
 
+    operations = [op for op in graph.get_operations() if from_version is None or op._id > from_version]
+    # Before anything is copied, as far as it can be told.
+    size = sum(_constant_size(op) for op in operations)
+    if size >= _MAX_BYTES:
+        raise ValueError("GraphDef cannot be larger than 2GB.")
     proto = protos.GraphDef()
     proto.versions.CopyFrom(graph.graph_def_versions)
-    size = 0
-    for op in graph.get_operations():
-        if from_version is not None and op._id <= from_version:
-            continue
+    for op in operations:
         node = _fill(proto.node.add(), op)
         if add_shapes and op._outputs:
             add_output_shapes(node, op)
-        size += _constant_size(op)
-        if size >= _MAX_BYTES:
-            raise ValueError("GraphDef cannot be larger than 2GB.")
     copy_functions(graph, proto)
     if size and proto.ByteSize() >= _MAX_BYTES:
         raise ValueError("GraphDef cannot be larger than 2GB.")
@@ -103,7 +102,7 @@ def _fill_shape(target: Any, shape: tensor_shape.StaticShape) -> None:
 
 
 def _constant_size(op: Operation) -> int:
-    """A lower bound of what a constant adds to the message, before building it all for nothing."""
+    """A lower bound of what an operation adds to the message."""
     if op.type != "Const":
         return 0
     value = op.attrs["value"]

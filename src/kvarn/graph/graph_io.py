@@ -9,8 +9,8 @@ import os
 from contextlib import closing
 from typing import Any
 
-from kvarn import io
 from kvarn.graph.graph import Graph
+from kvarn.io import LOCAL, atomic_replace
 
 
 def write_graph(
@@ -36,11 +36,11 @@ def write_graph(
     if isinstance(graph_def, Graph):
         graph_def = graph_def.as_graph_def()
     directory = os.fspath(logdir)
-    if directory and not io.LOCAL.exists(directory):
-        io.LOCAL.make_directories(directory)
+    if directory and not LOCAL.exists(directory):
+        LOCAL.make_directories(directory)
     path = os.path.join(directory, name)
     data = protos.to_text(graph_def).encode() if as_text else protos.serialize(graph_def)
-    io.atomic_replace(io.LOCAL, path, data)
+    atomic_replace(LOCAL, path, data)
     return path
 
 
@@ -56,10 +56,10 @@ def read_message(path: str | os.PathLike[str], message: Any) -> Any:
     from kvarn import protos
 
     name = os.fspath(path)
-    if not io.LOCAL.exists(name):
+    if not LOCAL.exists(name):
         raise OSError(f"File {name} does not exist.")
-    with closing(io.LOCAL.open_read(name)) as file:
-        content = file.read(0, io.LOCAL.size(name))
+    with closing(LOCAL.open_read(name)) as file:
+        content = file.read(0, LOCAL.size(name))
     try:
         message.ParseFromString(content)
     except DecodeError:

@@ -79,9 +79,9 @@ def strip_name_scope(name: Any, export_scope: str | None) -> Any:
 
     A name outside the scope, and anything that is not a string, is returned as it is.
     """
-    if not export_scope or not isinstance(name, str | bytes):
+    text = _text(name)
+    if not export_scope or text is None:
         return name
-    text = name.decode() if isinstance(name, bytes) else name
     scope = re.escape(export_scope.removesuffix("/"))
     return re.sub(rf"^(\^|loc:@|){scope}/+(.*)", r"\1\2", text, count=1)
 
@@ -91,11 +91,21 @@ def prepend_name_scope(name: Any, import_scope: str | None) -> Any:
 
     Anything that is not a string is returned as it is.
     """
-    if not import_scope or not isinstance(name, str | bytes):
+    text = _text(name)
+    if not import_scope or text is None:
         return name
-    text = name.decode() if isinstance(name, bytes) else name
     scope = import_scope.removesuffix("/")
     for mark in ("^", "loc:@"):
         if text.startswith(mark):
             return f"{mark}{scope}/{text[len(mark) :]}"
     return f"{scope}/{text}"
+
+
+def _text(name: Any) -> str | None:
+    """The name as a string; None for what cannot be one."""
+    if isinstance(name, bytes):
+        try:
+            return name.decode()
+        except UnicodeDecodeError:
+            return None
+    return name if isinstance(name, str) else None
