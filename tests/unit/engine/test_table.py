@@ -106,6 +106,15 @@ def test_equal_keys_are_one_update(kind: type[Table], dim: int) -> None:
         np.testing.assert_array_equal(table.lookup([key]), [-(np.float32(0.5) * g / np.sqrt(a))])
 
 
+@pytest.mark.parametrize("lr", [np.float32(0.1), np.float64(0.1), np.array(0.1, np.float32), 0.1])
+@pytest.mark.parametrize("step", [7, np.int64(7), np.array(7)])
+def test_rate_and_step_may_be_scalars_of_numpy(kind: type[Table], lr: Any, step: Any) -> None:
+    table = kind(np.int64, 1, record_version=True)
+    table.apply_gradient_descent([1], f32(3).reshape(1, 1), lr, step=step)
+    assert table.lookup([1]) == -(np.float32(0.1) * np.float32(3))
+    assert table.version([1]).tolist() == [7]
+
+
 def test_a_slot_added_late_is_filled_for_old_keys(kind: type[Table]) -> None:
     table = kind(np.int64, 2, record_freq=True)
     table.lookup_or_create(np.arange(100))
