@@ -1,0 +1,583 @@
+"""Sums, means and extremes of rows that share a segment.
+
+Source: tensorflow/core/ops/math_ops.cc, tensorflow/core/kernels/segment_reduction_ops.cc,
+tensorflow/python/ops/{math_ops,math_grad}.py (1.15).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import kvarn.ops.array as array_ops
+import kvarn.ops.gather as gather_ops
+import kvarn.ops.joining as joining
+import kvarn.ops.math as math_ops
+import kvarn.ops.selection as selection
+from kvarn import _native, dtypes, errors
+from kvarn.graph.convert import constant, convert_to_tensor
+from kvarn.graph.graph import name_scope
+from kvarn.graph.op import op
+from kvarn.graph.tensor import Tensor
+from kvarn.ops.gather import gather
+
+# -- segments in order ----------------------------------------------------------------------------------------
+
+
+def _segmented(c, data, segment_ids):
+    return None if data is None else (None, *data[1:])
+
+
+def _checked_ids(data, ids):
+    """The number of segments of sorted ids."""
+    if ids.shape != data.shape[:1]:
+        raise errors.InvalidArgumentError.of("segment_ids should be the same size as dimension 0 of input.")
+    if not ids.size:
+        return 0
+    if ids[0] < 0:
+        raise errors.InvalidArgumentError.of("segment ids must be >= 0")
+    if (np.diff(ids) < 0).any():
+        raise errors.InvalidArgumentError.of("segment ids are not increasing")
+    return int(ids[-1]) + 1
+
+
+def _sums(data, ids, num_segments):
+    """out[s] = the sum of data[i] over ids[i] == s; negative ids are left out."""
+    if data.dtype in (np.float32, np.float64):
+        try:
+            return _native.unsorted_segment_sum(
+                np.ascontiguousarray(data), np.ascontiguousarray(ids), num_segments
+            )
+        except errors.InvalidArgumentError:
+            raise _bad_id(ids, num_segments) from None
+    out = np.zeros((num_segments, *data.shape[1:]), data.dtype)
+    _at(np.add, out, data, ids)
+    return out
+
+
+def _at(function, out, data, ids):
+    if ids.size:
+        if int(ids.max()) >= len(out):
+            raise _bad_id(ids, len(out))
+        if int(ids.min()) < 0:
+            data, ids = data[ids >= 0], ids[ids >= 0]
+        function.at(out, ids, data)
+
+
+def _bad_id(ids, num_segments):
+    first = int(np.argmax(ids >= num_segments))
+    return errors.InvalidArgumentError.of(
+        f"segment_ids[{first}] = {int(ids[first])} is out of range [0, {num_segments})"
+    )
+
+
+def _columns(counts, data):
+    """`counts` so that it broadcasts against rows of `data`."""
+    return counts.astype(data.dtype).reshape(-1, *(1,) * (len(data.shape) - 1))
+
+
+@op(
+    "SegmentSum",
+    inputs="data: T, segment_ids: Tindices",
+    outputs="output: T",
+    attrs=["T: numbertype", "Tindices: {int32, int64}"],
+)
+class segment_sum:
+    """The sum of the rows of each segment; `segment_ids` are sorted."""
+
+    shape = _segmented
+
+    def kernel(ctx, data, segment_ids):
+        return _sums(data, segment_ids, _checked_ids(data, segment_ids))
+
+    def grad(op, d):
+        return gather(d, op.inputs[1]), None
+
+
+@op(
+    "SegmentMean",
+    inputs="data: T, segment_ids: Tindices",
+    outputs="output: T",
+    attrs=["T: numbertype", "Tindices: {int32, int64}"],
+)
+class segment_mean:
+    """The mean of the rows of each segment; `segment_ids` are sorted."""
+
+    shape = _segmented
+
+    def kernel(ctx, data, segment_ids):
+        n = _checked_ids(data, segment_ids)
+        counts = np.maximum(np.bincount(segment_ids, minlength=n), 1)
+        total = _sums(data, segment_ids, n)
+        if data.dtype.kind in "iu":
+            return (np.sign(total) * (np.abs(total) // _columns(counts, data))).astype(data.dtype)
+        return total / _columns(counts, data)
+
+    def grad(op, d):
+        data, ids = op.inputs
+        rank = array_ops.rank(data)
+        ones_shape = joining.concat(
+            [array_ops.shape(ids), array_ops.fill(array_ops.expand_dims(rank - 1, 0), 1)], 0
+        )
+        ones = array_ops.fill(ones_shape, constant(1, dtype=d.dtype))
+        scaled = math_ops.divide(d, segment_sum(ones, ids))
+        return gather(scaled, ids), None
+
+
+@op(
+    "SegmentProd",
+    inputs="data: T, segment_ids: Tindices",
+    outputs="output: T",
+    attrs=["T: numbertype", "Tindices: {int32, int64}"],
+)
+class segment_prod:
+    """The product of the rows of each segment; `segment_ids` are sorted."""
+
+    shape = _segmented
+
+    def kernel(ctx, data, segment_ids):
+        out = np.ones((_checked_ids(data, segment_ids), *data.shape[1:]), data.dtype)
+        _at(np.multiply, out, data, segment_ids)
+        return out
+
+
+def _extreme(function, greatest):
+    def kernel(ctx, data, segment_ids):
+        n = _checked_ids(data, segment_ids)
+        out = _limits(n, data, greatest)
+        _at(function, out, data, segment_ids)
+        empty = np.bincount(segment_ids, minlength=n) == 0
+        out[empty] = 0
+        return out
+
+    return kernel
+
+
+def _limits(n, data, greatest):
+    """Rows of the least (greatest) values, to find a greatest (least) one from."""
+    dtype = dtypes.as_dtype(data.dtype)
+    return np.full((n, *data.shape[1:]), dtype.min if greatest else dtype.max, data.dtype)
+
+
+def _extreme_grad(op, d):
+    data, ids = op.inputs
+    zeros = array_ops.zeros_like(data, dtype=data.dtype)
+    # Rows that are equally extreme share the gradient.
+    gathered = gather(op.outputs[0], ids)
+    selected = math_ops.equal(data, gathered)
+    count = segment_sum(math_ops.cast(selected, d.dtype), ids)
+    weighted = math_ops.divide(d, count)
+    return selection.where(selected, gather(weighted, ids), zeros), None
+
+
+@op(
+    "SegmentMax",
+    inputs="data: T, segment_ids: Tindices",
+    outputs="output: T",
+    attrs=["T: realnumbertype", "Tindices: {int32, int64}"],
+)
+class segment_max:
+    """The greatest of the rows of each segment, elementwise; `segment_ids` are sorted."""
+
+    shape = _segmented
+    kernel = _extreme(np.maximum, True)
+    grad = _extreme_grad
+
+
+@op(
+    "SegmentMin",
+    inputs="data: T, segment_ids: Tindices",
+    outputs="output: T",
+    attrs=["T: realnumbertype", "Tindices: {int32, int64}"],
+)
+class segment_min:
+    """The least of the rows of each segment, elementwise; `segment_ids` are sorted."""
+
+    shape = _segmented
+    kernel = _extreme(np.minimum, False)
+    grad = _extreme_grad
+
+
+# -- segments in any order ---------------------------------------------------------------------------------------
+
+
+def _unsorted(c, data, segment_ids, num_segments):
+    n = c.constant_value(2)
+    if data is None or segment_ids is None:
+        return None
+    for a, b in zip(data, segment_ids, strict=False):
+        if a is not None and b is not None and a != b:
+            raise ValueError(f"Dimensions must be equal, but are {a} and {b}")
+    return (None if n is None else int(n), *data[len(segment_ids) :])
+
+
+def _flat(data, ids):
+    """Data and ids with the dimensions of ids made one."""
+    if data.shape[: len(ids.shape)] != ids.shape:
+        raise errors.InvalidArgumentError.of(
+            f"data.shape = {math_ops.dims_text(data)} does not start with segment_ids.shape = {math_ops.dims_text(ids)}"
+        )
+    flat = np.reshape(ids, -1)
+    return np.reshape(data, (flat.size, *data.shape[len(ids.shape) :])), flat
+
+
+@op(
+    "UnsortedSegmentSum",
+    inputs="data: T, segment_ids: Tindices, num_segments: Tnumsegments",
+    outputs="output: T",
+    attrs=["T: numbertype", "Tindices: {int32, int64}", "Tnumsegments: {int32, int64} = DT_INT32"],
+)
+class unsorted_segment_sum:
+    """The sum of the rows of each segment; rows with negative ids are left out."""
+
+    shape = _unsorted
+
+    def kernel(ctx, data, segment_ids, num_segments):
+        return _sums(*_flat(data, segment_ids), int(num_segments))
+
+    def grad(op, d):
+        return _gather_drop_negatives(d, op.inputs[1])[0], None, None
+
+
+def _gather_drop_negatives(params, ids, clipped=None, is_positive=None):
+    """Rows of `params`, zeros for negative ids; the ids cut off at zero; and which are not negative."""
+    if clipped is None:
+        clipped = math_ops.maximum(ids, array_ops.zeros_like(ids))
+    gathered = gather(params, clipped)
+    if is_positive is None:
+        is_positive = math_ops.greater_equal(ids, 0)
+        for _ in range(len(gathered.static_shape) - len(is_positive.static_shape)):
+            is_positive = array_ops.expand_dims(is_positive, -1)
+        is_positive = is_positive & array_ops.ones_like(gathered, dtype=dtypes.bool)
+    zeros = array_ops.zeros_like(gathered)
+    return selection.where(is_positive, gathered, zeros), clipped, is_positive
+
+
+def _unsorted_extreme(function, greatest):
+    def kernel(ctx, data, segment_ids, num_segments):
+        data, ids = _flat(data, segment_ids)
+        out = _limits(int(num_segments), data, greatest)
+        _at(function, out, data, ids)
+        return out
+
+    return kernel
+
+
+def _unsorted_extreme_grad(op, d):
+    data, ids, n = op.inputs
+    gathered, clipped, is_positive = _gather_drop_negatives(op.outputs[0], ids)
+    selected = math_ops.logical_and(math_ops.equal(data, gathered), is_positive)
+    count = unsorted_segment_sum(math_ops.cast(selected, d.dtype), ids, n)
+    weighted = math_ops.divide(d, count)
+    grads, _, _ = _gather_drop_negatives(weighted, None, clipped, is_positive)
+    return selection.where(selected, grads, array_ops.zeros_like(grads)), None, None
+
+
+@op(
+    "UnsortedSegmentMax",
+    inputs="data: T, segment_ids: Tindices, num_segments: Tnumsegments",
+    outputs="output: T",
+    attrs=["T: realnumbertype", "Tindices: {int32, int64}", "Tnumsegments: {int32, int64} = DT_INT32"],
+)
+class unsorted_segment_max:
+    """The greatest of the rows of each segment; the least value of the type where there is none."""
+
+    shape = _unsorted
+    kernel = _unsorted_extreme(np.maximum, True)
+    grad = _unsorted_extreme_grad
+
+
+@op(
+    "UnsortedSegmentMin",
+    inputs="data: T, segment_ids: Tindices, num_segments: Tnumsegments",
+    outputs="output: T",
+    attrs=["T: realnumbertype", "Tindices: {int32, int64}", "Tnumsegments: {int32, int64} = DT_INT32"],
+)
+class unsorted_segment_min:
+    """The least of the rows of each segment; the greatest value of the type where there is none."""
+
+    shape = _unsorted
+    kernel = _unsorted_extreme(np.minimum, False)
+    grad = _unsorted_extreme_grad
+
+
+@op(
+    "UnsortedSegmentProd",
+    inputs="data: T, segment_ids: Tindices, num_segments: Tnumsegments",
+    outputs="output: T",
+    attrs=["T: numbertype", "Tindices: {int32, int64}", "Tnumsegments: {int32, int64} = DT_INT32"],
+)
+class unsorted_segment_prod:
+    """The product of the rows of each segment."""
+
+    shape = _unsorted
+
+    def kernel(ctx, data, segment_ids, num_segments):
+        data, ids = _flat(data, segment_ids)
+        out = np.ones((int(num_segments), *data.shape[1:]), data.dtype)
+        _at(np.multiply, out, data, ids)
+        return out
+
+    def grad(op, d):
+        # Product over element is right where no element of the segment is zero. With one zero, only that
+        # element has a gradient: the product of the others. With more, none has.
+        data, ids, n = op.inputs
+        is_zero = math_ops.equal(data, 0)
+        zeros = unsorted_segment_sum(math_ops.cast(is_zero, dtype=dtypes.int32), ids, n)
+        d = selection.where(math_ops.greater(zeros, 1), array_ops.zeros_like(d), d)
+        non_zero = selection.where(is_zero, array_ops.ones_like(data), data)
+        non_zero_prod = unsorted_segment_prod(non_zero, ids, n)
+        clipped = math_ops.maximum(ids, array_ops.zeros_like(ids))
+        prod = gather(op.outputs[0], clipped)
+        without = gather(non_zero_prod, clipped)
+        partial = selection.where(is_zero, without, prod / data)
+        return _gather_drop_negatives(d, ids, clipped)[0] * partial, None, None
+
+
+def _segment_sizes(data, segment_ids, num_segments):
+    """The number of rows of each segment, at least 1, to divide rows by."""
+    num_segments = convert_to_tensor(num_segments)
+    ids_shape = array_ops.shape_(segment_ids)
+    ones = array_ops.ones(ids_shape, dtype=data.dtype)
+    counts = unsorted_segment_sum(ones, segment_ids, num_segments)
+    tail = len(data.static_shape) - len(segment_ids.static_shape)
+    broadcastable = joining.concat([num_segments[None], [1] * tail], axis=0)
+    counts = array_ops.reshape(counts, broadcastable)
+    return math_ops.maximum(counts, 1)
+
+
+def unsorted_segment_mean(data: Any, segment_ids: Any, num_segments: Any, name: str | None = None) -> Tensor:
+    """The mean of the rows of each segment; zeros where there is none."""
+    with name_scope(name, "UnsortedSegmentMean"):
+        data = convert_to_tensor(data)
+        segment_ids = convert_to_tensor(segment_ids)
+        n = _segment_sizes(data, segment_ids, num_segments)
+        found: Tensor = unsorted_segment_sum(data, segment_ids, num_segments) / n
+        return found
+
+
+def unsorted_segment_sqrt_n(
+    data: Any, segment_ids: Any, num_segments: Any, name: str | None = None
+) -> Tensor:
+    """The sum of the rows of each segment over the square root of their number."""
+    from kvarn.ops.unary import sqrt
+
+    with name_scope(name, "UnsortedSegmentSqrtN"):
+        data = convert_to_tensor(data)
+        segment_ids = convert_to_tensor(segment_ids)
+        n = _segment_sizes(data, segment_ids, num_segments)
+        found: Tensor = unsorted_segment_sum(data, segment_ids, num_segments) / sqrt(n)
+        return found
+
+
+# -- segments of chosen rows ----------------------------------------------------------------------------------------
+
+_DIVISORS = {"sum": None, "mean": lambda n: n, "sqrtn": np.sqrt}
+
+
+def _sparse_segments(combiner, counted=False):
+    """The kernel that combines data[indices] by segments: of a given number if `counted`."""
+    divisor = _DIVISORS[combiner]
+
+    def kernel(ctx, data, indices, segment_ids, *num_segments):
+        rows = gather_ops.take(data, indices)
+        n = _checked_ids(rows, segment_ids)
+        if counted:
+            wanted = int(num_segments[0])
+            if n > wanted:
+                raise errors.InvalidArgumentError.of(
+                    f"segment ids must be < num_segments: {n - 1} vs. {wanted}"
+                )
+            n = wanted
+        out = _sums(rows, segment_ids, n)
+        if divisor is None:
+            return out
+        counts = np.maximum(np.bincount(segment_ids, minlength=n), 1)
+        return out / _columns(divisor(counts), data)
+
+    return kernel
+
+
+def _sparse_shape(c, data, indices, segment_ids, *num_segments):
+    n = c.constant_value(3) if num_segments else None
+    return None if data is None else (None if n is None else int(n), *data[1:])
+
+
+def _sparse_sum_grad(op, d):
+    rows = array_ops.shape(op.inputs[0])[0]
+    dx = unsorted_segment_sum(gather(d, op.inputs[2]), op.inputs[1], rows)
+    return [dx] + [None] * (len(op.inputs) - 1)
+
+
+def _sparse_divided_grad(function):
+    def grad(op, d):
+        rows = array_ops.shape(op.inputs[0])[0]
+        dx = function()(d, op.inputs[1], op.inputs[2], rows)
+        return [dx] + [None] * (len(op.inputs) - 1)
+
+    return grad
+
+
+@op(
+    "SparseSegmentSum",
+    inputs="data: T, indices: Tidx, segment_ids: int32",
+    outputs="output: T",
+    attrs=["T: realnumbertype", "Tidx: {int32, int64} = DT_INT32"],
+)
+class sparse_segment_sum_:
+    """The sum of the rows data[indices] of each segment; `segment_ids` are sorted."""
+
+    shape = _sparse_shape
+    kernel = _sparse_segments("sum")
+    grad = _sparse_sum_grad
+
+
+@op(
+    "SparseSegmentSumWithNumSegments",
+    inputs="data: T, indices: Tidx, segment_ids: int32, num_segments: Tnumsegments",
+    outputs="output: T",
+    attrs=["T: realnumbertype", "Tidx: {int32, int64} = DT_INT32", "Tnumsegments: {int32, int64} = DT_INT32"],
+)
+class sparse_segment_sum_with_num_segments:
+    """As `sparse_segment_sum`, for a given number of segments."""
+
+    shape = _sparse_shape
+    kernel = _sparse_segments("sum", counted=True)
+    grad = _sparse_sum_grad
+
+
+@op(
+    "SparseSegmentMean",
+    inputs="data: T, indices: Tidx, segment_ids: int32",
+    outputs="output: T",
+    attrs=["T: {float, double}", "Tidx: {int32, int64} = DT_INT32"],
+)
+class sparse_segment_mean_:
+    """The mean of the rows data[indices] of each segment; `segment_ids` are sorted."""
+
+    shape = _sparse_shape
+    kernel = _sparse_segments("mean")
+    grad = _sparse_divided_grad(lambda: sparse_segment_mean_grad)
+
+
+@op(
+    "SparseSegmentMeanWithNumSegments",
+    inputs="data: T, indices: Tidx, segment_ids: int32, num_segments: Tnumsegments",
+    outputs="output: T",
+    attrs=[
+        "T: {float, double}",
+        "Tidx: {int32, int64} = DT_INT32",
+        "Tnumsegments: {int32, int64} = DT_INT32",
+    ],
+)
+class sparse_segment_mean_with_num_segments:
+    """As `sparse_segment_mean`, for a given number of segments."""
+
+    shape = _sparse_shape
+    kernel = _sparse_segments("mean", counted=True)
+    grad = _sparse_divided_grad(lambda: sparse_segment_mean_grad)
+
+
+@op(
+    "SparseSegmentSqrtN",
+    inputs="data: T, indices: Tidx, segment_ids: int32",
+    outputs="output: T",
+    attrs=["T: {float, double}", "Tidx: {int32, int64} = DT_INT32"],
+)
+class sparse_segment_sqrt_n_:
+    """The sum of the rows data[indices] of each segment over the square root of their number."""
+
+    shape = _sparse_shape
+    kernel = _sparse_segments("sqrtn")
+    grad = _sparse_divided_grad(lambda: sparse_segment_sqrt_n_grad)
+
+
+@op(
+    "SparseSegmentSqrtNWithNumSegments",
+    inputs="data: T, indices: Tidx, segment_ids: int32, num_segments: Tnumsegments",
+    outputs="output: T",
+    attrs=[
+        "T: {float, double}",
+        "Tidx: {int32, int64} = DT_INT32",
+        "Tnumsegments: {int32, int64} = DT_INT32",
+    ],
+)
+class sparse_segment_sqrt_n_with_num_segments:
+    """As `sparse_segment_sqrt_n`, for a given number of segments."""
+
+    shape = _sparse_shape
+    kernel = _sparse_segments("sqrtn", counted=True)
+    grad = _sparse_divided_grad(lambda: sparse_segment_sqrt_n_grad)
+
+
+def _grad_shape(c, grad, indices, segment_ids, output_dim0):
+    n = c.constant_value(3)
+    return None if grad is None else (None if n is None else int(n), *grad[1:])
+
+
+def _spread(combiner):
+    """The kernel of the gradient: each row's share goes back to the row of `data` it came from."""
+    divisor = _DIVISORS[combiner]
+
+    def kernel(ctx, grad, indices, segment_ids, output_dim0):
+        counts = np.maximum(np.bincount(segment_ids, minlength=len(grad)), 1)
+        if segment_ids.size and int(segment_ids.max()) >= len(grad):
+            raise errors.InvalidArgumentError.of(
+                f"Segment id {int(segment_ids.max())} out of range [0, {len(grad)})."
+            )
+        shares = gather_ops.take(grad / _columns(divisor(counts), grad), segment_ids)
+        n = int(output_dim0)
+        if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < n:
+            bad = next(i for i in indices.tolist() if not 0 <= i < n)
+            raise errors.InvalidArgumentError.of(f"Index {bad} out of range [0, {n}).")
+        return _sums(shares, indices, n)
+
+    return kernel
+
+
+@op(
+    "SparseSegmentMeanGrad",
+    inputs="grad: T, indices: Tidx, segment_ids: int32, output_dim0: int32",
+    outputs="output: T",
+    attrs=["T: {float, double}", "Tidx: {int32, int64} = DT_INT32"],
+)
+class sparse_segment_mean_grad:
+    """The gradient of `sparse_segment_mean` for its data of `output_dim0` rows."""
+
+    shape = _grad_shape
+    kernel = _spread("mean")
+
+
+@op(
+    "SparseSegmentSqrtNGrad",
+    inputs="grad: T, indices: Tidx, segment_ids: int32, output_dim0: int32",
+    outputs="output: T",
+    attrs=["T: {float, double}", "Tidx: {int32, int64} = DT_INT32"],
+)
+class sparse_segment_sqrt_n_grad:
+    """The gradient of `sparse_segment_sqrt_n` for its data of `output_dim0` rows."""
+
+    shape = _grad_shape
+    kernel = _spread("sqrtn")
+
+
+def _sparse_public(plain: Any, counted: Any, what: str) -> Any:
+    def function(
+        data: Any, indices: Any, segment_ids: Any, name: str | None = None, num_segments: Any = None
+    ) -> Tensor:
+        if num_segments is not None:
+            return counted(data, indices, segment_ids, num_segments, name=name)
+        return plain(data, indices, segment_ids, name=name)
+
+    function.__doc__ = f"{what} of the rows data[indices] of each segment; `segment_ids` are sorted."
+    return function
+
+
+sparse_segment_sum = _sparse_public(sparse_segment_sum_, sparse_segment_sum_with_num_segments, "The sum")
+sparse_segment_mean = _sparse_public(sparse_segment_mean_, sparse_segment_mean_with_num_segments, "The mean")
+sparse_segment_sqrt_n = _sparse_public(
+    sparse_segment_sqrt_n_,
+    sparse_segment_sqrt_n_with_num_segments,
+    "The sum over the square root of the number",
+)
