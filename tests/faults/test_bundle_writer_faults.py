@@ -1,0 +1,168 @@
+"""A save that is stopped anywhere: the old checkpoint is whole, or the new one is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from kvarn.errors import OpError
+from kvarn.formats.bundle import BundleReader, BundleWriter, merge_bundles
+from kvarn.io import FileSystem, MemoryFileSystem
+from kvarn.testing.files import FaultyFileSystem, SimulatedCrash
+
+NAMES = ("a", "b", "s")
+
+
+def values(version: int) -> dict[str, np.ndarray]:
+    """Other values and other sizes in every version; one tensor that never changes."""
+    return {
+        "a": np.full(version * 3, version, np.float32),
+        "b": np.array([b"x" * version, b"y"], object),
+        "s": np.arange(5),
+    }
+
+
+def save(fs: FileSystem, version: int, prefix: str = "m") -> None:
+    with BundleWriter(prefix, fs) as writer:
+        for name, value in values(version).items():
+            writer.add(name, value)
+
+
+def save_sharded(fs: FileSystem, version: int) -> None:
+    for shard, name in enumerate(NAMES):
+        with BundleWriter(f"t/part-{shard}", fs) as writer:
+            writer.add(name, values(version)[name])
+    merge_bundles([f"t/part-{shard}" for shard in range(3)], "m", fs=fs)
+
+
+def whole_version(fs: MemoryFileSystem) -> int:
+    """Which version is whole and readable; 0 for none, with the promise that no index is there."""
+    if not fs.exists("m.index"):
+        return 0
+    with BundleReader("m", fs) as reader:
+        assert reader.keys() == list(NAMES)
+        version = int(reader.lookup("a")[0])
+        for name, value in values(version).items():
+            assert np.array_equal(reader.lookup(name), value)
+    return version
+
+
+Save = Callable[[FileSystem, int], None]
+SAVES = pytest.mark.parametrize("save", [save, save_sharded])
+
+
+def operations(save: Save, base: MemoryFileSystem, version: int) -> int:
+    fs = FaultyFileSystem(base=base)
+    save(fs, version)
+    assert fs.operations > 8
+    return fs.operations
+
+
+@SAVES
+@pytest.mark.parametrize("torn", [False, True])
+def test_crash_in_the_first_save(save: Save, torn: bool) -> None:
+    for stop_at in range(1, operations(save, MemoryFileSystem(), 1) + 1):
+        fs = FaultyFileSystem(stop_at, torn=torn)
+        with pytest.raises(SimulatedCrash):
+            save(fs, 1)
+        for state in fs.after_crash():
+            assert whole_version(state) in (0, 1)
+            save(state, 2)
+            assert whole_version(state) == 2
+
+
+@SAVES
+@pytest.mark.parametrize("torn", [False, True])
+def test_crash_in_a_save_over_an_older_checkpoint(save: Save, torn: bool) -> None:
+    base = MemoryFileSystem()
+    save(base, 1)
+    outcomes = []
+    for stop_at in range(1, operations(save, base, 2) + 1):
+        fs = FaultyFileSystem(stop_at, torn=torn, base=base)
+        with pytest.raises(SimulatedCrash):
+            save(fs, 2)
+        for state in fs.after_crash():
+            outcomes.append(whole_version(state))
+            assert outcomes[-1] in (1, 2)
+    assert set(outcomes) == {1, 2}
+
+
+@SAVES
+def test_the_next_save_tidies_up(save: Save) -> None:
+    base = MemoryFileSystem()
+    save(base, 1)
+    shards = 1 if save is not save_sharded else 3
+    expected = ["m.index", *(f"m.data-{i:05d}-of-{shards:05d}" for i in range(shards))]
+    for stop_at in range(1, operations(save, base, 2) + 1):
+        fs = FaultyFileSystem(stop_at, base=base)
+        with pytest.raises(SimulatedCrash):
+            save(fs, 2)
+        for state in fs.after_crash():
+            save(state, 3)
+            assert whole_version(state) == 3
+            left = [path for path in state.files if not path.startswith("t/")]
+            assert sorted(left) == sorted(expected)
+
+
+@SAVES
+def test_an_error_leaves_the_old_checkpoint_and_nothing_else(save: Save) -> None:
+    base = MemoryFileSystem()
+    save(base, 1)
+    for stop_at in range(1, operations(save, base, 2) + 1):
+        fs = FaultyFileSystem(stop_at, error=True, base=base)
+        try:
+            save(fs, 2)
+        except OpError:
+            # Once old data is replaced the new checkpoint is the whole one, its index still waiting.
+            version = whole_version(fs)
+            assert version in (1, 2)
+            if version == 1:
+                assert [path for path in fs.files if "tempstate" in path] == []
+        else:
+            assert whole_version(fs) == 2  # only tidying failed
+
+
+def test_an_error_in_the_first_save_leaves_nothing() -> None:
+    for stop_at in range(1, operations(save, MemoryFileSystem(), 1) + 1):
+        fs = FaultyFileSystem(stop_at, error=True)
+        with pytest.raises(OpError):
+            save(fs, 1)
+        # The last operation syncs the directory after the commit: there the checkpoint is whole.
+        assert whole_version(fs) == 1 or not fs.files
+
+
+def test_an_exception_in_the_block_leaves_nothing() -> None:
+    fs = MemoryFileSystem()
+
+    def interrupted() -> None:
+        with BundleWriter("m", fs) as writer:
+            writer.add("a", np.ones(100_000))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        interrupted()
+    assert not fs.files
+
+
+def test_a_stale_index_is_not_taken_for_a_commit() -> None:
+    """An unfinished save still has its data beside its index: the old checkpoint holds."""
+    fs = FaultyFileSystem(base=MemoryFileSystem())
+    save(fs, 1)
+    fs.files["m.index.tempstate5"] = bytearray(b"half an index")
+    fs.files["m.data-00000-of-00001.tempstate5"] = bytearray(b"data")
+    assert whole_version(fs) == 1
+
+
+def test_old_index_with_new_data_never_reads_as_valid() -> None:
+    """What a reader without kvarn's rule sees between the two renames: the checksums tell."""
+    fs = MemoryFileSystem()
+    save(fs, 1)
+    index = bytes(fs.files["m.index"])
+    save(fs, 2)
+    fs.files["m.index"] = bytearray(index)
+    with BundleReader("m", fs) as reader:
+        for name in ("a", "b"):
+            with pytest.raises(OpError):
+                reader.lookup(name)
