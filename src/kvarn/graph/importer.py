@@ -192,7 +192,7 @@ class _Import:
         self.devices: dict[Operation, str] = {}
         self.back_edges: list[tuple[Operation, int, str, int]] = []
         self.functions: dict[str, ImportedFunction] = {}
-        self.stack = capture_stack(4)
+        self.stack = capture_stack(3)
 
     def build(self) -> None:
         """Makes all operations, without telling the graph of them."""

@@ -41,7 +41,7 @@ class InferenceContext:
             return op.attrs["value"].array
         from kvarn.graph import tensor_util
 
-        return tensor_util.constant_value(self.inputs[index])
+        return tensor_util.known_value(self.inputs[index])
 
     def constant_shape(self, index: int) -> Shape:
         """The shape that flat input ``index``, a shape vector, describes, as far as it is known."""
@@ -51,7 +51,7 @@ class InferenceContext:
             return tuple(None if d < 0 else int(d) for d in value.ravel())
         from kvarn.graph import tensor_util
 
-        return tensor_util.constant_value_as_shape(tensor).as_tuple()
+        return tensor_util.known_shape(tensor).as_tuple()
 
 
 def merge(a: Shape, b: Shape) -> Shape:

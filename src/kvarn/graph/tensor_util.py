@@ -1,4 +1,6 @@
-"""Python values as tensors' values and back, and what is known of a tensor's value before a run.
+"""Python values as tensors' values and back.
+
+What is known of a tensor's value before a run stands in `kvarn.graph.static_value` and is found here, too.
 
 The element type of Python values without a type: float is float32; int is int32, or int64 where the value
 needs it; bool, bytes and str stay what they are.  NumPy arrays and scalars keep their type.
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -18,8 +20,13 @@ import numpy.typing as npt
 
 from kvarn import dtypes
 from kvarn.dtypes import DType
+from kvarn.graph.static_value import constant_value as constant_value
+from kvarn.graph.static_value import constant_value_as_shape as constant_value_as_shape
+from kvarn.graph.static_value import is_tensor as is_tensor
+from kvarn.graph.static_value import known_shape as known_shape
+from kvarn.graph.static_value import known_value as known_value
 from kvarn.graph.tensor_proto import TensorValue, decode
-from kvarn.graph.tensor_shape import Dimension, TensorShape, as_shape, unknown_shape
+from kvarn.graph.tensor_shape import Dimension
 
 _INT32_MIN: Final = -(1 << 31)
 _INT32_MAX: Final = (1 << 31) - 1
@@ -442,189 +449,6 @@ def _as_bytes(value: Any) -> bytes:
     if isinstance(value, bytes):
         return value
     raise TypeError(f"Expected binary or unicode string, got {value!r}")
-
-
-# What is known of tensors before a run.
-
-
-def is_tensor(x: Any) -> bool:
-    """Whether ``x`` is a Tensor, a SparseTensor, IndexedSlices, or a type that says ``is_tensor_like``."""
-    from kvarn.graph.tensor import IndexedSlices, SparseTensor, Tensor
-
-    return isinstance(x, Tensor | SparseTensor | IndexedSlices) or bool(getattr(x, "is_tensor_like", False))
-
-
-def constant_value(tensor: Any, partial: bool = False) -> Any:
-    """The value of a tensor if it can be told from the graph alone, else None.
-
-    A tensor whose value was told can no longer be fed, because the graph may depend on it from now on.
-
-    Args:
-      tensor: a Tensor; anything else is returned as it is if it is no tensor at all.
-      partial: items of a Pack that are not known are None instead of making all of it unknown.
-    """
-    from kvarn.graph.tensor import Tensor
-
-    if not isinstance(tensor, Tensor):
-        return None if is_tensor(tensor) else tensor
-    fold = _FOLDS.get(tensor.op.type)
-    value = None if fold is None else fold(tensor, partial)
-    if value is not None:
-        tensor.graph.prevent_feeding(tensor)
-    return value
-
-
-def _fold_const(tensor: Any, partial: bool) -> Any:
-    return np.array(tensor.op.attrs["value"].array)
-
-
-def _fold_shape(tensor: Any, partial: bool) -> Any:
-    shape = tensor.op.inputs[0].static_shape
-    return None if shape is None or None in shape else np.array(shape, dtype=tensor.dtype.np)
-
-
-def _fold_size(tensor: Any, partial: bool) -> Any:
-    shape = tensor.op.inputs[0].static_shape
-    return None if shape is None or None in shape else np.int32(math.prod(shape))
-
-
-def _fold_rank(tensor: Any, partial: bool) -> Any:
-    shape = tensor.op.inputs[0].static_shape
-    return None if shape is None else np.array(len(shape), dtype=np.int32)
-
-
-def _fold_range(tensor: Any, partial: bool) -> Any:
-    limits = [constant_value(x) for x in tensor.op.inputs]
-    if any(x is None for x in limits):
-        return None
-    start, limit, delta = limits
-    return np.arange(start, limit, delta, dtype=tensor.dtype.np)
-
-
-def _fold_cast(tensor: Any, partial: bool) -> Any:
-    value = constant_value(tensor.op.inputs[0])
-    if value is None:
-        return None
-    with np.errstate(all="ignore"):
-        return value.astype(tensor.op.attrs["DstT"].np)
-
-
-def _fold_concat(tensor: Any, partial: bool) -> Any:
-    inputs = tensor.op.inputs
-    axis_first = tensor.op.type == "Concat"
-    axis = constant_value(inputs[0] if axis_first else inputs[-1])
-    if axis is None:
-        return None
-    values = [constant_value(x) for x in (inputs[1:] if axis_first else inputs[:-1])]
-    return None if any(v is None for v in values) else np.concatenate(values, axis=int(axis))
-
-
-def _fold_pack(tensor: Any, partial: bool) -> Any:
-    if not tensor.op.inputs or tensor.op.attrs["axis"] != 0:
-        return None
-    values = [constant_value(x, partial) for x in tensor.op.inputs]
-    if any(v is None for v in values):
-        return np.array(values, dtype=object) if partial else None
-    return np.array(values)
-
-
-def _fold_fill(tensor: Any, partial: bool) -> Any:
-    shape = tensor.static_shape
-    value = constant_value(tensor.op.inputs[1])
-    if shape is None or None in shape or value is None:
-        return None
-    return np.full(shape, value, dtype=value.dtype)
-
-
-def _fold_compare(tensor: Any, partial: bool) -> Any:
-    x, y = (constant_value(i) for i in tensor.op.inputs)
-    if x is None or y is None:
-        return None
-    return np.equal(x, y) if tensor.op.type == "Equal" else np.not_equal(x, y)
-
-
-_FOLDS: Final[dict[str, Callable[[Any, bool], Any]]] = {
-    "Const": _fold_const,
-    "Shape": _fold_shape,
-    "Size": _fold_size,
-    "Rank": _fold_rank,
-    "Range": _fold_range,
-    "Cast": _fold_cast,
-    "Concat": _fold_concat,
-    "ConcatV2": _fold_concat,
-    "Pack": _fold_pack,
-    "Fill": _fold_fill,
-    "Equal": _fold_compare,
-    "NotEqual": _fold_compare,
-}
-
-
-def constant_value_as_shape(tensor: Any) -> TensorShape:
-    """The shape that a shape tensor describes, as far as the graph alone tells it.
-
-    Args:
-      tensor: an integer vector; or a scalar of value -1, which stands for an unknown shape.
-
-    Raises:
-      ValueError: the tensor has more than one dimension, or is a scalar that is not known to be -1.
-    """
-    static = tensor.static_shape
-    if static == ():
-        value = constant_value(tensor)
-        if value is None:
-            raise ValueError(
-                "Received a scalar with unknown value as shape; require a statically known scalar "
-                "with value '-1' to describe an unknown shape."
-            )
-        if value != -1:
-            raise ValueError(
-                f"Received a scalar value '{value}' as shape; require a statically known scalar "
-                "with value '-1' to describe an unknown shape."
-            )
-        return unknown_shape()
-    shape = as_shape(tensor.shape).with_rank(1)
-    rank = shape.as_list()[0]
-    if rank == 0:
-        return TensorShape.from_tuple(())
-    op = tensor.op
-    if op.type == "Shape":
-        return TensorShape.from_tuple(op.inputs[0].static_shape)
-    if op.type == "Pack":
-        sizes = [constant_value(x) for x in op.inputs]
-        return TensorShape.from_tuple(tuple([None if s is None or s < 0 else int(s) for s in sizes]))
-    if op.type in ("Concat", "ConcatV2"):
-        whole = TensorShape.from_tuple(())
-        for part in op.inputs[1:] if op.type == "Concat" else op.inputs[:-1]:
-            whole = whole.concatenate(constant_value_as_shape(part))
-        return whole
-    if op.type == "StridedSlice":
-        sliced = _sliced_shape(op)
-        if sliced is not None:
-            return sliced
-    result = unknown_shape(rank)
-    value = constant_value(tensor)
-    if value is not None:
-        result = result.merge_with([int(d) if d >= 0 else None for d in value])
-    return result
-
-
-def _sliced_shape(op: Any) -> TensorShape | None:
-    """The shape that a plain slice ``shape[begin:end:stride]`` describes, None if it is another kind."""
-    begin, end, stride = (constant_value(x) for x in op.inputs[1:4])
-    attrs = op.attrs
-    if begin is None or end is None or stride is None or not len(begin) == len(end) == len(stride) == 1:
-        return None
-    if attrs["ellipsis_mask"] or attrs["new_axis_mask"] or attrs["shrink_axis_mask"]:
-        return None
-    if attrs["begin_mask"] not in (0, 1) or attrs["end_mask"] not in (0, 1):
-        return None
-    start = None if attrs["begin_mask"] else int(begin[0])
-    stop = None if attrs["end_mask"] else int(end[0])
-    try:
-        whole = constant_value_as_shape(op.inputs[0])
-        return whole[start : stop : int(stride[0])]
-    except (TypeError, ValueError):
-        return None
 
 
 def shape_tensor(shape: Any) -> Any:

@@ -224,6 +224,14 @@ def test_constants_that_cannot_be_read_are_refused_at_once(tensor: str, match: s
         assert graph.get_operations() == []
 
 
+def test_errors_can_point_at_the_line_of_the_import() -> None:
+    with Graph().as_default():
+        (a,) = import_graph_def(graph_def(CONST), return_elements=["A"])
+    file, _, text = a.user_frame()
+    assert file == __file__
+    assert "import_graph_def(graph_def(CONST)" in text
+
+
 def test_the_older_producer_counts() -> None:
     with Graph().as_default() as graph:
         import_graph_def(graph_def(CONST + "versions { producer: 27 min_consumer: 12 bad_consumers: 3 }"))

@@ -199,6 +199,20 @@ def test_constant_value_folds_what_the_graph_tells() -> None:
         assert graph.is_feedable(x)
 
 
+def test_shape_functions_may_look_without_consequences() -> None:
+    with Graph().as_default() as graph:
+        floats = convert.constant([1.5, 2.5])
+        shape = _op("Shape", floats, T=dtypes.float32)
+        cast = _op("Cast", shape, SrcT=dtypes.int32, DstT=dtypes.int64)
+        assert tensor_util.known_value(cast).tolist() == [2]
+        assert tensor_util.known_shape(cast).as_tuple() == (2,)
+        assert graph.is_feedable(cast)
+        assert graph.is_feedable(shape)
+        tensor_util.constant_value(cast)
+        assert not graph.is_feedable(cast)
+        assert not graph.is_feedable(shape)
+
+
 def test_constant_value_is_a_copy() -> None:
     with Graph().as_default():
         tensor = convert.constant([1, 2])
