@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
         if e.name not in ("typer", "rich", "click"):
             raise
         print(
-            f"kvarn: this command needs the package '{e.name}', which is not installed: pip install 'kvarn[cli]'",
+            f"kvarn: this command needs the package '{e.name}', which is missing: pip install 'kvarn[cli]'",
             file=sys.stderr,
         )
         raise SystemExit(1) from None
