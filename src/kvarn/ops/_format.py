@@ -100,3 +100,28 @@ def _rows(flat: Any, shape: tuple[int, ...], limit: int) -> Iterator[str]:
                 yield "]"
 
     return walk(0)
+
+
+def summarize_value_v2(value: Any, at_ends: int) -> str:
+    """A tensor in brackets, one row a line, ``...`` in the middle of long dimensions.
+
+    Args:
+      at_ends: elements to show at both ends of a dimension; negative for all.
+    """
+    array = np.asarray(value, dtype=object) if isinstance(value, bytes) else np.asarray(value)
+    if array.ndim == 0:
+        return element_text(array[()], quoted=True) if at_ends != 0 else "..."
+    ends = array.size if at_ends < 0 else min(at_ends, array.size)
+
+    def walk(part: Any, axis: int) -> str:
+        if axis == array.ndim:
+            return element_text(part, quoted=True)
+        gap = " " if axis == array.ndim - 1 else "\n" * (array.ndim - axis - 1) + " " * (axis + 1)
+        count = len(part)
+        items = [walk(part[i], axis + 1) for i in range(min(ends, count))]
+        if count > 2 * ends:
+            items.append("...")
+        items += [walk(part[i], axis + 1) for i in range(max(ends, count - ends), count)]
+        return "[" + gap.join(items) + "]"
+
+    return walk(array, 0)
