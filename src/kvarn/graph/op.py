@@ -24,6 +24,7 @@ it) and returns one gradient for each flat input, a single one bare.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,7 +36,7 @@ from kvarn.graph import registry
 from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.graph import Graph, get_default_graph, graph_of, name_scope
 from kvarn.graph.op_def import REQUIRED, OpDef
-from kvarn.graph.operation import Operation
+from kvarn.graph.operation import Operation, arg_length
 from kvarn.graph.registry import NOT_DIFFERENTIABLE, OpRegistrationData
 from kvarn.graph.tensor import Tensor, TensorValue
 
@@ -251,10 +252,30 @@ def apply_op(data: OpRegistrationData, values: dict[str, Any], name: str | None 
     try:
         with name_scope(name if name is not None else definition.name) as scope:
             inputs, attrs = _bind(definition, values)
-            return graph.add_op(data, inputs, attrs, scope, stack_depth=4)
+            references = _references(definition, inputs, attrs)
+            if not references:
+                return graph.add_op(data, inputs, attrs, scope, stack_depth=4)
+            with contextlib.ExitStack() as colocation:
+                # What takes a reference must live where the buffer is.
+                for x in references:
+                    colocation.enter_context(graph.colocate_with(x.op))
+                return graph.add_op(data, inputs, attrs, scope, stack_depth=4)
     finally:
         if stack is not None:
             stack.__exit__(None, None, None)
+
+
+def _references(definition: OpDef, inputs: list[Tensor], attrs: dict[str, Any]) -> list[Tensor]:
+    """The inputs that are taken as references."""
+    found: list[Tensor] = []
+    if any(arg.is_ref for arg in definition.inputs):
+        start = 0
+        for arg in definition.inputs:
+            end = start + arg_length(arg, attrs)
+            if arg.is_ref:
+                found.extend(inputs[start:end])
+            start = end
+    return found
 
 
 def _graph_of(definition: OpDef, values: dict[str, Any]) -> Graph:

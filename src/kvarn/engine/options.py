@@ -1,0 +1,314 @@
+"""What a program asks of an embedding variable: DeepRec's option classes.
+
+Plain data: they check what DeepRec checks when they are made, and are carried to the variable as an
+`EmbeddingVariableConfig`.  Which options this version can do is checked when a variable is made.
+
+Source: tensorflow/python/ops/variables.py and tensorflow/core/framework/embedding/config.proto of DeepRec.
+"""
+
+from __future__ import annotations
+
+import copy
+import enum
+import os
+import warnings
+from typing import Any, Final
+
+from kvarn import dtypes
+
+GIB: Final = 1024 * 1024 * 1024
+
+
+class StorageType(enum.IntEnum):
+    """Where the rows of an embedding variable are kept; the numbers are DeepRec's."""
+
+    DEFAULT = 0
+    INVALID = 0
+    DRAM = 1
+    PMEM_MEMKIND = 2
+    PMEM_LIBPMEM = 3
+    SSDHASH = 4
+    LEVELDB = 5
+    HBM = 6
+    DRAM_PMEM = 11
+    DRAM_SSDHASH = 12
+    HBM_DRAM = 13
+    DRAM_LEVELDB = 14
+    DRAM_PMEM_SSDHASH = 101
+    HBM_DRAM_SSDHASH = 102
+
+
+class CacheStrategy(enum.IntEnum):
+    """Which rows leave the faster tier first."""
+
+    LRU = 0
+    LFU = 1
+
+
+MULTI_TIER: Final = frozenset(
+    {
+        StorageType.LEVELDB,
+        StorageType.SSDHASH,
+        StorageType.DRAM_PMEM,
+        StorageType.DRAM_LEVELDB,
+        StorageType.DRAM_SSDHASH,
+        StorageType.HBM_DRAM,
+        StorageType.DRAM_PMEM_SSDHASH,
+        StorageType.HBM_DRAM_SSDHASH,
+    }
+)
+_ON_DISK: Final = frozenset(
+    {StorageType.LEVELDB, StorageType.SSDHASH, StorageType.DRAM_SSDHASH, StorageType.DRAM_LEVELDB}
+)
+
+
+class InitializerOption:
+    """How new rows start.
+
+    Args:
+      initializer: overrides the ``initializer`` argument of `get_embedding_variable`.
+      default_value_dim: number of rows of the matrix that new keys start from.
+      default_value_no_permission: what the filter's rejected keys read as.
+    """
+
+    def __init__(
+        self,
+        initializer: Any = None,
+        default_value_dim: int = 4096,
+        default_value_no_permission: float = 0.0,
+    ) -> None:
+        self.initializer = initializer
+        self.default_value_dim = default_value_dim
+        self.default_value_no_permission = default_value_no_permission
+        if default_value_dim <= 0:
+            warnings.warn(
+                f"default value dim must be larger than 0, not {default_value_dim}; 4096 is used",
+                stacklevel=2,
+            )
+
+
+class GlobalStepEvict:
+    """Rows that were not updated for ``steps_to_live`` global steps are dropped."""
+
+    def __init__(self, steps_to_live: int | None = None) -> None:
+        self.steps_to_live = steps_to_live
+
+
+class L2WeightEvict:
+    """Rows whose L2 norm is below ``l2_weight_threshold`` are dropped; -1.0 switches it off."""
+
+    def __init__(self, l2_weight_threshold: float = -1.0) -> None:
+        self.l2_weight_threshold = l2_weight_threshold
+        if l2_weight_threshold <= 0 and l2_weight_threshold != -1.0:
+            warnings.warn(
+                "l2_weight_threshold is invalid, the l2 weight-based eviction is disabled", stacklevel=2
+            )
+
+
+class CheckpointOption:
+    """Where a single variable's initial rows come from."""
+
+    def __init__(
+        self,
+        ckpt_to_load_from: Any = None,
+        tensor_name_in_ckpt: str | None = None,
+        always_load_from_specific_ckpt: bool = False,
+        init_data_source: Any = None,
+    ) -> None:
+        self.ckpt_to_load_from = ckpt_to_load_from
+        self.tensor_name_in_ckpt = tensor_name_in_ckpt
+        self.always_load_from_specific_ckpt = always_load_from_specific_ckpt
+        self.init_data_source = init_data_source
+
+
+class StorageOption:
+    """Where rows are kept.
+
+    Args:
+      storage_type: one of `StorageType`; None for the default.
+      storage_path: directory, created if it does not exist.
+      storage_size: bytes of each tier; filled up in place with 1 GiB to four entries.
+      cache_strategy: one of `CacheStrategy`.
+      layout: accepted and carried.
+
+    Raises:
+      ValueError: ``storage_size`` is not a list; a path without a type; a type on disk without a path.
+    """
+
+    def __init__(
+        self,
+        storage_type: int | None = None,
+        storage_path: str | None = None,
+        storage_size: list[int] | None = None,
+        cache_strategy: int = CacheStrategy.LFU,
+        layout: Any = None,
+    ) -> None:
+        if storage_size is None:
+            storage_size = [GIB]
+        if not isinstance(storage_size, list):
+            raise ValueError("storage_size should be list type")
+        storage_size.extend([GIB] * (4 - len(storage_size)))
+        self.storage_type = storage_type
+        self.storage_path = storage_path
+        self.storage_size = storage_size
+        self.cache_strategy = cache_strategy
+        self.layout = layout
+        if storage_path is not None:
+            if storage_type is None:
+                raise ValueError("storage_type musnt'be None when storage_path is set")
+            os.makedirs(storage_path, exist_ok=True)
+        elif storage_type is not None and storage_type in _ON_DISK:
+            raise ValueError("storage_path musnt'be None when storage_type is set")
+
+
+class CounterFilter:
+    """A key gets a row once it has been seen ``filter_freq`` times; counted exactly."""
+
+    def __init__(self, filter_freq: int = 0) -> None:
+        self.filter_freq = filter_freq
+
+
+class CBFFilter:
+    """A key gets a row once it has been seen ``filter_freq`` times; counted in a Bloom filter.
+
+    Raises:
+      ValueError: the three numbers do not fit each other.
+    """
+
+    def __init__(
+        self,
+        filter_freq: int = 0,
+        max_element_size: int = 0,
+        false_positive_probability: float = -1.0,
+        counter_type: dtypes.DType = dtypes.uint64,
+    ) -> None:
+        if false_positive_probability != -1.0:
+            if false_positive_probability <= 0.0:
+                raise ValueError("false_positive_probablity must larger than 0")
+            if max_element_size <= 0:
+                raise ValueError(
+                    "max_element_size must larger than 0 when false_positive_probablity is not -1.0"
+                )
+        elif max_element_size != 0:
+            raise ValueError("max_element_size can't be set when false_probablity is -1.0")
+        self.max_element_size = max_element_size
+        self.false_positive_probability = false_positive_probability
+        self.counter_type = counter_type
+        self.filter_freq = filter_freq
+
+
+class EmbeddingVariableOption:
+    """The ``ev_option`` of `get_embedding_variable`; every default is an object of its own."""
+
+    def __init__(
+        self,
+        ht_type: str = "",
+        ht_partition_num: int = 1000,
+        evict_option: Any = None,
+        ckpt: Any = None,
+        filter_option: Any = None,
+        storage_option: StorageOption | None = None,
+        init_option: InitializerOption | None = None,
+    ) -> None:
+        self.ht_type = ht_type
+        self.ht_partition_num = ht_partition_num
+        self.evict = evict_option
+        self.ckpt = ckpt
+        self.filter_strategy = filter_option
+        self.storage_option = StorageOption() if storage_option is None else storage_option
+        self.init = InitializerOption() if init_option is None else init_option
+
+
+class MultihashOption:
+    """How a multi-hash variable is split."""
+
+    def __init__(self, num_of_partitions: int, strategy: str, operation: str, size: Any) -> None:
+        self.num_of_partitions = num_of_partitions
+        self.strategy = strategy
+        self.operation = operation
+        self.dims = size
+
+
+class EmbeddingVariableConfig:
+    """Everything the table behind an embedding variable is made with.
+
+    ``primary``, ``emb_index``, ``slot_index``, ``slot_num``, ``block_num`` and ``handle_name`` place a slot
+    or block beside its primary; the rest is from the options.
+    """
+
+    def __init__(
+        self,
+        steps_to_live: int | None = None,
+        steps_to_live_l2reg: Any = None,
+        l2reg_theta: Any = None,
+        l2reg_lambda: Any = None,
+        l2_weight_threshold: float = -1.0,
+        ht_type: str | None = None,
+        filter_strategy: Any = None,
+        ckpt_to_load_from: Any = None,
+        tensor_name_in_ckpt: str | None = None,
+        always_load_from_specific_ckpt: bool = False,
+        init_data_source: Any = None,
+        handle_name: str | None = None,
+        emb_index: int | None = None,
+        slot_index: int | None = None,
+        block_num: int | None = None,
+        primary: Any = None,
+        slot_num: int | None = None,
+        storage_type: int | None = StorageType.DRAM,
+        storage_path: str | None = None,
+        storage_size: list[int] | None = None,
+        storage_cache_strategy: int = CacheStrategy.LFU,
+        layout: Any = None,
+        default_value_dim: int = 4096,
+        default_value_no_permission: float = 0.0,
+    ) -> None:
+        self.steps_to_live = steps_to_live
+        self.steps_to_live_l2reg = steps_to_live_l2reg
+        self.l2reg_theta = l2reg_theta
+        self.l2reg_lambda = l2reg_lambda
+        self.l2_weight_threshold = l2_weight_threshold
+        self.ht_type = ht_type
+        self.filter_strategy = filter_strategy
+        self.ckpt_to_load_from = ckpt_to_load_from
+        self.tensor_name_in_ckpt = tensor_name_in_ckpt
+        self.always_load_from_specific_ckpt = always_load_from_specific_ckpt
+        self.init_data_source = init_data_source
+        self.handle_name = handle_name
+        self.emb_index = emb_index
+        self.slot_index = slot_index
+        self.block_num = block_num
+        self.primary = primary
+        self.slot_num = slot_num
+        self.storage_type = storage_type
+        self.storage_path = storage_path
+        self.storage_size = storage_size
+        self.storage_cache_strategy = storage_cache_strategy
+        self.layout = layout
+        self.default_value_dim = default_value_dim
+        self.default_value_no_permission = default_value_no_permission
+
+    def reveal(self) -> None:
+        """Replaces None by the value that stands for "not set" in an attribute: 0, 1 block, or ""."""
+        for name in ("steps_to_live", "steps_to_live_l2reg", "l2reg_theta", "l2reg_lambda"):
+            if getattr(self, name) is None:
+                setattr(self, name, 0)
+        for name in ("emb_index", "slot_index", "slot_num"):
+            if getattr(self, name) is None:
+                setattr(self, name, 0)
+        if self.block_num is None:
+            self.block_num = 1
+        for name in ("ht_type", "layout", "storage_path"):
+            if getattr(self, name) is None:
+                setattr(self, name, "")
+        if self.storage_type is None:
+            self.storage_type = StorageType.DRAM
+        if self.storage_size is None:
+            self.storage_size = [GIB] * 4
+
+    def copy(self) -> EmbeddingVariableConfig:
+        """An independent copy; the primary and the filter are shared."""
+        found = copy.copy(self)
+        if self.storage_size is not None:
+            found.storage_size = list(self.storage_size)
+        return found
