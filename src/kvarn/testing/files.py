@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from kvarn.errors import UnavailableError
 from kvarn.io import Buffer, MemoryFileSystem
@@ -57,6 +57,9 @@ class FaultyFileSystem(MemoryFileSystem):
         # Content on disk, by the identity of the file and not by its name; and the names on disk.
         self._synced: dict[int, bytes] = {id(content): bytes(content) for content in self.files.values()}
         self._synced_names: dict[str, bytearray] = dict(self.files)
+        # Changes of names that no sync of a directory has made certain: name -> content, or None for gone.
+        # A rename is one change.
+        self._pending: list[dict[str, bytearray | None]] = []
 
     @property
     def operations(self) -> int:
@@ -66,27 +69,37 @@ class FaultyFileSystem(MemoryFileSystem):
     def after_crash(self) -> Iterator[MemoryFileSystem]:
         """What may be found after a restart.
 
-        First as the process left it (it was killed, the machine lives).  Then after a power failure: names
-        as they were but contents only as synced; and both only as synced.
+        First as the process left it (it was killed, the machine lives).  Then after a power failure, with
+        contents as synced, and of the changes of names that no sync made certain: all, none, each one alone,
+        and all but each one.
         """
         yield self._state({path: bytes(content) for path, content in self.files.items()})
-        yield self._state({path: self._on_disk(content) for path, content in self.files.items()})
-        yield self._state({path: self._on_disk(content) for path, content in self._synced_names.items()})
+        pending = self._pending
+        yield self._after_power_failure(pending)
+        yield self._after_power_failure([])
+        for at, change in enumerate(pending):
+            yield self._after_power_failure([change])
+            yield self._after_power_failure([*pending[:at], *pending[at + 1 :]])
 
     # Operations --------------------------------------------------------------------------------------
 
     def open_write(self, path: str) -> MemoryWriteFile:
         self._step("open", path)
         super().open_write(path)
-        return _FaultyWriteFile(self, path, self.files[os.path.normpath(path)])
+        content = self.files[os.path.normpath(path)]
+        self._pending.append({os.path.normpath(path): content})
+        return _FaultyWriteFile(self, path, content)
 
     def rename(self, source: str, target: str) -> None:
         self._step("rename", f"{source} -> {target}")
         super().rename(source, target)
+        source, target = os.path.normpath(source), os.path.normpath(target)
+        self._pending.append({source: None, target: self.files[target]})
 
     def remove(self, path: str) -> None:
         self._step("remove", path)
         super().remove(path)
+        self._pending.append({os.path.normpath(path): None})
 
     def make_directory(self, path: str) -> None:
         if not self.is_directory(path):
@@ -102,11 +115,11 @@ class FaultyFileSystem(MemoryFileSystem):
         super().sync_directory(path)
         directory = os.path.normpath(path)
 
-        def inside(name: str) -> bool:
-            return (os.path.dirname(name) or ".") == directory
+        def certain(change: dict[str, bytearray | None]) -> bool:
+            return any((os.path.dirname(name) or ".") == directory for name in change)
 
-        kept = {name: content for name, content in self._synced_names.items() if not inside(name)}
-        self._synced_names = kept | {name: content for name, content in self.files.items() if inside(name)}
+        _apply(self._synced_names, filter(certain, self._pending))
+        self._pending = [change for change in self._pending if not certain(change)]
 
     # Steps -------------------------------------------------------------------------------------------
 
@@ -138,11 +151,25 @@ class FaultyFileSystem(MemoryFileSystem):
     def _on_disk(self, content: bytearray) -> bytes:
         return self._synced.get(id(content), b"")
 
+    def _after_power_failure(self, changes: list[dict[str, bytearray | None]]) -> MemoryFileSystem:
+        names = dict(self._synced_names)
+        _apply(names, changes)
+        return self._state({path: self._on_disk(content) for path, content in names.items()})
+
     def _state(self, files: dict[str, bytes]) -> MemoryFileSystem:
         state = MemoryFileSystem()
         state.files = {path: bytearray(content) for path, content in files.items()}
         state.directories = copy.copy(self.directories)
         return state
+
+
+def _apply(names: dict[str, bytearray], changes: Iterable[dict[str, bytearray | None]]) -> None:
+    for change in changes:
+        for name, content in change.items():
+            if content is None:
+                names.pop(name, None)
+            else:
+                names[name] = content
 
 
 class _FaultyWriteFile(MemoryWriteFile):

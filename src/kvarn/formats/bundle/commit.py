@@ -43,14 +43,20 @@ def settle(fs: FileSystem, prefix: str) -> None:
         if state == "renaming" and fs.exists(index):
             for path in _waiting_data(fs, prefix, suffix):
                 fs.rename(path, path.removesuffix(suffix))
+            fs.sync_directory(directory_of(prefix))
             fs.rename(index + suffix, index)
+            fs.sync_directory(directory_of(prefix))
         else:
             sweep(fs, prefix, suffix)
 
 
 def sweep(fs: FileSystem, prefix: str, suffix: str) -> None:
-    """Removes the files of an unfinished save, the index first: without it no data is looked for."""
-    remove_quietly(fs, naming.index_filename(prefix) + suffix)
+    """Removes the files of an unfinished save, the index first: without its data it would seem committed."""
+    index = naming.index_filename(prefix) + suffix
+    if fs.exists(index):
+        remove_quietly(fs, index)
+        with contextlib.suppress(OpError):
+            fs.sync_directory(directory_of(prefix))
     for path in _waiting_data(fs, prefix, suffix):
         remove_quietly(fs, path)
 
