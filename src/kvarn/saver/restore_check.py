@@ -1,0 +1,108 @@
+"""Looks whether a checkpoint fits the variables before the first of them is changed.
+
+TensorFlow finds a wrong shape while it assigns: some variables are restored then and others not, and a
+resource variable takes a value of any shape.  Here all shapes are compared first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kvarn import errors
+from kvarn.graph.operation import Operation
+from kvarn.graph.shape_inference import fmt
+from kvarn.graph.tensor_util import constant_value
+
+
+class RestoreCheck:
+    """The shapes that the operations below a restore operation demand.
+
+    Args:
+      restore_op: the operation that a Saver runs to restore.
+    """
+
+    def __init__(self, restore_op: Operation) -> None:
+        self._wanted = list(_demands(restore_op))
+
+    def check(self, prefix: str) -> None:
+        """Compares them with a checkpoint's.
+
+        Raises:
+          InvalidArgumentError: a whole tensor of the checkpoint has another shape than its variable.  What
+            is wrong with the files otherwise is left for the restore to find.
+        """
+        from kvarn.formats.bundle import BundleReader
+
+        wrong: list[tuple[str, tuple[int, ...], tuple[int, ...], Operation]] = []
+        try:
+            with BundleReader(prefix) as reader:
+                for name, shape, op in self._wanted:
+                    if reader.contains(name):
+                        stored = tuple(reader.lookup_tensor_shape(name))
+                        if stored != shape:
+                            wrong.append((name, shape, stored, op))
+        except errors.OpError:
+            return
+        if not wrong:
+            return
+        name, shape, stored, op = wrong[0]
+        lines = [
+            "Assign requires shapes of both tensors to match. "
+            f"lhs shape= {fmt(shape)} rhs shape= {fmt(stored)}",
+            f"\t [[node {op.name} ({op.type})]]",
+        ]
+        lines += [f"  '{n}' is {fmt(s)} in '{prefix}', its variable is {fmt(w)}" for n, w, s, _ in wrong]
+        raise errors.InvalidArgumentError(op.node_def, op, "\n".join(lines), name=name, path=prefix)
+
+
+def _demands(restore_op: Operation) -> Iterator[tuple[str, tuple[int, ...], Operation]]:
+    """(name, shape, assigning operation) of every whole tensor that is read and assigned."""
+    below = _below(restore_op)
+    for op in below:
+        if op.type != "RestoreV2":
+            continue
+        names, slices = constant_value(op.inputs[1]), constant_value(op.inputs[2])
+        if names is None or slices is None:
+            continue
+        for name, part, output in zip(names, slices, op.outputs, strict=True):
+            if part:
+                continue
+            for assign in _assigning(output, below):
+                shape = _demanded(assign)
+                if shape is not None:
+                    yield name.decode("utf-8", "surrogateescape"), shape, assign
+
+
+def _below(op: Operation) -> dict[Operation, None]:
+    """``op`` and all that it waits for."""
+    found: dict[Operation, None] = {op: None}
+    waiting = [op]
+    while waiting:
+        this = waiting.pop()
+        for before in (*(x.op for x in this.inputs), *this.control_inputs):
+            if before not in found:
+                found[before] = None
+                waiting.append(before)
+    return found
+
+
+def _assigning(tensor: Any, below: dict[Operation, None]) -> Iterator[Operation]:
+    """The operations that assign a tensor as it is."""
+    for op in tensor.consumers():
+        if op not in below:
+            continue
+        if op.type == "Identity":
+            yield from _assigning(op.outputs[0], below)
+        elif op.type in ("Assign", "AssignVariableOp") and op.inputs[1] is tensor:
+            yield op
+
+
+def _demanded(assign: Operation) -> tuple[int, ...] | None:
+    """The shape that a value must have, or None when any will do."""
+    target = assign.inputs[0]
+    if assign.type == "Assign":
+        shape = target.static_shape if assign.attrs["validate_shape"] else None
+    else:
+        shape = target.op.attrs["shape"] if target.op.type == "VarHandleOp" else None
+    return None if shape is None or None in shape else tuple(shape)
