@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from kvarn import dtypes
@@ -297,10 +297,12 @@ def parse(
     """
     parsed = tuple(parse_attr(a) for a in _split(attrs))
     by_name = {a.name: a for a in parsed}
-    return OpDef(
-        name,
-        tuple(parse_arg(i, by_name) for i in _split(inputs)),
-        tuple(parse_arg(o, by_name) for o in _split(outputs)),
-        parsed,
-        **flags,
-    )
+    input_args = tuple(parse_arg(i, by_name) for i in _split(inputs))
+    output_args = tuple(parse_arg(o, by_name) for o in _split(outputs))
+    # What counts the tensors of an argument is at least 1 unless it says otherwise.
+    counting = {arg.number_attr or arg.type_list_attr for arg in input_args + output_args}
+    parsed = tuple(replace(a, minimum=1) if a.name in counting and a.minimum is None else a for a in parsed)
+    if any(arg.type is dtypes.resource for arg in input_args + output_args):
+        # TensorFlow marks every op that touches a resource.
+        flags["is_stateful"] = True
+    return OpDef(name, input_args, output_args, parsed, **flags)

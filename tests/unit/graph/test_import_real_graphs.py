@@ -84,3 +84,15 @@ def test_the_frozen_graph_imports_too(meta: object) -> None:
         import_graph_def(frozen, name="")
         again = graph.as_graph_def()
     assert {n.name: list(n.input) for n in again.node} == {n.name: list(n.input) for n in frozen.node}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_shipped_ops_are_defined_as_tensorflow_defines_them(case: str) -> None:
+    meta = meta_graph.read_meta_graph_file(GOLDEN / case / "model.ckpt.meta")
+    compared = 0
+    for wanted in meta.meta_info_def.stripped_op_list.op:
+        data = registry.global_registry.find(wanted.name)
+        if data is not None:
+            assert data.op_def.to_proto() == wanted
+            compared += 1
+    assert compared >= 12
