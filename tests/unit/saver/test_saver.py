@@ -346,8 +346,8 @@ _MISSING = (
     "checkpoint. Original error:\n\nKey q not found in checkpoint\n"
 )
 _MISMATCH = (
-    "Restoring from checkpoint failed. This is most likely due to a mismatch between the current graph and the "
-    "graph from the checkpoint. Please ensure that you have not altered the graph expected based on the "
+    "Restoring from checkpoint failed. This is most likely due to a mismatch between the current graph and "
+    "the graph from the checkpoint. Please ensure that you have not altered the graph expected based on the "
     "checkpoint. Original error:\n\n"
 )
 
@@ -417,7 +417,7 @@ def test_a_cut_index(saved: str) -> None:
     index = Path(saved + ".index")
     index.write_bytes(index.read_bytes()[:-20])
     tf.get_variable("a", [2])
-    with tf.Session() as sess, pytest.raises(errors.DataLossError, match="not an sstable|too short") as info:
+    with tf.Session() as sess, pytest.raises(errors.DataLossError, match=r"not an sstable|too short") as info:
         tf.train.Saver().restore(sess, saved)
     assert info.value.path == str(index)
     assert info.value.hint
