@@ -8,8 +8,11 @@ from kvarn.ops import operators
 
 # Modules that declare ops; loaded when an op is first looked up by name.
 MODULES = [
+    "activation",
     "array",
+    "bitwise",
     "checkpoint",
+    "clip",
     "control",
     "gather",
     "joining",
@@ -18,6 +21,7 @@ MODULES = [
     "linalg",
     "logging",
     "math",
+    "nn",
     "random",
     "ranges",
     "reduction",

@@ -1,10 +1,14 @@
 """Elementwise operations of two tensors: arithmetic, division, comparisons, logic; AddN and Cast.
 
+TensorFlow keeps all its mathematical functions in one module.  Here they stand by subject, and every
+public name of the modules in `_ELSEWHERE` can be taken from this module as well.
+
 Source: tensorflow/core/ops/math_ops.cc, tensorflow/python/ops/{math_ops,math_grad}.py (1.15).
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -19,6 +23,18 @@ from kvarn.graph.graph import control_dependencies, get_default_graph, name_scop
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
 from kvarn.graph.shape_inference import broadcast, merge_all, same_as
 from kvarn.graph.tensor import IndexedSlices, SparseTensor, Tensor
+
+_ELSEWHERE = ("unary", "reduction", "linalg", "segment", "ranges", "bitwise", "clip")
+
+
+def __getattr__(name: str) -> Any:
+    if not name.startswith("_"):
+        for module in _ELSEWHERE:
+            found = getattr(importlib.import_module(f"kvarn.ops.{module}"), name, None)
+            if found is not None and getattr(found, "__module__", "").startswith("kvarn.ops"):
+                globals()[name] = found
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def dims_text(x):
