@@ -56,7 +56,7 @@ def fetched(plan: Plan, values: list[Any]) -> list[Any]:
     for slot, is_ref in zip(plan.fetch_slots, plan.fetch_refs, strict=True):
         value = values[slot]
         if is_ref and isinstance(value, Var):
-            value = value.read()
+            value = np.array(value.read(), copy=True)
         if type(value) is np.ndarray:
             if value.ndim == 0:
                 value = value[()]

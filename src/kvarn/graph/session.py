@@ -480,18 +480,13 @@ def _to_feed(tensor: Tensor, dtype: Any, value: Any) -> Any:
 
 
 def _strings(value: Any) -> Any:
-    array = np.asarray(value)
-    if array.dtype.kind == "S" and isinstance(value, (list, tuple, bytes)):
-        # NumPy's bytes drop trailing zeros; strings do not.
-        array = np.asarray(value, dtype=object)
+    """``value`` as an object array of bytes."""
+    # NumPy's own strings drop trailing zero bytes, so lists must not become one on the way.
+    array = value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
     out = np.empty(array.shape, dtype=object)
     flat = out.reshape(-1)
     for i, item in enumerate(array.reshape(-1)):
-        flat[i] = (
-            item.encode()
-            if isinstance(item, str)
-            else bytes(item)
-            if isinstance(item, (bytes, bytearray))
-            else str(item).encode()
-        )
+        if isinstance(item, str):
+            item = item.encode()
+        flat[i] = bytes(item) if isinstance(item, (bytes, bytearray)) else str(item).encode()
     return out
