@@ -526,7 +526,12 @@ def cumprod(
 
 
 def all_dimensions(x: Any) -> Tensor:
-    """All dimensions of a Tensor or SparseTensor: a constant where the rank is known."""
+    """All dimensions of `x`: a constant for a Tensor or SparseTensor whose rank is known.
+
+    For anything else, such as a variable, TensorFlow builds a range up to the rank.
+    """
+    if not isinstance(x, (Tensor, SparseTensor)):
+        return ranges.range(0, array_ops.rank(x))
     if isinstance(x, SparseTensor):
         shape = x.dense_shape.static_shape
         rank = None if shape is None else shape[0]
@@ -546,7 +551,7 @@ def _reduction(function: Any, what: str) -> Any:
         reduction_indices: Any = None,
         keep_dims: bool | None = None,
     ) -> Tensor:
-        x = convert_to_tensor(input_tensor) if not isinstance(input_tensor, Tensor) else input_tensor
+        x = input_tensor
         keep = _keeping(keepdims, keep_dims)
         axes = _chosen_axis(axis, reduction_indices)
         return function(x, all_dimensions(x) if axes is None else axes, keep_dims=keep, name=name)

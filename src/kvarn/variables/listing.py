@@ -9,7 +9,7 @@ import os
 from typing import Any
 
 from kvarn import dtypes
-from kvarn.graph.convert import constant
+from kvarn.graph.convert import constant, convert_to_tensor
 from kvarn.graph.graph import (
     GraphKeys,
     colocate_with,
@@ -124,9 +124,10 @@ def assert_variables_initialized(var_list: Any = None) -> Any:
         return None
     ranks = []
     for var in var_list:
-        with colocate_with(var.op):
+        with colocate_with(var.op), name_scope(None, "Rank", [var]) as scope:
+            convert_to_tensor(var)
             # The node itself and no constant: it must read the variable.
-            ranks.append(array.rank_(var, name="Rank"))
+            ranks.append(array.rank_(var, name=scope))
     return ranks[0] if len(ranks) == 1 else array.stack(ranks)
 
 

@@ -226,7 +226,7 @@ class VariableScope:
                 init_dtype = convert_to_tensor(initializer).dtype.base_dtype
                 if init_dtype != dtype:
                     raise ValueError(
-                        f"Initializer type '{init_dtype!r}' and explicit dtype '{dtype!r}' don't match."
+                        f"Initializer type '{init_dtype}' and explicit dtype '{dtype}' don't match."
                     )
             return var_store.get_variable(
                 self._full_name(name),

@@ -447,7 +447,7 @@ class _VariableStore:
             return initializers.glorot_uniform_initializer(), False
         if dtype.is_integer or dtype.is_unsigned or dtype.is_bool or dtype is dtypes.string:
             return initializers.zeros_initializer(), False
-        raise ValueError(f"An initializer for variable {name} of {dtype.base_dtype!r} is required")
+        raise ValueError(f"An initializer for variable {name} of {dtype.base_dtype} is required")
 
 
 def _get_default_variable_store() -> _VariableStore:
