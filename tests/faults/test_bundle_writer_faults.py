@@ -107,6 +107,28 @@ def test_the_next_save_tidies_up(save: Save) -> None:
 
 
 @SAVES
+def test_crash_in_the_tidying_up(save: Save) -> None:
+    """A save over an older checkpoint is cut between its renames, and the next save is cut too."""
+    base = MemoryFileSystem()
+    save(base, 1)
+    begun = []
+    for stop_at in range(1, operations(save, base, 2) + 1):
+        fs = FaultyFileSystem(stop_at, base=base)
+        with pytest.raises(SimulatedCrash):
+            save(fs, 2)
+        begun.append(next(fs.after_crash()))
+    begun = [state for state in begun if "m.index.tempstate" in " ".join(state.files)]
+    assert len(begun) >= 3
+    for state in begun:
+        for stop_at in range(1, operations(save, state, 3) + 1):
+            fs = FaultyFileSystem(stop_at, base=state)
+            with pytest.raises(SimulatedCrash):
+                save(fs, 3)
+            for found in fs.after_crash():
+                assert whole_version(found) in (1, 2, 3)
+
+
+@SAVES
 def test_an_error_leaves_the_old_checkpoint_and_nothing_else(save: Save) -> None:
     base = MemoryFileSystem()
     save(base, 1)
