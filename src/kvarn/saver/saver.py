@@ -10,6 +10,8 @@ Source: `Saver` in tensorflow/python/training/saver.py.
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import logging
 import os
 from typing import Any
@@ -283,16 +285,18 @@ class Saver:
                 meta = self.export_meta_graph(strip_default_attrs=strip_default_attrs)
         written = None
         is_new = not checkpoint.checkpoint_exists(prefix)
-        if not self._is_empty:
-            written = self._write_values(sess, save_path, prefix)
-        if meta is not None:
-            path = meta_graph_filename(prefix, meta_graph_suffix)
-            try:
-                write_meta_graph_file(path, meta)
-            except BaseException:
-                if written is not None and is_new:
-                    self._delete(written, meta_graph_suffix)
-                raise
+        try:
+            if not self._is_empty:
+                written = self._write_values(sess, save_path, prefix)
+            if meta is not None:
+                write_meta_graph_file(meta_graph_filename(prefix, meta_graph_suffix), meta)
+        except BaseException:
+            # What took the place of an older checkpoint is whole, and all there is; anything else goes.
+            if not self._is_empty:
+                _remove_shards(prefix)
+                if is_new:
+                    self._delete(prefix, meta_graph_suffix)
+            raise
         if written is not None and write_state:
             checkpoint.update_checkpoint_state_internal(
                 save_dir=os.path.dirname(save_path),
@@ -437,6 +441,18 @@ def get_saver_or_default() -> Saver:
     saver = Saver(sharded=True, allow_empty=True)
     ops.add_to_collection(GraphKeys.SAVERS, saver)
     return saver
+
+
+def _remove_shards(prefix: str) -> None:
+    """Removes what an unfinished sharded save of ``prefix`` has left in its temporary directories."""
+    from kvarn.io import LOCAL, directory_of, remove_quietly
+
+    parts = LOCAL.glob(f"{glob.escape(prefix)}_temp_*/part-*")
+    for part in parts:
+        remove_quietly(LOCAL, part)
+    for directory in {directory_of(part) for part in parts}:
+        with contextlib.suppress(errors.OpError):
+            LOCAL.remove_directory(directory)
 
 
 def _warn_of_v1() -> None:
