@@ -34,7 +34,7 @@ class TensorDescription:
       dtype: its name, such as ``float32``.
       shape: of the whole tensor.
       size_bytes: in the data files, all slices together.
-      slices: how the stored slices are called, such as ``0,6:0,3``; empty for a tensor stored whole.
+      slices: how the stored slices are called, such as ``0,6:0,3``, by their places; empty for a tensor stored whole.
       shards: numbers of the data files it is in.
     """
 
@@ -143,7 +143,7 @@ def _tensor(
         dtype_of(entry.dtype, name, reader.prefix).name,
         entry.shape,
         sum(part.size for part in parts),
-        tuple(map(str, entry.slices)),
+        tuple(map(str, sorted(entry.slices, key=lambda piece: piece.extents))),
         tuple(sorted({part.shard_id for part in parts})),
     )
 
