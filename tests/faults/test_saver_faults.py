@@ -182,6 +182,8 @@ def test_an_error_anywhere_is_raised_and_leaves_only_whole_checkpoints(model: Mo
                     pytest.fail(f"another error at {failing.log[stop_at - 1]}: {e!r}")
             assert model.restored() in (1, 2)
             left = {os.path.relpath(p, "d") for p in failing.files}
+        if failing.log[stop_at - 1].startswith("remove"):
+            continue  # what cannot be removed stays
         for name in left:
             assert "temp" not in name, (failing.log[stop_at - 1], left)
             assert ".tmp" not in name, (failing.log[stop_at - 1], left)
