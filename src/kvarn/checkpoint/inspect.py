@@ -34,7 +34,7 @@ class TensorDescription:
       dtype: its name, such as ``float32``.
       shape: of the whole tensor.
       size_bytes: in the data files, all slices together.
-      slices: how the stored slices are called, such as ``0,6:0,3``, by their places; empty for a tensor stored whole.
+      slices: the stored slices, such as ``0,6:0,3``, by their places; empty for a tensor stored whole.
       shards: numbers of the data files it is in.
     """
 
