@@ -17,6 +17,10 @@ from kvarn.dtypes import DType
 
 T = TypeVar("T")
 
+# The container of what kernels keep from run to run, such as the state of a random generator.  No program
+# can name it, so that it is never cleared with variables and tables.
+KERNEL_STATE = "\0kernels"
+
 
 class ResourceHandle:
     """The value of a resource tensor: what names a live object.
@@ -144,6 +148,12 @@ class ResourceManager:
         with self._lock:
             self.look_up(handle)
             del self._resources[handle.key]
+
+    def has_container(self, container: str) -> bool:
+        """Whether there is anything in a container; "" is the default one."""
+        names = {container, ""} if container in ("", self.default_container) else {container}
+        with self._lock:
+            return any(key[0] in names for key in self._resources)
 
     def cleanup(self, container: str) -> None:
         """Removes all objects of a container; "" is the default one."""

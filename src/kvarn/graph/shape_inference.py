@@ -63,10 +63,11 @@ def merge(a: Shape, b: Shape) -> Shape:
     if len(a) != len(b):
         raise ValueError(f"Shapes must be equal rank, but are {len(a)} and {len(b)}")
     merged = []
-    for x, y in zip(a, b, strict=True):
+    for i, (x, y) in enumerate(zip(a, b, strict=True)):
         if x is not None and y is not None and x != y:
             raise ValueError(
-                f"Dimensions must be equal, but are {x} and {y} for shapes {fmt(a)} and {fmt(b)}"
+                f"Dimension {i} in both shapes must be equal, but are {x} and {y}. "
+                f"Shapes are {fmt(a)} and {fmt(b)}."
             )
         merged.append(y if x is None else x)
     return tuple(merged)

@@ -21,6 +21,7 @@ MODULES = [
     "linalg",
     "logging",
     "math",
+    "matrices",
     "nn",
     "random",
     "ranges",

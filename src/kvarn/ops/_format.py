@@ -10,6 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from kvarn.dtypes import DType
+
+_TYPE_TEXTS = {"float32": "float", "float64": "double", "float16": "half"}
+
+
+def type_text(dtype: DType) -> str:
+    """The name of a type in the runtime's messages: ``float``, ``int64``."""
+    return _TYPE_TEXTS.get(dtype.name, dtype.name)
+
+
 _ESCAPES = {9: "\\t", 10: "\\n", 13: "\\r", 34: '\\"', 39: "\\'", 92: "\\\\"}
 
 

@@ -107,7 +107,7 @@ def transpose(a: Any, perm: Any = None, name: str = "transpose", conjugate: bool
 
 def matrix_transpose(a: Any, name: str = "matrix_transpose", conjugate: bool = False) -> Tensor:
     """A tensor with its last two dimensions exchanged."""
-    with name_scope(name, values=[a]) as scope:
+    with name_scope(name, values=[a]):
         a = convert_to_tensor(a, name="a")
         shape = a.static_shape
         if shape is not None:
@@ -120,7 +120,7 @@ def matrix_transpose(a: Any, name: str = "matrix_transpose", conjugate: bool = F
         else:
             rank = array_ops.rank(a)
             perm = joining.concat((ranges.range_(0, rank - 2, 1), [rank - 1, rank - 2]), 0)
-        return transpose(a, perm=perm, conjugate=conjugate, name=scope)
+        return transpose(a, perm=perm, conjugate=conjugate)
 
 
 @op("InvertPermutation", inputs="x: T", outputs="y: T", attrs="T: {int32, int64} = DT_INT32")

@@ -19,7 +19,7 @@ from kvarn.graph import shape_inference as shapes
 from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.graph import name_scope
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
-from kvarn.graph.resources import ResourceHandle
+from kvarn.graph.resources import KERNEL_STATE, ResourceHandle
 from kvarn.graph.tensor import Tensor
 from kvarn.ops import _philox
 
@@ -30,7 +30,7 @@ def generator_of(ctx: Any) -> _philox.GuardedPhilox:
     """The generator of the node in its session, whatever else is fetched along with it."""
     found: _philox.GuardedPhilox | None = ctx.cache
     if found is None:
-        handle = ResourceHandle("", ctx.op.name, "RandomGenerator")
+        handle = ResourceHandle(KERNEL_STATE, ctx.op.name, "RandomGenerator")
         attrs = ctx.attrs
         found = ctx.cache = ctx.resources.look_up_or_create(
             handle, lambda: _philox.GuardedPhilox(attrs["seed"], attrs["seed2"])

@@ -21,6 +21,7 @@ from kvarn.graph.resources import Var
 from kvarn.graph.shape_inference import Shape
 from kvarn.graph.tensor import IndexedSlices, Tensor
 from kvarn.ops import _scatter, state
+from kvarn.ops._format import type_text
 
 _PASSES_ON = frozenset({"Identity", "Enter", "RefEnter", "Switch", "Merge", "StopGradient"})
 
@@ -46,7 +47,7 @@ def _validated(c: Any) -> Shape:
     dtype = c.attrs.get("dtype") or c.attrs.get("T")
     if dtype is not None and dtype is not found[1]:
         raise ValueError(
-            f"Trying to read variable with wrong dtype. Expected {found[1].name} got {dtype.name}"
+            f"Trying to read variable with wrong dtype. Expected {type_text(found[1])} got {type_text(dtype)}"
         )
     return found[0]
 
@@ -81,10 +82,13 @@ def look_up(ctx: Any, handle: Any) -> Var:
 def uninitialized(ctx: Any, handle: Any) -> errors.OpError:
     """The error for the use of a variable that has no value."""
     container = handle.container or ctx.resources.default_container
+    if ctx.resources.has_container(container):
+        reason = f"Resource {container}/{handle.name}/N10tensorflow3VarE does not exist."
+    else:
+        reason = f"Container {container} does not exist. (Could not find resource: {container}/{handle.name})"
     return errors.FailedPreconditionError.of(
         f"Error while reading resource variable {handle.name} from Container: {container}. This could mean "
-        f"that the variable was uninitialized. Not found: Resource {container}/{handle.name}/"
-        "N10tensorflow3VarE does not exist.",
+        f"that the variable was uninitialized. Not found: {reason}",
         name=handle.name,
         hint="Run its initializer (tf.global_variables_initializer) or restore it from a checkpoint first.",
     )
@@ -103,8 +107,8 @@ class read_variable_op:
             raise uninitialized(ctx, resource)
         if found.dtype is not ctx.attrs["dtype"]:
             raise errors.InvalidArgumentError.of(
-                f"Trying to read variable with wrong dtype. Expected {ctx.attrs['dtype'].name} got "
-                f"{found.dtype.name}",
+                f"Trying to read variable with wrong dtype. Expected "
+                f"{type_text(ctx.attrs['dtype'])} got {type_text(found.dtype)}",
                 name=resource.name,
             )
         return found.value
@@ -150,7 +154,8 @@ class assign_variable_op:
         var = ctx.resources.look_up_or_create(resource, lambda: Var(resource.name, dtype, resource.shape))
         if var.dtype is not dtype:
             raise errors.InvalidArgumentError.of(
-                f"Trying to assign variable with wrong dtype. Expected {var.dtype.name} got {dtype.name}",
+                f"Trying to assign variable with wrong dtype. Expected {type_text(var.dtype)} got "
+                f"{type_text(dtype)}",
                 name=resource.name,
             )
         with var.lock:

@@ -147,10 +147,12 @@ def _number_format(ctx: Any) -> str:
     if kind not in _FLOATS:
         if scientific or shortest:
             raise errors.InvalidArgumentError.of(
-                f"scientific and shortest format not supported for datatype {kind.name}"
+                f"scientific and shortest format not supported for datatype {_format.type_text(kind)}"
             )
         if precision >= 0:
-            raise errors.InvalidArgumentError.of(f"precision not supported for datatype {kind.name}")
+            raise errors.InvalidArgumentError.of(
+                f"precision not supported for datatype {_format.type_text(kind)}"
+            )
     if len(fill) > 1:
         raise errors.InvalidArgumentError.of("Fill string must be one or fewer characters")
     if scientific and shortest:

@@ -297,7 +297,7 @@ class Orthogonal(Initializer):
         self.dtype = _float_dtype(dtype)
 
     def __call__(self, shape: Any, dtype: Any = None, partition_info: Any = None) -> Tensor:
-        from kvarn.ops import array, linalg, random, unary
+        from kvarn.ops import array, matrices, random, unary
 
         if len(shape) < 2:
             raise ValueError("The tensor to initialize must be at least two-dimensional")
@@ -309,9 +309,9 @@ class Orthogonal(Initializer):
         numbers: Any = random.random_normal(
             tall, dtype=self.dtype if dtype is None else dtype, seed=self.seed
         )
-        q, r = linalg.qr(numbers, full_matrices=False)
+        q, r = matrices.qr(numbers, full_matrices=False)
         # With R's diagonal positive, Q is distributed evenly over the orthogonal matrices.
-        q = q * unary.sign(array.diag_part(r))
+        q = q * unary.sign(matrices.diag_part(r))
         if rows < columns:
             q = array.matrix_transpose(q)
         scaled: Any = self.gain * array.reshape(q, shape)
@@ -333,14 +333,15 @@ class Identity(Initializer):
         self.dtype = _float_dtype(dtype)
 
     def __call__(self, shape: Any, dtype: Any = None, partition_info: Any = None) -> Tensor:
-        from kvarn.ops import array, linalg
+        from kvarn.ops import array, matrices
 
         full_shape = shape if partition_info is None else partition_info.full_shape
         if len(full_shape) != 2:
             raise ValueError("Identity matrix initializer can only be used for 2D matrices.")
         if isinstance(full_shape, TensorShape):
             full_shape = full_shape.as_list()
-        matrix: Any = linalg.eye(*full_shape, dtype=self.dtype if dtype is None else dtype)
+        rows, columns = full_shape
+        matrix: Any = matrices.eye(rows, columns, dtype=self.dtype if dtype is None else dtype)
         if partition_info is not None:
             matrix = array.slice(matrix, partition_info.var_offset, shape)
         scaled: Any = self.gain * matrix
