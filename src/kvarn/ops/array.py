@@ -31,6 +31,7 @@ _ELSEWHERE = {
     "slicing": "slice strided_slice strided_slice_grad",
     "gather": "batch_gather dynamic_partition dynamic_stitch gather gather_nd gather_v2 listdiff parallel_dynamic_stitch "
     "scatter_nd setdiff1d tensor_scatter_add tensor_scatter_sub tensor_scatter_update unique unique_with_counts",
+    "ranges": "lin_space linspace range",
     "selection": "boolean_mask one_hot select sequence_mask where where_v2",
 }
 _MODULE_OF = {name: module for module, names in _ELSEWHERE.items() for name in names.split()}

@@ -18,13 +18,14 @@ import kvarn.ops.reduction as reduction_ops
 import kvarn.ops.selection as selection
 import kvarn.ops.unary as unary_ops
 from kvarn import dtypes, errors
-from kvarn.graph.convert import convert_to_tensor
+from kvarn.graph.convert import convert_n_to_tensor, convert_to_tensor
 from kvarn.graph.graph import control_dependencies, get_default_graph, name_scope
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
-from kvarn.graph.shape_inference import broadcast, merge_all, same_as
+from kvarn.graph.shape_inference import broadcast, merge, merge_all, same_as
 from kvarn.graph.tensor import IndexedSlices, SparseTensor, Tensor
+from kvarn.graph.tensor_shape import to_tuple
 
-_ELSEWHERE = ("unary", "reduction", "linalg", "segment", "ranges", "bitwise", "clip")
+_ELSEWHERE = ("unary", "reduction", "linalg", "einsum", "segment", "ranges", "bitwise", "clip")
 
 
 def __getattr__(name: str) -> Any:
@@ -759,6 +760,49 @@ def add_n(inputs: Any, name: str | None = None) -> Tensor:
         values = inputs[0].values if isinstance(inputs[0], IndexedSlices) else tensors[0]
         return array_ops.identity(values, name=name) if name else values
     return add_n_(tensors, name=name)
+
+
+@op(
+    "AccumulateNV2",
+    inputs="inputs: N * T",
+    outputs="sum: T",
+    attrs=["N: int >= 1", "T: numbertype", "shape: shape"],
+    commutative=True,
+    aggregate=True,
+)
+class accumulate_nv2:
+    """The sum of tensors of one shape; the older way to save memory over `add_n`."""
+
+    def shape(c, inputs):
+        return merge(merge_all(c, inputs), c.attrs["shape"])
+
+    kernel = add_n_.kernel
+
+    def grad(op, d):
+        return [d] * op.attrs["N"]
+
+
+def accumulate_n(inputs: Any, shape: Any = None, tensor_dtype: Any = None, name: str | None = None) -> Tensor:
+    """The sum of tensors of one shape and type.
+
+    Raises:
+      ValueError: no inputs, or of several shapes or types.
+      TypeError: `tensor_dtype` is not their type.
+    """
+    problem = "inputs must be a list of at least one Tensor with the same dtype and shape"
+    if not inputs or not isinstance(inputs, (list, tuple)):
+        raise ValueError(problem)
+    inputs = convert_n_to_tensor(inputs)
+    if any(x.dtype.base_dtype is not inputs[0].dtype.base_dtype for x in inputs):
+        raise ValueError(problem)
+    known = None if shape is None else to_tuple(shape)
+    for x in inputs:
+        known = merge(known, x.static_shape)
+    if tensor_dtype is not None and tensor_dtype != inputs[0].dtype:
+        raise TypeError(f"tensor_dtype is {tensor_dtype}, but input is of type {inputs[0].dtype}")
+    if len(inputs) == 1:
+        return inputs[0] if name is None else array_ops.identity(inputs[0], name=name)
+    return accumulate_nv2(inputs, name=name, shape=known)
 
 
 def _cast_array(x, wanted):
