@@ -280,8 +280,10 @@ class Graph:
             name = self.unique_name(op_def.name)
         elif name.endswith("/"):
             name = name[:-1]
-        else:
+        elif name:
             name = self.unique_name(name)
+        if not name:
+            raise ValueError("'' is not a valid node name")
         output_types: list[DType] = []
         for arg in op_def.outputs:
             if arg.number_attr or arg.type_list_attr or arg.is_ref:
