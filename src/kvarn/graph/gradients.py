@@ -352,18 +352,24 @@ def _check_shape(op: Operation, index: int, x: Tensor, grad: Tensor) -> None:
 
 
 def _gated(grads: list[Any]) -> list[Any]:
-    """``grads`` behind identities that wait for all of them."""
-    present = [g for g in grads if g is not None]
-    ops = [g.op for g in present]
-    with get_default_graph().control_dependencies(ops):
+    """``grads`` behind identities that wait for all of them; the nodes are those of `tf.tuple`."""
+    graph = get_default_graph()
+    gates = sorted({g.op for g in grads if g is not None}, key=lambda op: op._id)
+    with graph.colocate_with(None, ignore_existing=True), graph.device(None), graph.name_scope("tuple"):
+        with graph.control_dependencies(gates):
+            gate = graph.add_op(registry.look_up("NoOp"), [], {}, "group_deps")
+
+        def behind(t: Tensor) -> Tensor:
+            with graph.colocate_with(t), graph.control_dependencies([gate]):
+                return _op("Identity", [t], {"T": t.dtype.base_dtype}, "control_dependency")
+
         out: list[Any] = []
         for g in grads:
             if isinstance(g, IndexedSlices):
-                values = _op("Identity", [g.values], {"T": g.dtype.base_dtype})
-                out.append(IndexedSlices(values, g.indices, g.dense_shape))
+                out.append(IndexedSlices(behind(g.values), g.indices, g.dense_shape))
             else:
-                out.append(None if g is None else _op("Identity", [g], {"T": g.dtype.base_dtype}))
-    return out
+                out.append(None if g is None else behind(g))
+        return out
 
 
 def _aggregate_indexed_slices(grads: list[IndexedSlices]) -> IndexedSlices:

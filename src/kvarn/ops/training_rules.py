@@ -50,7 +50,8 @@ def adadelta(
 def adagrad(attrs: Any, var: Array, accum: Array, lr: Any, grad: Any) -> None:
     if attrs["update_slots"]:
         accum += np.square(grad)
-    var -= grad * lr / np.sqrt(accum)
+    # By the reciprocal, as Eigen does: more results are equal to the last bit.
+    var -= grad * lr * (accum.dtype.type(1) / np.sqrt(accum))
 
 
 def adagrad_v2(attrs: Any, var: Array, accum: Array, lr: Any, epsilon: Any, grad: Any) -> None:

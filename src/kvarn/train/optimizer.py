@@ -97,7 +97,8 @@ def _constrained(v: Any, update_op: Any) -> Any:
     if v.constraint is None:
         return update_op
     with control_dependencies([update_op]):
-        return v.assign(v.constraint(v))
+        # A read of its own: the one made with the variable is a value from before the update.
+        return v.assign(v.constraint(v.read_value()))
 
 
 def _no_constraint(v: Any) -> None:
