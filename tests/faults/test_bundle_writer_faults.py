@@ -188,3 +188,11 @@ def test_old_index_with_new_data_never_reads_as_valid() -> None:
         for name in ("a", "b"):
             with pytest.raises(OpError):
                 reader.lookup(name)
+
+
+def test_a_reader_that_meets_the_last_rename(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It saw the index under its temporary name; when it opens it, it has its final one."""
+    fs = MemoryFileSystem()
+    save(fs, 1)
+    monkeypatch.setattr("kvarn.formats.bundle.naming.committed_index", lambda fs, prefix: ".tempstate9")
+    assert whole_version(fs) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvarn.errors import OpError
@@ -57,6 +57,7 @@ def check(contents: dict[str, bytes]) -> None:
         assert np.array_equal(found, VALUES[name])
 
 
+@settings(deadline=None)
 @given(path=st.sampled_from(PATHS), data=st.data())
 def test_flipped_bits(path: str, data: st.DataObject) -> None:
     content = bytearray(WHOLE[path])
@@ -65,6 +66,7 @@ def test_flipped_bits(path: str, data: st.DataObject) -> None:
     check({**WHOLE, path: bytes(content)})
 
 
+@settings(deadline=None)
 @given(path=st.sampled_from(PATHS), data=st.data())
 def test_cut_and_grown_files(path: str, data: st.DataObject) -> None:
     content = WHOLE[path]
@@ -80,6 +82,7 @@ def test_every_single_byte(path: str) -> None:
         check({**WHOLE, path: bytes(content)})
 
 
+@settings(deadline=None)
 @given(key=st.sampled_from(["", "f", "s", "p"]), value=st.binary(max_size=40))
 def test_records_that_only_the_checksum_vouches_for(key: str, value: bytes) -> None:
     """A hostile index: the tables are sound, a record in them is not."""
@@ -105,6 +108,7 @@ def test_records_that_only_the_checksum_vouches_for(key: str, value: bytes) -> N
         pass
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=80))
 def test_any_bytes_as_a_block_or_a_record(data: bytes) -> None:
     for parse in (Block, BundleEntry.parse, BundleHeader.parse):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvarn import dtypes
@@ -31,6 +31,7 @@ def same(found: np.ndarray, expected: np.ndarray) -> bool:
     )
 
 
+@settings(deadline=None)
 @given(tensors=st.dictionaries(tensor_names(), arrays(), max_size=8), alignment=st.sampled_from([1, 64]))
 def test_any_tensors(tensors: dict, alignment: int) -> None:
     fs = MemoryFileSystem()
@@ -45,6 +46,7 @@ def test_any_tensors(tensors: dict, alignment: int) -> None:
     assert sorted(fs.files) == ["m.data-00000-of-00001", "m.index"]
 
 
+@settings(deadline=None)
 @given(data=st.data(), shape=shapes(max_rank=3, max_side=6).filter(lambda s: s and all(s)))
 def test_any_partition_of_a_tensor_and_any_region_of_it(data: st.DataObject, shape: tuple[int, ...]) -> None:
     value = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
@@ -68,6 +70,7 @@ def test_any_partition_of_a_tensor_and_any_region_of_it(data: st.DataObject, sha
         )
 
 
+@settings(deadline=None)
 @given(
     entries=st.dictionaries(st.binary(max_size=12), st.binary(max_size=40), max_size=60),
     block_bytes=st.integers(1, 200),
@@ -98,6 +101,7 @@ def bundle_entries(draw: st.DrawFn) -> BundleEntry:
     return BundleEntry(draw(st.integers(0, 40)), shape, *place, crc, pieces, hashed)
 
 
+@settings(deadline=None)
 @given(entry=bundle_entries())
 def test_entries_have_the_bytes_of_protobuf(entry: BundleEntry) -> None:
     from kvarn import protos
@@ -123,6 +127,7 @@ def test_entries_have_the_bytes_of_protobuf(entry: BundleEntry) -> None:
     assert BundleEntry.parse(raw) == entry
 
 
+@settings(deadline=None)
 @given(
     shards=st.integers(1, 2**31 - 1),
     big=st.integers(0, 1),
@@ -144,23 +149,27 @@ def test_headers_have_the_bytes_of_protobuf(
     assert BundleHeader.parse(raw) == header
 
 
+@settings(deadline=None)
 @given(a=INT64S, b=INT64S)
 def test_signed_numbers_sort_as_they_are(a: int, b: int) -> None:
     assert (encode_signed(a) < encode_signed(b)) == (a < b)
     assert (encode_signed(a) == encode_signed(b)) == (a == b)
 
 
+@settings(deadline=None)
 @given(a=st.integers(0, 2**64 - 1), b=st.integers(0, 2**64 - 1))
 def test_numbers_sort_as_they_are(a: int, b: int) -> None:
     assert (encode_number(a) < encode_number(b)) == (a < b)
 
 
+@settings(deadline=None)
 @given(a=st.binary(max_size=8), b=st.binary(max_size=8))
 def test_strings_sort_as_they_are_and_none_begins_another(a: bytes, b: bytes) -> None:
     assert (encode_string(a) < encode_string(b)) == (a < b)
     assert a == b or not encode_string(b).startswith(encode_string(a))
 
 
+@settings(deadline=None)
 @given(name=st.binary(min_size=1, max_size=8), start=st.integers(0, 2**40), length=st.integers(1, 2**40))
 def test_slice_keys_differ(name: bytes, start: int, length: int) -> None:
     one = encode_slice_key(name, TensorSlice(((start, length),)))

@@ -117,7 +117,8 @@ def describe(
         stored = {key: entry for key, entry in reader.records() if not entry.slices}
         tensors = tuple(_tensor(reader, name, entry, stored) for name, entry in entries.items())
         sizes = {tensor.name: tensor.size_bytes for tensor in tensors}
-        groups = embedding.group_embeddings(list(entries))
+        counts = {name: entry.num_elements for name, entry in entries.items()}
+        groups = embedding.group_embeddings(list(entries), counts)
         embeddings = tuple(_embedding(reader, group, entries, sizes, ranges) for group in groups)
         return CheckpointDescription(
             reader.prefix, "V2", reader.big_endian, tuple(_files(reader)), tensors, embeddings

@@ -37,7 +37,7 @@ storage.h; tensorflow/core/kernels/save_restore_tensor.h.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -459,10 +459,14 @@ class EmbeddingGroup:
         return [part, *(f"{part}/{slot}" for slot in self.slots)]
 
 
-def group_embeddings(names: Sequence[str]) -> list[EmbeddingGroup]:
+def group_embeddings(names: Sequence[str], num_keys: Mapping[str, int] | None = None) -> list[EmbeddingGroup]:
     """The embedding variables among the tensor names of a checkpoint, in the order of their names.
 
     A stem with keys, values and versions is one; ``<stem>/<slot>`` with the same is its slot.
+
+    Args:
+      num_keys: elements of each ``-keys`` tensor, if known.  A slot has as many as its owner, which tells it
+        from another embedding variable in a scope of that name.
     """
     known = set(names)
     stems = [
@@ -478,7 +482,8 @@ def group_embeddings(names: Sequence[str]) -> list[EmbeddingGroup]:
     for stem in sorted(stems):
         split = split_part(stem)
         owner, _, slot = stem.rpartition("/")
-        if owner in all_stems and (split is None or split[2]):
+        alike = num_keys is None or num_keys.get(owner + KEYS) == num_keys.get(stem + KEYS)
+        if owner in all_stems and alike and (split is None or split[2]):
             owner_split = split_part(owner)
             slots.setdefault(owner_split[0] if owner_split else owner, {})[slot] = None
         elif split is not None and not split[2]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import mmap
 import os
@@ -13,6 +14,10 @@ from kvarn.io.filesystem import Buffer, io_error
 
 # What one call of preadv or write moves at most on Linux is 0x7ffff000 bytes; we stay below.
 _LARGEST_CALL_BYTES = 1 << 30
+
+# What file systems say that cannot sync a directory (some network and user-space ones): there is then
+# nothing more to be done.
+_NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 
 
 @contextlib.contextmanager
@@ -162,6 +167,9 @@ class LocalFileSystem:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 os.fsync(descriptor)
+            except OSError as error:
+                if error.errno not in _NO_DIRECTORY_SYNC:
+                    raise
             finally:
                 os.close(descriptor)
 

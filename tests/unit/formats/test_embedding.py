@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvarn import dtypes, errors
@@ -106,6 +106,7 @@ def test_written_again_to_the_byte(writer_of: str, tmp_path: Path) -> None:
         assert (tmp_path / f"again{suffix}").read_bytes() == Path(f"{prefix}{suffix}").read_bytes()
 
 
+@settings(deadline=None)
 @given(
     keys=st.sets(st.integers(-(2**63), 2**63 - 1), max_size=40),
     old=st.integers(1, 5),
@@ -259,3 +260,10 @@ def test_eleven_parts_are_in_their_order() -> None:
     (group,) = ev.group_embeddings(sorted(names))
     assert group.parts == tuple(f"b/part_{part}" for part in range(11))
     assert sorted(group.tensor_names(names)) == sorted(names)
+
+
+def test_an_embedding_variable_in_the_scope_of_another_is_no_slot() -> None:
+    names = [f"{stem}{suffix}" for stem in ("user", "user/city", "user/Adagrad") for suffix in ev.SUFFIXES]
+    counts = {"user-keys": 5, "user/Adagrad-keys": 5, "user/city-keys": 3}
+    found = {group.name: group.slots for group in ev.group_embeddings(names, counts)}
+    assert found == {"user": ("Adagrad",), "user/city": ()}

@@ -182,3 +182,19 @@ def test_errors_of_the_system_have_tensorflows_classes_and_text() -> None:
         assert type(error) is kind
         assert str(error) == f"p; {os.strerror(number)}"
         assert error.path == "p"
+
+
+def test_a_file_system_that_cannot_sync_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    def refuse(number: int) -> None:
+        def fsync(descriptor: int) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "fsync", fsync)
+
+    refuse(errno.EINVAL)
+    LOCAL.sync_directory(str(tmp_path))
+    refuse(errno.EIO)
+    with pytest.raises(errors.UnknownError, match="Input/output error"):
+        LOCAL.sync_directory(str(tmp_path))

@@ -21,6 +21,7 @@ import os
 import re
 import secrets
 
+from kvarn.errors import PermissionDeniedError
 from kvarn.io import FileSystem, directory_of
 
 _TEMPORARY = ".tempstate"
@@ -49,7 +50,10 @@ def committed_index(fs: FileSystem, prefix: str) -> str:
     """The suffix of the index that holds: empty, or that of a save whose commit was interrupted."""
     if not fs.exists(index_filename(prefix)):
         return ""
-    begun = begun_saves(fs, prefix)
+    try:
+        begun = begun_saves(fs, prefix)
+    except PermissionDeniedError:
+        return ""  # a directory that may be entered but not listed
     return next((suffix for suffix, state in begun.items() if state == "renaming"), "")
 
 

@@ -65,12 +65,19 @@ class BundleReader:
     def __init__(self, prefix: Path, fs: FileSystem | None = None) -> None:
         self.prefix = as_path(prefix)
         self.fs: FileSystem = fs or LOCAL
-        self._suffix = naming.committed_index(self.fs, self.prefix)
-        self.index_path = naming.index_filename(self.prefix) + self._suffix
         self._shards: dict[int, ReadFile] = {}
         self._lock = threading.Lock()
         self._streams: dict[bytes, _Stream] = {}
-        self._index_file = self.fs.open_read(self.index_path)
+        self._suffix = naming.committed_index(self.fs, self.prefix)
+        self.index_path = naming.index_filename(self.prefix) + self._suffix
+        try:
+            self._index_file = self.fs.open_read(self.index_path)
+        except NotFoundError:
+            if not self._suffix:
+                raise
+            # The save that was about to give the index its name has just done so.
+            self._suffix, self.index_path = "", naming.index_filename(self.prefix)
+            self._index_file = self.fs.open_read(self.index_path)
         try:
             self._table = TableReader(self._index_file)
             self.header = self._read_header()
