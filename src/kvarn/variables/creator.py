@@ -62,7 +62,7 @@ def default_variable_creator(next_creator: Any = None, **kwargs: Any) -> Any:
     common.update({key: kwargs.get(key) for key in ("synchronization", "aggregation", "shape")})
     use_resource = kwargs.get("use_resource")
     if use_resource is None:
-        from kvarn.variables.scope import get_variable_scope
+        from kvarn.variables.scope_state import get_variable_scope
 
         use_resource = get_variable_scope().use_resource
     if use_resource is None:

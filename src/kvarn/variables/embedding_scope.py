@@ -15,6 +15,8 @@ from kvarn.engine.options import (
     GlobalStepEvict,
     L2WeightEvict,
 )
+from kvarn.variables.scope_state import get_variable_scope
+from kvarn.variables.variable_store import _get_default_variable_store
 
 # The key of each type that no row may have.
 _INVALID_KEYS = {dtypes.int64: 9223372036854775807, dtypes.int32: -1, dtypes.string: ""}
@@ -171,7 +173,7 @@ def get_embedding_variable_v2_internal(
     ht_partition_num: int = 1000,
 ) -> Any:
     """`get_embedding_variable` with everything about the table in one `EmbeddingVariableConfig`."""
-    from kvarn.variables import initializers, scope
+    from kvarn.variables import initializers
 
     invalid_key = _INVALID_KEYS.get(dtypes.as_dtype(key_dtype))
     if invalid_key is None:
@@ -180,8 +182,8 @@ def get_embedding_variable_v2_internal(
         )
     if initializer is None:
         initializer = initializers.truncated_normal_initializer()
-    return scope.get_variable_scope().get_embedding_variable(
-        scope._get_default_variable_store(),
+    return get_variable_scope().get_embedding_variable(
+        _get_default_variable_store(),
         name,
         shape=[embedding_dim],
         dtype=value_dtype,

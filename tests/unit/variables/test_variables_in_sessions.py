@@ -225,8 +225,9 @@ def test_partitioned_value_and_assignment(use_resource: bool) -> None:
 
 
 def test_parts_of_an_array_are_cut_from_it() -> None:
-    v = get_variable("v", initializer=np.array([1, 2, 3]), partitioner=fixed_size_partitioner(2), dtype=dtypes.int64,
-                     shape=[3])  # fmt: skip
+    v = get_variable(
+        "v", [3], dtypes.int64, initializer=np.array([1, 2, 3]), partitioner=fixed_size_partitioner(2)
+    )
     with Session() as sess:
         sess.run(global_variables_initializer())
         assert sess.run(convert_to_tensor(v)).tolist() == [1, 2, 3]
