@@ -129,6 +129,9 @@ class BundleEntry:
     @classmethod
     def parse(cls, data: bytes) -> BundleEntry:
         """Raises DecodeError unless ``data`` is such a message with a shape that can be."""
+        plain = _parse_plain(data)
+        if plain is not None:
+            return plain
         entry = cls()
         for tag, value in _fields(data):
             if tag == 0x08:
@@ -152,6 +155,40 @@ class BundleEntry:
         if entry.offset < 0 or entry.size < 0 or entry.shard_id < 0 or entry.num_elements > LARGEST_ELEMENTS:
             raise DecodeError("negative place or impossible shape")
         return entry
+
+
+def _parse_plain(data: bytes) -> BundleEntry | None:
+    """The entry of a tensor stored whole, if its fields are in the order every writer gives them; else None.
+
+    Several times as fast as the general way: listing a large checkpoint spends its time here.
+    """
+    if len(data) < 4 or data[0] != 0x08 or data[2] != 0x12 or data[1] > 0x7F or data[3] > 0x7F:
+        return None
+    position, end = 4 + data[3], len(data)
+    head = data[:position]
+    shape = _SHAPES.get(head)
+    if shape is None:
+        if position > end:
+            return None
+        shape = _parse_shape(data[4:position])
+        if math.prod(shape) > LARGEST_ELEMENTS:
+            return None
+        if len(_SHAPES) >= _MOST_SHAPES:
+            _SHAPES.clear()
+        _SHAPES[head] = shape
+    shard = offset = size = crc = 0
+    if position < end and data[position] == 0x18:
+        shard, position = decode_varint(data, position + 1)
+    if position < end and data[position] == 0x20:
+        offset, position = decode_varint(data, position + 1)
+    if position < end and data[position] == 0x28:
+        size, position = decode_varint(data, position + 1)
+    if position < end and data[position] == 0x35:
+        crc = int.from_bytes(data[position + 1 : position + 5], "little")
+        position += 5
+    if position != end or shard >> 31 or (offset | size) >> 63:
+        return None
+    return BundleEntry(data[1], shape, shard, offset, size, crc)
 
 
 def _serialize_shape(shape: Sequence[int]) -> bytes:
@@ -272,4 +309,7 @@ def _int32(value: int) -> int:
 
 
 _NO_HASH = HashSlice()
+# Shape by the bytes of dtype and shape: a checkpoint has few of them, however many tensors.
+_SHAPES: dict[bytes, tuple[int, ...]] = {}
+_MOST_SHAPES = 4096
 _CRC = struct.Struct("<BI")
