@@ -137,7 +137,7 @@ def _find(name: str) -> Any:
 @functools.cache
 def _top_level_enums() -> list[dict[str, int]]:
     """The values of the enums that stand in no message: their names are names of the package."""
-    files = [pool().FindFileByName(f"{stem}.proto") for stem in ("tensor", "variable", "config")]
+    files = [pool().FindFileByName(f"{stem}.proto") for stem in ("tensor", "graph", "variable", "config")]
     return [
         {value.name: value.number for value in enum_type.values}
         for file in files
