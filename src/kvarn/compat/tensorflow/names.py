@@ -296,6 +296,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.variable_scope": ("kvarn.variables.scope",),
     "python.ops.variables": (
         "kvarn.variables.variable",
+        "kvarn.variables.ref_variable",
         "kvarn.engine.options",
         "kvarn.variables.partitioned_variable",
     ),
