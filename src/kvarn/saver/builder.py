@@ -49,7 +49,7 @@ class BaseSaverBuilder:
         key_types = [entry.key_type for entry in entries if entry.key_type is not None]
         if key_types:
             entries.insert(0, _global_step_entry())
-        names = [entry.name for entry in entries]
+        names = _names(entries)
         slices = [entry.slice_spec for entry in entries]
         tensors = [entry.tensor for entry in entries]
         if self._write_version == V1:
@@ -84,10 +84,11 @@ class BaseSaverBuilder:
         from kvarn.ops import checkpoint
 
         del preferred_shard
-        return [
-            checkpoint.restore_v2(filename_tensor, [spec.name], [spec.slice_spec], [spec.dtype.base_dtype])[0]
-            for spec in saveable.specs
-        ]
+        tensors: list[Tensor] = []
+        for spec in saveable.specs:
+            dtype = spec.dtype.base_dtype
+            tensors += checkpoint.restore_v2(filename_tensor, _names([spec]), [spec.slice_spec], [dtype])
+        return tensors
 
     def sharded_filename(self, filename_tensor: Tensor, shard: int, num_shards: Tensor) -> Tensor:
         """The name of one shard."""
@@ -307,11 +308,16 @@ class BulkSaverBuilder(BaseSaverBuilder):
         with ops.device("cpu:0"):
             tensors: list[Tensor] = checkpoint.restore_v2(
                 filename_tensor,
-                [spec.name for spec in specs],
+                _names(specs),
                 [spec.slice_spec for spec in specs],
                 [spec.dtype.base_dtype for spec in specs],
             )
         return tensors
+
+
+def _names(items: Sequence[SaveEntry | SaveSpec]) -> list[bytes]:
+    """Names as a checkpoint holds them: bytes that are no UTF-8 stand in strings as surrogates."""
+    return [item.name.encode("utf-8", "surrogateescape") for item in items]
 
 
 def _global_step_entry() -> SaveEntry:
