@@ -14,12 +14,15 @@ from kvarn.graph import graph as ops
 from kvarn.graph.convert import constant, convert_to_tensor
 from kvarn.graph.graph import GraphKeys
 from kvarn.graph.tensor import Tensor
-from kvarn.saver.saveable_object import SaveableObject, SaveEntry, SaveSpec
+from kvarn.saver import saveable_object
+from kvarn.saver.saveable_object import SaveEntry, SaveSpec
 from kvarn.saver.saveable_object_util import set_cpu0, validate_and_slice_inputs
 
 # Values of SaverDef.CheckpointFormatVersion.
 V1 = 1
 V2 = 2
+
+_Saveable = saveable_object.SaveableObject
 
 
 class BaseSaverBuilder:
@@ -30,14 +33,14 @@ class BaseSaverBuilder:
     """
 
     SaveSpec = SaveSpec
-    SaveableObject = SaveableObject
+    SaveableObject = saveable_object.SaveableObject
 
     def __init__(self, write_version: int = V2) -> None:
         self._write_version = write_version
 
     # -- single ops, to be replaced by derived builders -------------------------------------------
 
-    def save_op(self, filename_tensor: Tensor, saveables: Sequence[SaveableObject]) -> Any:
+    def save_op(self, filename_tensor: Tensor, saveables: Sequence[_Saveable]) -> Any:
         """The operation that saves ``saveables``.
 
         Raises:
@@ -65,7 +68,7 @@ class BaseSaverBuilder:
     def bulk_restore(
         self,
         filename_tensor: Tensor,
-        saveables: Sequence[SaveableObject],
+        saveables: Sequence[_Saveable],
         preferred_shard: int,
         restore_sequentially: bool,
     ) -> list[Tensor]:
@@ -77,9 +80,7 @@ class BaseSaverBuilder:
                 tensors.extend(self.restore_op(filename_tensor, saveable, preferred_shard))
         return tensors
 
-    def restore_op(
-        self, filename_tensor: Tensor, saveable: SaveableObject, preferred_shard: int
-    ) -> list[Tensor]:
+    def restore_op(self, filename_tensor: Tensor, saveable: _Saveable, preferred_shard: int) -> list[Tensor]:
         """The tensors of all specs of one saveable."""
         from kvarn.ops import checkpoint
 
@@ -99,7 +100,7 @@ class BaseSaverBuilder:
 
     # -- saving -----------------------------------------------------------------------------------
 
-    def _AddSaveOps(self, filename_tensor: Tensor, saveables: Sequence[SaveableObject]) -> Tensor:
+    def _AddSaveOps(self, filename_tensor: Tensor, saveables: Sequence[_Saveable]) -> Tensor:
         from kvarn.ops import control
 
         save = self.save_op(filename_tensor, saveables)
@@ -149,7 +150,7 @@ class BaseSaverBuilder:
     def _AddRestoreOps(
         self,
         filename_tensor: Tensor,
-        saveables: Sequence[SaveableObject],
+        saveables: Sequence[_Saveable],
         restore_sequentially: bool,
         reshape: bool,
         preferred_shard: int = -1,
@@ -200,11 +201,11 @@ class BaseSaverBuilder:
 
     # -- the whole --------------------------------------------------------------------------------
 
-    def _GroupByDevices(self, saveables: Sequence[SaveableObject]) -> list[tuple[str, list[Any]]]:
+    def _GroupByDevices(self, saveables: Sequence[_Saveable]) -> list[tuple[str, list[Any]]]:
         """(device, saveables), sorted by device; ValueError for a saveable on several devices."""
         from kvarn.graph.device import canonical_name
 
-        per_device: dict[str, list[SaveableObject]] = {}
+        per_device: dict[str, list[_Saveable]] = {}
         for saveable in saveables:
             devices = {canonical_name(spec.tensor.device) for spec in saveable.specs}
             if len(devices) != 1:
@@ -296,7 +297,7 @@ class BulkSaverBuilder(BaseSaverBuilder):
     def bulk_restore(
         self,
         filename_tensor: Tensor,
-        saveables: Sequence[SaveableObject],
+        saveables: Sequence[_Saveable],
         preferred_shard: int,
         restore_sequentially: bool,
     ) -> list[Tensor]:

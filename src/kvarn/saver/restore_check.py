@@ -105,4 +105,5 @@ def _demanded(assign: Operation) -> tuple[int, ...] | None:
         shape = target.static_shape if assign.attrs["validate_shape"] else None
     else:
         shape = target.op.attrs["shape"] if target.op.type == "VarHandleOp" else None
-    return None if shape is None or None in shape else tuple(shape)
+    known = tuple(size for size in shape or () if size is not None)
+    return None if shape is None or len(known) < len(shape) else known
