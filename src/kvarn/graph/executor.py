@@ -19,6 +19,14 @@ def execute(plan: Plan, feeds: Sequence[Any]) -> list[Any]:
     values = plan.template.copy()
     for slot, value in zip(plan.feed_slots, feeds, strict=True):
         values[slot] = value
+    if plan.steps:
+        # Infinities and NaNs are results like others; NumPy need not warn of them.
+        with np.errstate(all="ignore"):
+            _run_steps(plan, values)
+    return values
+
+
+def _run_steps(plan: Plan, values: list[Any]) -> None:
     for kernel, context, inputs, outputs, free in plan.steps:
         try:
             result = kernel(context, *[values[i] for i in inputs])
@@ -47,7 +55,6 @@ def execute(plan: Plan, feeds: Sequence[Any]) -> list[Any]:
             result = None
         for slot in free:
             values[slot] = None
-    return values
 
 
 def fetched(plan: Plan, values: list[Any]) -> list[Any]:

@@ -336,9 +336,12 @@ class _Walk:
             return grads[0]
         if all(isinstance(g, IndexedSlices) for g in grads):
             return _aggregate_indexed_slices(grads)
-        dense = [to_dense(g) if isinstance(g, IndexedSlices) else g for g in grads]
-        with self.graph.colocate_with(dense[0].op, ignore_existing=True):
-            return _op("AddN", dense, {"N": len(dense), "T": dense[0].dtype.base_dtype})
+        with name_scope("AddN") as scope:
+            dense = [
+                to_dense(g, f"inputs_{i}") if isinstance(g, IndexedSlices) else g for i, g in enumerate(grads)
+            ]
+            with self.graph.colocate_with(dense[0].op, ignore_existing=True):
+                return _op("AddN", dense, {"N": len(dense), "T": dense[0].dtype.base_dtype}, scope)
 
 
 def _check_shape(op: Operation, index: int, x: Tensor, grad: Tensor) -> None:
@@ -392,7 +395,7 @@ def _concat(tensors: list[Tensor]) -> Tensor:
         return _op("ConcatV2", [*tensors, axis], attrs, scope)
 
 
-def to_dense(slices: IndexedSlices) -> Tensor:
+def to_dense(slices: IndexedSlices, name: str | None = None) -> Tensor:
     """The whole tensor that IndexedSlices stand for.
 
     Raises:
@@ -418,6 +421,7 @@ def to_dense(slices: IndexedSlices) -> Tensor:
             "Tindices": slices.indices.dtype.base_dtype,
             "Tnumsegments": rows.dtype.base_dtype,
         },
+        name,
     )
 
 
@@ -436,7 +440,7 @@ def _indexed_slices_conversion(
         raise ValueError(
             f"Tensor conversion requested dtype {dtype.name} for IndexedSlices with dtype {value.dtype.name}"
         )
-    return to_dense(value)
+    return to_dense(value, name)
 
 
 register_tensor_conversion_function(IndexedSlices, _indexed_slices_conversion)

@@ -39,9 +39,10 @@ class InferenceContext:
         op = self.inputs[index].op
         if op.type == "Const":
             return op.attrs["value"].array
-        from kvarn.graph import tensor_util
+        from kvarn.graph import folding, tensor_util
 
-        return tensor_util.known_value(self.inputs[index])
+        value = tensor_util.known_value(self.inputs[index])
+        return folding.fold(self.inputs[index]) if value is None else value
 
     def constant_shape(self, index: int) -> Shape:
         """The shape that flat input ``index``, a shape vector, describes, as far as it is known."""

@@ -151,7 +151,14 @@ def constant_value_as_shape(tensor: Any) -> TensorShape:
 
 def known_shape(tensor: Any) -> TensorShape:
     """`constant_value_as_shape` for shape functions: the tensors may still be fed."""
-    return _described_shape(tensor, known_value)
+    return _described_shape(tensor, _folded_value)
+
+
+def _folded_value(tensor: Any) -> Any:
+    from kvarn.graph import folding
+
+    value = known_value(tensor)
+    return folding.fold(tensor) if value is None else value
 
 
 def _described_shape(tensor: Any, look: Callable[..., Any]) -> TensorShape:
@@ -176,6 +183,8 @@ def _described_shape(tensor: Any, look: Callable[..., Any]) -> TensorShape:
     op = tensor.op
     if op.type == "Shape":
         return TensorShape.from_tuple(op.inputs[0].static_shape)
+    if op.type == "Cast" and look is _folded_value:
+        return _described_shape(op.inputs[0], look)
     if op.type == "Pack":
         sizes = [look(x) for x in op.inputs]
         return TensorShape.from_tuple(tuple([None if s is None or s < 0 else int(s) for s in sizes]))

@@ -8,8 +8,10 @@ Source: tensorflow/core/ops/array_ops.cc, tensorflow/python/ops/array_ops.py (1.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math as _math
+import operator
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,7 @@ _ELSEWHERE = {
     "joining": "concat concat_v2 concat_offset pack parallel_stack split split_v stack unpack unstack",
     "layout": "invert_permutation matrix_diag matrix_diag_part matrix_set_diag matrix_transpose meshgrid "
     "mirror_pad pad reverse reverse_sequence reverse_v2 tile transpose",
-    "slicing": "slice strided_slice strided_slice_grad",
+    "slicing": "newaxis slice strided_slice strided_slice_grad",
     "gather": "batch_gather dynamic_partition dynamic_stitch gather gather_nd gather_v2 listdiff parallel_dynamic_stitch "
     "scatter_nd setdiff1d tensor_scatter_add tensor_scatter_sub tensor_scatter_update unique unique_with_counts",
     "ranges": "lin_space linspace range",
@@ -214,6 +216,11 @@ class ones_like_:
 
 def _constant_if_small(value, shape, dtype, name):
     """A constant when the shape is known and small, so that graphs do not grow; else None."""
+    if isinstance(shape, (list, tuple)) and any(isinstance(d, Tensor) for d in shape):
+        # These nodes stay unused, but they take the names that they have in TensorFlow's graphs, where the
+        # product of the dimensions is compared before it turns out to be a tensor.
+        functools.reduce(operator.mul, shape) < 1000
+        return None
     try:
         known = tensor_shape.to_tuple(shape)
     except (TypeError, ValueError):
@@ -421,7 +428,7 @@ class reshape:
                     f"Cannot reshape a tensor with {total} elements to shape {_fmt(wanted)} ({known} elements)"
                 )
             return wanted
-        if unknown_dims > 1 or c.constant_value(1) is None:
+        if unknown_dims > 1:
             return wanted
         if known == 0 or total % known:
             if known == 0 and total == 0:

@@ -393,8 +393,9 @@ class tensor_scatter_update:
     def grad(op, d):
         indices = op.inputs[1]
         d_updates = gather_nd(d, indices)
+        passed = array_ops.identity(d)
         zeros = array_ops.zeros_like(op.inputs[2], dtype=d.dtype)
-        return tensor_scatter_update(array_ops.identity(d), indices, zeros), None, d_updates
+        return tensor_scatter_update(passed, indices, zeros), None, d_updates
 
 
 @op(

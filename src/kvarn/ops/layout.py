@@ -439,7 +439,7 @@ class matrix_diag_:
         return out
 
     def grad(op, d):
-        return matrix_diag_part_(d)
+        return matrix_diag_part(d)
 
 
 @op("MatrixDiagPart", inputs="input: T", outputs="diagonal: T", attrs="T: type")
@@ -458,8 +458,8 @@ class matrix_diag_part_:
     def grad(op, d):
         shape = op.inputs[0].static_shape
         if shape is not None and shape[-1] is not None and shape[-1] == shape[-2]:
-            return matrix_diag_(d)
-        return matrix_set_diag_(array_ops.zeros_like(op.inputs[0]), d)
+            return matrix_diag(d)
+        return matrix_set_diag(array_ops.zeros_like(op.inputs[0]), d)
 
 
 @op("MatrixSetDiag", inputs="input: T, diagonal: T", outputs="output: T", attrs="T: type")
@@ -495,8 +495,8 @@ class matrix_set_diag_:
                 batch = slicing.slice(d_shape, [0], [d_rank - 2])
                 matrix = slicing.slice(d_shape, [d_rank - 2], [2])
                 diag_shape = joining.concat([batch, [reduction_ops.reduce_min(matrix)]], 0)
-        dx = matrix_set_diag_(d, array_ops.zeros(diag_shape, dtype=d.dtype))
-        return dx, matrix_diag_part_(d)
+        dx = matrix_set_diag(d, array_ops.zeros(diag_shape, dtype=d.dtype))
+        return dx, matrix_diag_part(d)
 
 
 def _main_diagonal_only(k: Any) -> None:

@@ -18,7 +18,11 @@ import kvarn.ops.reduction as reduction_ops
 import kvarn.ops.selection as selection
 import kvarn.ops.unary as unary_ops
 from kvarn import dtypes, errors
-from kvarn.graph.convert import convert_n_to_tensor, convert_to_tensor
+from kvarn.graph.convert import (
+    convert_n_to_tensor,
+    convert_to_tensor,
+    convert_to_tensor_or_indexed_slices,
+)
 from kvarn.graph.graph import control_dependencies, get_default_graph, name_scope
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
 from kvarn.graph.shape_inference import broadcast, merge, merge_all, same_as
@@ -421,8 +425,8 @@ def _choosing_grad(selector):
         from_x = selector(x, y)
         rx, ry = array_ops.broadcast_gradient_args(sx, sy)
         dx = selection.where(from_x, d, zeros)
-        dy = selection.where(from_x, zeros, d)
         gx = array_ops.reshape(reduction_ops.reduce_sum(dx, rx), sx)
+        dy = selection.where(from_x, zeros, d)
         return gx, array_ops.reshape(reduction_ops.reduce_sum(dy, ry), sy)
 
     return grad
@@ -466,12 +470,13 @@ class squared_difference:
 
     def grad(op, d):
         x, y = op.inputs
-        sx, sy = array_ops.shape(x), array_ops.shape(y)
-        rx, ry = array_ops.broadcast_gradient_args(sx, sy)
         with control_dependencies([d]):
             x_grad = scalar_mul(2.0, d) * (x - y)
-        dx = array_ops.reshape(reduction_ops.reduce_sum(x_grad, rx), sx)
-        return dx, -array_ops.reshape(reduction_ops.reduce_sum(x_grad, ry), sy)
+        if _same_known_shape(x, y, d):
+            return x_grad, -x_grad
+        ax, ay = _smart_broadcast_args(x, y, d)
+        dx = _sum_to(x_grad, ax)
+        return dx, -_sum_to(x_grad, ay)
 
 
 def _xlogy(x, y):
@@ -851,7 +856,9 @@ class cast_:
 def cast(x: Any, dtype: Any, name: str | None = None) -> Any:
     """`x` (a Tensor, SparseTensor or IndexedSlices) with element type `dtype`; itself if it has it already."""
     base = dtypes.as_dtype(dtype).base_dtype
-    if isinstance(x, (Tensor, IndexedSlices, SparseTensor)) and base is x.dtype:
+    # A resource variable too: whoever takes the result reads it.
+    is_variable = isinstance(getattr(x, "handle", None), Tensor)
+    if (is_variable or isinstance(x, (Tensor, IndexedSlices, SparseTensor))) and base is x.dtype:
         return x
     with name_scope(name, "Cast", [x]) as scope:
         if isinstance(x, SparseTensor):

@@ -574,8 +574,9 @@ def batch_normalization(
         if scale is not None:
             inv *= scale
         # One multiplication and one addition of the whole tensor.
+        scaled = x * math_ops.cast(inv, x.dtype)
         shift = -mean * inv if offset is None else offset - mean * inv
-        found: Tensor = x * math_ops.cast(inv, x.dtype) + math_ops.cast(shift, x.dtype)
+        found: Tensor = scaled + math_ops.cast(shift, x.dtype)
         return found
 
 

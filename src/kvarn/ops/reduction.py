@@ -122,10 +122,11 @@ def _known_reduction(shape, axes):
     cache = get_default_graph().__dict__.setdefault("_reduced_shape_cache", {})
     found = cache.get((shape, axes))
     if found is None:
-        # The nodes stay unused, but they take the names that they have in TensorFlow's graphs.
-        _safe_shape_div(shape, reduced_shape(shape, axes))
         chosen = {a % len(shape) for a in axes}
         kept = tuple(1 if i in chosen else s for i, s in enumerate(shape))
+        # The nodes stay unused, but they take the names that they have in TensorFlow's graphs.
+        reduced_shape(shape, axes)
+        _safe_shape_div(shape, kept)
         found = cache[shape, axes] = kept, tuple(s // max(k, 1) for s, k in zip(shape, kept, strict=True))
     return found
 
@@ -554,7 +555,8 @@ def _reduction(function: Any, what: str) -> Any:
         x = input_tensor
         keep = _keeping(keepdims, keep_dims)
         axes = _chosen_axis(axis, reduction_indices)
-        return function(x, all_dimensions(x) if axes is None else axes, keep_dims=keep, name=name)
+        out = function(x, all_dimensions(x) if axes is None else axes, keep_dims=keep, name=name)
+        return _to_scalar(out, axes, keep)
 
     reduce.__doc__ = f"""{what} over `axis` (an int, a list or a tensor; None is all dimensions).
 
@@ -563,6 +565,13 @@ def _reduction(function: Any, what: str) -> Any:
       reduction_indices, keep_dims: older names of axis and keepdims.
     """
     return reduce
+
+
+def _to_scalar(out: Tensor, axes: Any, keep: bool) -> Tensor:
+    """`out`, known to be a scalar if all dimensions were reduced."""
+    if axes is None and not keep and out.static_shape is None:
+        out.set_shape(())
+    return out
 
 
 def _keeping(keepdims: bool | None, keep_dims: bool | None) -> bool:
@@ -608,7 +617,7 @@ def reduce_logsumexp(
         )
         if not keep:
             greatest = array_ops.reshape(greatest, array_ops.shape(result))
-        return math_ops.add(result, greatest)
+        return _to_scalar(math_ops.add(result, greatest), axis, keep)
 
 
 def reduce_variance(
@@ -644,8 +653,6 @@ def count_nonzero(
     axis = _chosen_axis(axis, reduction_indices)
     with name_scope(name, "count_nonzero", [input_tensor]):
         x = convert_to_tensor(input_tensor, name="input")
-        zero = b"" if x.dtype.base_dtype is dtypes.string else x.dtype.base_dtype.as_numpy_dtype()
-        not_zero = math_ops.cast(
-            math_ops.not_equal(x, constant(zero, dtype=x.dtype.base_dtype)), dtypes.int64
-        )
+        zero = array_ops.zeros([], dtype=x.dtype)
+        not_zero = math_ops.cast(math_ops.not_equal(x, zero), dtypes.int64)
         return math_ops.cast(reduce_sum(not_zero, axis=axis, keepdims=keep), dtype=dtype)

@@ -337,13 +337,10 @@ class unsorted_segment_prod:
 
 def _segment_sizes(data, segment_ids, num_segments):
     """The number of rows of each segment, at least 1, to divide rows by."""
-    num_segments = convert_to_tensor(num_segments)
-    ids_shape = array_ops.shape_(segment_ids)
-    ones = array_ops.ones(ids_shape, dtype=data.dtype)
+    ones = array_ops.ones(array_ops.shape(segment_ids), dtype=data.dtype)
     counts = unsorted_segment_sum(ones, segment_ids, num_segments)
     tail = len(data.static_shape) - len(segment_ids.static_shape)
-    broadcastable = joining.concat([num_segments[None], [1] * tail], axis=0)
-    counts = array_ops.reshape(counts, broadcastable)
+    counts = array_ops.reshape(counts, [num_segments] + [1] * tail)
     return math_ops.maximum(counts, 1)
 
 

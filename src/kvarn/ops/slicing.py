@@ -23,6 +23,9 @@ from kvarn.graph.op import op
 from kvarn.graph.tensor import Tensor
 from kvarn.graph.tensor_shape import Dimension
 
+#: Adds a dimension of size 1 in `tensor[...]`.
+newaxis = None
+
 _MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
 
 

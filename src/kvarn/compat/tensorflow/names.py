@@ -54,7 +54,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             reverse_v2=reverse scatter_nd sequence_mask setdiff1d shape shape_n size slice
             sparse_placeholder split squeeze stack stop_gradient strided_slice tile transpose unique
             unique_with_counts unstack where zeros zeros_like guarantee_const batch_gather bitcast
-            check_numerics reverse_sequence
+            check_numerics reverse_sequence tensor_scatter_add tensor_scatter_sub tensor_scatter_update newaxis
         """,
         "kvarn.ops.ranges": "linspace lin_space=linspace range",
         "kvarn.ops.math": """
@@ -69,7 +69,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             subtract tan tanh tensordot to_bfloat16 to_double to_float to_int32 to_int64 to_complex64
             truediv truncatediv truncatemod unsorted_segment_max unsorted_segment_mean
             unsorted_segment_min unsorted_segment_prod unsorted_segment_sqrt_n unsorted_segment_sum xdivy
-            xlogy count_nonzero trace
+            xlogy count_nonzero trace accumulate_n einsum
         """,
         "kvarn.ops.clip": "clip_by_average_norm clip_by_global_norm clip_by_norm clip_by_value global_norm",
         "kvarn.ops.control": "Assert group no_op tuple",
@@ -127,7 +127,11 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         """,
         "kvarn.train.optimizer": "Optimizer",
         "kvarn.train.optimizers.adagrad": "AdagradOptimizer",
+        "kvarn.train.optimizers.adam": "AdamOptimizer",
+        "kvarn.train.optimizers.ftrl": "FtrlOptimizer",
         "kvarn.train.optimizers.gradient_descent": "GradientDescentOptimizer",
+        "kvarn.train.optimizers.momentum": "MomentumOptimizer",
+        "kvarn.train.optimizers.rmsprop": "RMSPropOptimizer",
         "kvarn.train.training_util": """
             create_global_step get_global_step get_or_create_global_step global_step
         """,
@@ -140,12 +144,15 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             selu sigmoid_cross_entropy_with_logits softmax softmax_cross_entropy_with_logits
             softmax_cross_entropy_with_logits_v2 softplus softsign
             sparse_softmax_cross_entropy_with_logits top_k weighted_cross_entropy_with_logits xw_plus_b
-            relu_layer batch_normalization
+            relu_layer batch_normalization crelu swish
         """,
         "kvarn.ops.math": "sigmoid tanh log_sigmoid",
         "kvarn.variables.embedding_ops": """
             embedding_lookup embedding_lookup_sparse safe_embedding_lookup_sparse
         """,
+    },
+    "bitwise": {
+        "kvarn.ops.bitwise": "bitwise_and bitwise_or bitwise_xor invert left_shift right_shift",
     },
     "math": {
         "kvarn.ops.math": """
