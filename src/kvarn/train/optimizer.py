@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from kvarn import dtypes
+from kvarn import dtypes, errors
 from kvarn.graph.convert import convert_to_tensor, convert_to_tensor_or_indexed_slices
 from kvarn.graph.gradients import gradients
 from kvarn.graph.graph import (
@@ -437,6 +437,21 @@ class Optimizer:
 
     def _call_if_callable(self, param: Any) -> Any:
         return param() if callable(param) else param
+
+    def _refuse_embedding_variables(self, var_list: Sequence[Any]) -> None:
+        """For optimizers whose rule the tables of embedding variables do not have.
+
+        Raises:
+          UnimplementedError: there is an embedding variable among ``var_list``.
+        """
+        for v in var_list:
+            if v.op.type == "KvVarHandleOp":
+                raise errors.UnimplementedError.of(
+                    f"{type(self).__name__} cannot train embedding variable '{v.op.name}' in this version.",
+                    name=v.op.name,
+                    hint="Train it with AdagradOptimizer or GradientDescentOptimizer; through var_list the "
+                    "other variables can have an optimizer of their own.",
+                )
 
 
 def _flat(nest: Any) -> Iterator[Any]:
