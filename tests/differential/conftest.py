@@ -18,7 +18,7 @@ SCRIPTS = Path(__file__).parent / "scripts"
 
 @pytest.fixture(scope="session")
 def tensorflow() -> Callable[..., Any]:
-    """``tensorflow(script, *arguments)`` runs scripts/<script>.py under TensorFlow; what it prints as JSON."""
+    """``tensorflow(script, *arguments)`` runs scripts/<script>.py there; what it prints as JSON."""
     python = os.environ.get("KVARN_TF_PYTHON")
     if python is None:
         if importlib.util.find_spec("tensorflow") is None:
