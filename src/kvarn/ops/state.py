@@ -25,17 +25,15 @@ _UPDATE_ATTRS = ["T: numbertype", "use_locking: bool = false"]
 
 def _variable(ctx: Any) -> Var:
     """The buffer of a variable node; made on the first run."""
-    attrs = ctx.attrs
-
-    def create() -> Var:
+    handle = ctx.cache
+    if handle is None:
+        handle = ctx.handle("LegacyVar", ctx.attrs["dtype"], ctx.attrs["shape"])
+    found: Var | None = ctx.resources.find(handle)
+    if found is None:
         # A shape that is not known counts as a scalar's until the first assignment, as in TensorFlow.
-        shape = attrs["shape"]
-        known = () if shape is None else tuple(0 if d is None else d for d in shape)
-        return Var(ctx.op.name, attrs["dtype"], known)
-
-    found: Var = ctx.resources.look_up_or_create(
-        ctx.handle("LegacyVar", attrs["dtype"], attrs["shape"]), create
-    )
+        shape = tuple(d or 0 for d in handle.shape or ())
+        name, dtype = ctx.op.name, handle.dtype
+        found = ctx.resources.look_up_or_create(handle, lambda: Var(name, dtype, shape))
     return found
 
 
