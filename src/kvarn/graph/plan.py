@@ -94,7 +94,7 @@ def build(
                 hint="The graph can be built, imported and written, but this node cannot run.",
             )
         context = KernelContext(op, resources, session)
-        inputs = tuple(slot(x) for x in op._inputs)
+        inputs = tuple(slot(_source(x, fed)) for x in op._inputs)
         # A fed output keeps the value that was fed.
         outputs = tuple(-1 if t in fed else slot(t) for t in op._outputs)
         raw.append((_adapted(op, kernel, fed), context, inputs, outputs))
@@ -173,9 +173,23 @@ def _ordered(needed: set[Operation]) -> list[Operation]:
     return out
 
 
+def _source(x: Tensor, fed: set[Tensor]) -> Tensor:
+    """What a consumer of ``x`` reads: the buffer itself where ``x`` is a plain read of a reference variable.
+
+    In TensorFlow such a read shares the buffer, so that whoever runs after an update in place sees it: what
+    waits for ``v.assign_add(1)`` and uses ``v`` gets the new value.  It also leaves nobody holding the old
+    value, which an update would have to copy.
+    """
+    op = x.op
+    if op.type == "Identity" and x not in fed and op._inputs[0].dtype.is_ref:
+        return op._inputs[0]
+    return x
+
+
 def _adapted(op: Operation, kernel: Callable[..., Any], fed: set[Tensor]) -> Callable[..., Any]:
     """``kernel`` behind what turns flat slot values into its arguments: lists, and references read."""
     definition = op.registration.op_def
+    sources = [_source(x, fed) for x in op._inputs]
     deref: list[int] = []
     groups: list[tuple[int, int, bool]] = []
     start = 0
@@ -185,7 +199,7 @@ def _adapted(op: Operation, kernel: Callable[..., Any], fed: set[Tensor]) -> Cal
             deref.extend(
                 i
                 for i in range(start, start + length)
-                if op._inputs[i].dtype.is_ref and op._inputs[i] not in fed
+                if sources[i].dtype.is_ref and sources[i] not in fed
             )
         groups.append((start, start + length, arg.is_list))
         start += length

@@ -10,7 +10,7 @@ import pytest
 
 from kvarn import dtypes, errors
 from kvarn.graph.convert import constant, convert_to_tensor
-from kvarn.graph.graph import Graph, GraphKeys, get_default_graph
+from kvarn.graph.graph import Graph, GraphKeys, control_dependencies, get_default_graph
 from kvarn.graph.session import Session
 from kvarn.graph.tensor import IndexedSlices
 from kvarn.ops import array
@@ -275,3 +275,22 @@ def test_collections_once_each() -> None:
 def test_empty_names_are_refused(use_resource: bool) -> None:
     with pytest.raises(ValueError, match="not a valid node name"):
         get_variable("", [1], use_resource=use_resource)
+
+
+def test_what_waits_for_an_update_sees_it() -> None:
+    """Reads of reference variables share the buffer, as in TensorFlow; the numbers are from 1.15.5."""
+    v = VariableV1([1.0, 2.0], name="v")
+    with control_dependencies([v.assign_add([10.0, 10.0])]):
+        y = v + 0.5
+    w = VariableV1([1.0, 2.0], name="w")
+    loss = w * w
+    with control_dependencies([w.assign_sub(w * 2.0)]):
+        z = w * 1.0
+    with Session() as sess:
+        sess.run(global_variables_initializer())
+        assert sess.run(y).tolist() == [11.5, 12.5]
+        assert sess.run(y).tolist() == [21.5, 22.5]
+        after, before = sess.run([z, loss])
+        assert (after.tolist(), before.tolist()) == ([-1.0, -2.0], [1.0, 4.0])
+        # A value that is fed stays what was fed.
+        assert sess.run(y, {v.value(): [0.0, 0.0]}).tolist() == [0.5, 0.5]
