@@ -14,6 +14,7 @@ tensorflow/core/kernels/random_op_cpu.h, tensorflow/core/util/guarded_philox_ran
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -266,8 +267,13 @@ def box_muller_double(x0: Array, x1: Array, x2: Array, x3: Array) -> tuple[Array
     """Two float64 of the standard normal distribution from four uint32."""
     u = np.maximum(to_double(x0, x1), 1.0e-7)
     angle = 2.0 * np.pi * to_double(x2, x3)
-    radius = np.sqrt(-2.0 * np.log(u))
-    return np.sin(angle) * radius, np.cos(angle) * radius
+    radius = np.sqrt(-2.0 * _each(math.log, u))
+    return _each(math.sin, angle) * radius, _each(math.cos, angle) * radius
+
+
+def _each(function: Callable[[float], float], x: Array) -> Array:
+    """``function`` of the C library for every number: NumPy's own rounds differently on some processors."""
+    return np.fromiter(map(function, x.tolist()), np.float64, len(x))
 
 
 def _normal_float(blocks: Array) -> Array:
