@@ -25,28 +25,24 @@ def build():
                 ("RandomStandardNormal", tf.raw_ops.RandomStandardNormal),
                 ("TruncatedNormal", tf.raw_ops.TruncatedNormal),
             ):
-                tensors["{}/{}/{}".format(name, dtype, size)] = op(
-                    shape=[size], dtype=t, seed=87654321, seed2=size + 7
-                )
+                tensors[f"{name}/{dtype}/{size}"] = op(shape=[size], dtype=t, seed=87654321, seed2=size + 7)
         for dtype, low, high in (
             ("int32", -5, 1000003),
             ("int64", -(2**40), 2**61 + 5),
             ("int32", -(2**31), 2**31 - 1),
         ):
             t = tf.as_dtype(dtype)
-            tensors["RandomUniformInt/{}/{}/{}/{}".format(dtype, low, high, size)] = (
-                tf.raw_ops.RandomUniformInt(
-                    shape=[size],
-                    minval=tf.constant(low, t),
-                    maxval=tf.constant(high, t),
-                    seed=3,
-                    seed2=-(2**40),
-                )
+            tensors[f"RandomUniformInt/{dtype}/{low}/{high}/{size}"] = tf.raw_ops.RandomUniformInt(
+                shape=[size],
+                minval=tf.constant(low, t),
+                maxval=tf.constant(high, t),
+                seed=3,
+                seed2=-(2**40),
             )
     for size in (1, 2, 5, 256, 1000):
         value = tf.range(size)
-        tensors["RandomShuffle/{}".format(size)] = tf.raw_ops.RandomShuffle(value=value, seed=2**62, seed2=9)
-        tensors["Multinomial/{}".format(size)] = tf.raw_ops.Multinomial(
+        tensors[f"RandomShuffle/{size}"] = tf.raw_ops.RandomShuffle(value=value, seed=2**62, seed2=9)
+        tensors[f"Multinomial/{size}"] = tf.raw_ops.Multinomial(
             logits=tf.constant([[0.1, 0.7, -2.0, 0.4]]), num_samples=size, seed=1, seed2=size
         )
     tensors["RandomUniform/float32/odd seeds"] = tf.raw_ops.RandomUniform(
@@ -60,7 +56,7 @@ def entry(value):
     if value.dtype.kind == "V" or value.dtype.name == "bfloat16":
         value = value.view(np.uint16)
     elif value.dtype.kind == "f":
-        value = value.view("uint{}".format(8 * value.itemsize))
+        value = value.view(f"uint{8 * value.itemsize}")
     flat = value.ravel()
     shown = flat if flat.size <= 1000 else flat[::1000]
     return {"sha256": hashlib.sha256(flat.tobytes()).hexdigest(), "numbers": [int(x) for x in shown]}
