@@ -219,7 +219,7 @@ def _constant_if_small(value, shape, dtype, name):
     if isinstance(shape, (list, tuple)) and any(isinstance(d, Tensor) for d in shape):
         # These nodes stay unused, but they take the names that they have in TensorFlow's graphs, where the
         # product of the dimensions is compared before it turns out to be a tensor.
-        functools.reduce(operator.mul, shape) < 1000
+        _ = functools.reduce(operator.mul, shape) < 1000
         return None
     try:
         known = tensor_shape.to_tuple(shape)

@@ -25,9 +25,8 @@ from kvarn.graph.tensor import Tensor
 
 def _product(a, b):
     """The matrix product; types that NumPy multiplies badly go through float32."""
-    if a.dtype.kind not in "fc" or a.dtype.itemsize >= 4:
-        if a.dtype.kind != "V":
-            return np.matmul(a, b)
+    if a.dtype.kind != "V" and (a.dtype.kind not in "fc" or a.dtype.itemsize >= 4):
+        return np.matmul(a, b)
     return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
 
 

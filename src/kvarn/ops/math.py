@@ -758,12 +758,10 @@ def add_n(inputs: Any, name: str | None = None) -> Tensor:
         raise ValueError(
             "inputs must be an iterable of at least one Tensor/IndexedSlices with the same dtype and shape"
         )
-    tensors = [
-        convert_to_tensor(x.values if False else x) if not isinstance(x, Tensor) else x for x in inputs
-    ]
+    tensors = [convert_to_tensor_or_indexed_slices(x) for x in inputs]
     if len(tensors) == 1:
-        values = inputs[0].values if isinstance(inputs[0], IndexedSlices) else tensors[0]
-        return array_ops.identity(values, name=name) if name else values
+        only = convert_to_tensor(tensors[0])
+        return array_ops.identity(only, name=name) if name else only
     return add_n_(tensors, name=name)
 
 

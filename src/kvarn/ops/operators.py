@@ -13,7 +13,7 @@ from typing import Any
 
 from kvarn import dtypes
 from kvarn.graph.convert import convert_to_tensor
-from kvarn.graph.graph import name_scope
+from kvarn.graph.graph import get_default_graph, name_scope
 from kvarn.graph.tensor import SparseTensor, Tensor
 
 # Name of the operator and of its scope: the function that adds the node, as "module.name".
@@ -111,8 +111,8 @@ def mul_dispatch(x: Tensor, y: Any, name: str | None = None) -> Any:
     from kvarn.ops.math import mul
 
     if isinstance(y, SparseTensor):
-        from kvarn.ops.sparse import sparse_dense_cwise_mul
-
-        values = sparse_dense_cwise_mul(y.indices, y.values, y.dense_shape, x, name=name)
-        return SparseTensor(y.indices, values, y.dense_shape)
+        node = get_default_graph().create_op(
+            "SparseDenseCwiseMul", [y.indices, y.values, y.dense_shape, x], name=name
+        )
+        return SparseTensor(y.indices, node.outputs[0], y.dense_shape)
     return mul(x, y, name=name)

@@ -121,8 +121,8 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
     "train": {
         "kvarn.saver.saver": "Saver export_meta_graph import_meta_graph",
         "kvarn.checkpoint": """
-            NewCheckpointReader checkpoint_exists get_checkpoint_mtimes get_checkpoint_state
-            latest_checkpoint list_variables load_checkpoint load_variable remove_checkpoint
+            NewCheckpointReader checkpoint_exists generate_checkpoint_state_proto
+            get_checkpoint_mtimes get_checkpoint_state latest_checkpoint list_variables load_checkpoint load_variable remove_checkpoint
             update_checkpoint_state
         """,
         "kvarn.train.optimizer": "Optimizer",
@@ -160,9 +160,14 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             floor greater is_nan less log log1p logical_and logical_not logical_or maximum minimum mod
             multiply negative not_equal pow reciprocal reduce_all reduce_any reduce_max reduce_mean
             reduce_min reduce_prod reduce_sum round rsqrt segment_sum sigmoid sign sin sqrt square
-            squared_difference subtract tan tanh truediv unsorted_segment_sum
+            squared_difference subtract tan tanh truediv unsorted_segment_sum acos acosh accumulate_n asin atan
+            atan2 conj cosh count_nonzero cumprod erfc expm1 floordiv floormod greater_equal imag is_finite is_inf
+            less_equal lgamma log_sigmoid logical_xor multiply_no_nan real reduce_euclidean_norm reduce_logsumexp
+            reduce_std reduce_variance rint scalar_mul segment_max segment_mean segment_min segment_prod sinh
+            unsorted_segment_max unsorted_segment_mean unsorted_segment_min unsorted_segment_prod
+            unsorted_segment_sqrt_n xdivy xlogy
         """,
-        "kvarn.ops.nn": "l2_normalize top_k softplus",
+        "kvarn.ops.nn": "l2_normalize top_k softplus softsign softmax log_softmax in_top_k",
     },
     "random": {
         "kvarn.ops.random": """
