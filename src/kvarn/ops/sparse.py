@@ -89,12 +89,12 @@ class sparse_reorder_:
         return input_indices[order], input_values[order]
 
     def grad(op: Any, d_indices: Any, d_values: Any) -> Any:
-        from kvarn.ops import array, ranges
+        from kvarn.ops import array, gather, layout, ranges
 
         count = array.shape(op.inputs[0])[0]
         numbered = SparseTensor(op.inputs[0], ranges.range(count), op.inputs[2])
-        back = array.invert_permutation(sparse_reorder(numbered).values)
-        return [None, array.gather(d_values, back), None]
+        back = layout.invert_permutation(sparse_reorder(numbered).values)
+        return [None, gather.gather(d_values, back), None]
 
 
 def sparse_reorder(sp_input: Any, name: str | None = None) -> SparseTensor:
@@ -162,10 +162,10 @@ class sparse_to_dense_:
         return out
 
     def grad(op: Any, d_dense: Any) -> Any:
-        from kvarn.ops import array, reduction
+        from kvarn.ops import array, gather, reduction
 
         indices, output_shape = op.inputs[:2]
-        d_values = array.gather_nd(d_dense, indices)
+        d_values = gather.gather_nd(d_dense, indices)
         d_default = reduction.reduce_sum(d_dense) - reduction.reduce_sum(d_values)
         return [array.zeros_like(indices), array.zeros_like(output_shape), d_values, d_default]
 
@@ -217,7 +217,7 @@ def sparse_tensor_to_dense(
 
 def sparse_retain(sp_input: Any, to_retain: Any) -> SparseTensor:
     """The elements of a sparse tensor for which ``to_retain``, bool [n], holds."""
-    from kvarn.ops import array
+    from kvarn.ops import array, gather, selection
 
     sparse = convert_to_sparse_tensor(sp_input)
     keep = convert_to_tensor(to_retain)
@@ -225,9 +225,9 @@ def sparse_retain(sp_input: Any, to_retain: Any) -> SparseTensor:
     values_shape = sparse.values.static_shape
     if values_shape is not None:
         shapes.merge_dim(values_shape[0], shapes.with_rank(keep.static_shape, 1)[0])
-    places = array.reshape(array.where_v2(keep), [-1])
-    indices = array.gather(sparse.indices, places)
-    values = array.gather(sparse.values, places)
+    places = array.reshape(selection.where_v2(keep), [-1])
+    indices = gather.gather(sparse.indices, places)
+    values = gather.gather(sparse.values, places)
     return SparseTensor(indices, values, array.identity(sparse.dense_shape))
 
 
@@ -528,18 +528,18 @@ class sparse_tensor_dense_mat_mul:
         return out
 
     def grad(op: Any, d: Any) -> Any:
-        from kvarn.ops import array, reduction
+        from kvarn.ops import gather, layout, reduction
 
         a_indices, a_values, a_shape, b = op.inputs
         adjoint_a, adjoint_b = op.attrs["adjoint_a"], op.attrs["adjoint_b"]
         if a_values.dtype.is_complex:
             raise NotImplementedError("SparseTensorDenseMatMul op does not support complex gradients.")
-        d_b = sparse_tensor_dense_mat_mul(a_indices, a_values, a_shape, d, adjoint_a=not adjoint_a)
+        d_b: Any = sparse_tensor_dense_mat_mul(a_indices, a_values, a_shape, d, adjoint_a=not adjoint_a)
         if adjoint_b:
-            d_b = array.transpose(d_b)
+            d_b = layout.transpose(d_b)
         rows, columns = a_indices[:, 0], a_indices[:, 1]
-        parts_a = array.gather(d, columns if adjoint_a else rows)
-        parts_b = array.gather(array.transpose(b) if adjoint_b else b, rows if adjoint_a else columns)
+        parts_a = gather.gather(d, columns if adjoint_a else rows)
+        parts_b = gather.gather(layout.transpose(b) if adjoint_b else b, rows if adjoint_a else columns)
         return [None, reduction.reduce_sum(parts_a * parts_b, axis=1), None, d_b]
 
 
