@@ -21,7 +21,6 @@ from kvarn.graph.resources import ResourceHandle
 from kvarn.graph.shape_inference import UNKNOWN, fmt, merge, merge_dim, with_rank
 
 if TYPE_CHECKING:
-    from kvarn.formats.bundle.reader import BundleReader
     from kvarn.formats.bundle.writer import BundleWriter
 
 _V1_HINT = "kvarn writes the V2 format; build the Saver with write_version=tf.train.SaverDef.V2."
@@ -163,6 +162,8 @@ class restore_v2:
             raise ValueError(str(e)) from None
 
     def kernel(ctx, prefix, tensor_names, shape_and_slices):
+        from kvarn.formats.detect import open_checkpoint
+
         path = _prefix(prefix)
         names, slices = _names_and_slices(tensor_names, shape_and_slices)
         wanted = ctx.attrs["dtypes"]
@@ -170,7 +171,7 @@ class restore_v2:
             raise errors.InvalidArgumentError.of(
                 f"Got {len(names)} tensor names, but {len(wanted)} expected dtypes.", path=path
             )
-        with _opened(path) as reader:
+        with open_checkpoint(path) as reader:
             shapes = _check_dtypes(reader, names, wanted, path)
             values: list[Any] = [None] * len(names)
             for i in sorted(range(len(names)), key=names.__getitem__):
@@ -402,24 +403,6 @@ def _parse_slice(text: str, shape: tuple[int, ...], name: str, path: str) -> Any
     return full_shape, tensor_slice
 
 
-def _opened(path: str) -> BundleReader:
-    """The checkpoint; one that is not there is reported as by TensorFlow, which tries the V1 format then."""
-    from kvarn.formats.bundle import index_filename
-    from kvarn.formats.bundle.reader import BundleReader
-    from kvarn.io import LOCAL
-
-    if not LOCAL.exists(index_filename(path)):
-        if LOCAL.glob(path):
-            raise _no_v1("Restoring from", path)
-        raise errors.NotFoundError.of(
-            "Unsuccessful TensorSliceReader constructor: Failed to find any matching files for " + path,
-            path=path,
-            hint=f"There is no '{index_filename(path)}'; tf.train.latest_checkpoint(directory) gives the "
-            "prefix of a checkpoint.",
-        )
-    return BundleReader(path)
-
-
 def _check_dtypes(reader: Any, names: list[str], wanted: Any, path: str) -> list[tuple[int, ...]]:
     """The stored full shapes; one error for all names with another type."""
     shapes: list[tuple[int, ...]] = [()] * len(names)
@@ -504,7 +487,7 @@ def _type_name(dtype: dtypes.DType) -> str:
 
 
 def _no_v1(what: str, filename: Any) -> errors.OpError:
-    path = filename if isinstance(filename, str) else _prefix(filename)
+    path = _prefix(filename)
     return errors.UnimplementedError.of(
         f"{what} checkpoints of the V1 format is not supported: {path}", path=path, hint=_V1_HINT
     )

@@ -13,6 +13,19 @@ _FAILED = (
 )
 
 
+def no_checkpoint(prefix: str) -> ValueError:
+    """The error for a path where no checkpoint is."""
+    from kvarn.formats.detect import find_files
+
+    hint: str | None = None
+    try:
+        find_files(prefix)
+    except errors.OpError as e:
+        hint = e.hint
+    text = f"The passed save_path is not a valid checkpoint: {prefix}"
+    return ValueError(f"{text}\n  {hint}" if hint else text)
+
+
 def missing(error: errors.OpError, prefix: str) -> errors.OpError:
     """The error for a name that ``prefix`` does not have."""
     return _wrapped(

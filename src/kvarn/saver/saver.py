@@ -397,7 +397,7 @@ class Saver:
             raise ValueError("Can't load save_path when it is None.")
         prefix = os.fsdecode(save_path)
         if not checkpoint.checkpoint_exists(prefix):
-            raise ValueError(f"The passed save_path is not a valid checkpoint: {prefix}")
+            raise restore_errors.no_checkpoint(prefix)
         _log.info("Restoring parameters from %s", prefix)
         try:
             self._restore_check(sess.graph).check(prefix)

@@ -1,4 +1,4 @@
-"""read_checkpoint.py PREFIX OUT.npz: tensors as tf.train.load_variable gives them; prints names and shapes."""
+"""read_checkpoint.py PREFIX OUT.npz: tensors as tf.train.load_variable gives them; prints names, shapes."""
 
 import json
 import sys

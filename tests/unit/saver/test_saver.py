@@ -300,7 +300,7 @@ def test_arguments_of_save(tmp_path: Path) -> None:
             tf.train.Saver(defer_build=True).save(sess, "m")
         with pytest.raises(ValueError, match="Can't load save_path when it is None"):
             saver.restore(sess, None)
-        with pytest.raises(ValueError, match="The passed save_path is not a valid checkpoint: /no/m"):
+        with pytest.raises(ValueError, match="is not a valid checkpoint: /no/m\n  Check"):
             saver.restore(sess, "/no/m")
 
 
