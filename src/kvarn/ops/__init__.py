@@ -14,6 +14,7 @@ MODULES = [
     "checkpoint",
     "clip",
     "control",
+    "control_flow",
     "gather",
     "joining",
     "kv",

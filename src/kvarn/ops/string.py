@@ -383,7 +383,7 @@ def reduce_join(
             if tensor.static_shape is None:
                 from kvarn.ops import array, ranges
 
-                axis = ranges.range(array.rank(tensor) - 1, -1, -1)  # type: ignore[operator]
+                axis = ranges.range(array.rank(tensor) - 1, -1, -1)
             else:
                 axis = constant(np.arange(len(tensor.static_shape) - 1, -1, -1), dtype=dtypes.int32)
         kept = bool(keep_dims if keepdims is None else keepdims)
