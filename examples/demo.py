@@ -119,7 +119,7 @@ def draw(
     largest = sorted(FEATURES, key=lambda f: -entries[-1]["keys"][f])[:6]
     for feature in largest:
         right.plot([e["step"] for e in entries], [e["keys"][feature] for e in entries], label=feature)
-    right.set(title="keys in the embedding variables", xlabel="step")
+    right.set(title="keys in the six largest embedding variables", xlabel="step", yscale="log")
     right.legend()
     figure.savefig(path, dpi=110)
 
@@ -146,8 +146,8 @@ def main() -> None:
     console.print("[bold]1.[/] training without interruption")
     finish(start(whole))
     last_step = steps_in(whole)
-    console.print(f"[bold]2.[/] training again, to be killed about step {last_step * 55 // 100}")
-    kill_in_the_middle(broken, last_step * 55 // 100)
+    console.print(f"[bold]2.[/] training again, to be killed about step {last_step * 60 // 100}")
+    kill_in_the_middle(broken, last_step * 60 // 100)
     killed_at = steps_in(broken)
     newest = checkpoint.latest_checkpoint(str(broken))
     console.print(f"[bold]3.[/] a new process goes on from {pathlib.Path(newest).name}")

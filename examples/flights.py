@@ -47,7 +47,7 @@ dense = tf.placeholder(tf.float32, [None, len(DENSE)], name="dense")
 late = tf.placeholder(tf.float32, [None], name="late")
 keys = tf.strings.to_hash_bucket_fast(strings, 2**63 - 1)
 
-variables, wide, deep = {}, [], [dense]
+variables, wide, deep = {}, [], []
 for i, feature in enumerate(FEATURES):
     with tf.variable_scope(feature):
         weight = embedding_variable("wide", 1, tf.zeros_initializer())
@@ -58,13 +58,14 @@ for i, feature in enumerate(FEATURES):
 with tf.variable_scope("mlp"):
     hidden = tf.nn.relu(layer(tf.concat(deep, axis=1), "hidden1", 64))
     hidden = tf.nn.relu(layer(hidden, "hidden2", 32))
+    # Weather and times stay linear: a network would learn the weather of the training months by heart.
     logit = tf.add_n(wide) + layer(hidden, "out", 1) + layer(dense, "linear", 1)
 logit = tf.reshape(logit, [-1])
 chance = tf.sigmoid(logit)
 loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=late, logits=logit))
 
 global_step = tf.train.get_or_create_global_step()
-train_op = tf.train.AdagradOptimizer(0.02).minimize(loss, global_step=global_step)
+train_op = tf.train.AdagradOptimizer(0.1).minimize(loss, global_step=global_step)
 counts = {feature: variable.total_count() for feature, variable in variables.items()}
 saver = tf.train.Saver(max_to_keep=3)
 
