@@ -391,13 +391,14 @@ class Graph:
         op.attrs["_class"] = sorted(set(groups))
 
     def _control_dependencies_for_inputs(self, input_ops: list[Operation]) -> list[Operation]:
-        found: list[Operation] = []
+        # A dictionary: the scopes of a large model's Saver wait for as many operations as it has variables.
+        found: dict[Operation, None] = {}
         for controller in self._control_dependencies_stack:
             if any(controller.op_in_group(op) for op in input_ops):
                 # An input was made inside this scope, so it waits already.
                 continue
-            found.extend(c for c in controller.control_inputs if c not in input_ops and c not in found)
-        return found
+            found.update((c, None) for c in controller.control_inputs if c not in input_ops)
+        return list(found)
 
     def _get_control_flow_context(self) -> Any:
         return self._control_flow_context
@@ -567,16 +568,15 @@ class Graph:
         """
         if control_inputs is None:
             return _ControlDependenciesController(self, None)
-        ops: list[Operation] = []
+        ops: dict[Operation, None] = {}
         for c in control_inputs:
             if isinstance(c, (IndexedSlices, SparseTensor)) or hasattr(c, "_handle"):
                 c = c.op
             c = self.as_graph_element(c)
             if isinstance(c, Tensor):
                 c = c.op
-            if c not in ops:
-                ops.append(c)
-        return _ControlDependenciesController(self, ops)
+            ops[c] = None
+        return _ControlDependenciesController(self, list(ops))
 
     @contextlib.contextmanager
     def device(self, device_name_or_function: Any) -> Iterator[None]:
