@@ -322,12 +322,18 @@ class Saver:
             raise
         return os.fsdecode(written)
 
-    def _restore_check(self, graph: Any) -> RestoreCheck:
-        """What the restore operation demands; worked out once for each graph."""
+    def _check_fits(self, graph: Any, prefix: str) -> None:
+        """Raises InvalidArgumentError for values that do not fit, while nothing is changed yet.
+
+        What the restore operation demands is worked out once for each graph.
+        """
         if self._check is None or self._check[0] is not graph:
-            restore_op = graph.get_operation_by_name(self.saver_def.restore_op_name)
+            try:
+                restore_op = graph.get_operation_by_name(self.saver_def.restore_op_name)
+            except KeyError:
+                return  # the session knows better how to say that
             self._check = (graph, RestoreCheck(restore_op))
-        return self._check[1]
+        self._check[1].check(prefix)
 
     def _delete(self, prefix: str, meta_graph_suffix: str) -> None:
         from kvarn import checkpoint
@@ -400,7 +406,7 @@ class Saver:
             raise restore_errors.no_checkpoint(prefix)
         _log.info("Restoring parameters from %s", prefix)
         try:
-            self._restore_check(sess.graph).check(prefix)
+            self._check_fits(sess.graph, prefix)
             sess.run(self.saver_def.restore_op_name, {self.saver_def.filename_tensor_name: prefix})
         except errors.NotFoundError as e:
             try:
