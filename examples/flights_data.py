@@ -45,7 +45,7 @@ def _table(name):
         path = os.path.join(folder, "data", name + ending)
         if os.path.exists(path):
             return pd.read_csv(path)
-    raise FileNotFoundError("no table %s in %s" % (name, folder))
+    raise FileNotFoundError(f"no table {name} in {folder}")
 
 
 def load():

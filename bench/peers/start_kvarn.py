@@ -106,7 +106,7 @@ def main():
     import sysconfig
     site = sysconfig.get_paths()["purelib"]
     tot = sum(os.path.getsize(f) for f in tree_files(site) if os.path.isfile(f) and not os.path.islink(f))
-        emit(P, "installed bytes, site-packages", name, [float(tot)], unit="B")
+    emit(P, "installed bytes, site-packages", name, [float(tot)], unit="B")
     with Scratch("disk") as d:
         ck = os.path.join(d, "m")
         subprocess.check_call([sys.executable, "-c", MAKE, ck], stderr=subprocess.DEVNULL)
