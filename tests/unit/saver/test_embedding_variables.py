@@ -251,3 +251,83 @@ def test_through_the_meta_graph(tmp_path: Path) -> None:
         np.testing.assert_array_equal(rows(sess, a, [1005]), [np.arange(4, 8, dtype=np.float32)])
         again = saver.save(sess, str(tmp_path / "n"))
     assert Path(again + ".index").read_bytes() == Path(path + ".index").read_bytes()
+
+
+def test_the_newer_save_and_import_ops_in_an_imported_graph(tmp_path: Path) -> None:
+    """SaveV3 takes embedding variables by address; KvResourceImportV3 needs the variable to exist."""
+    from kvarn.ops import checkpoint, kv
+    from kvarn.variables.embedding_variable import lookup_resource
+
+    with tf.Graph().as_default() as graph:
+        a = ev("a", 2)
+        prefix = tf.placeholder(tf.string, [], name="prefix")
+        checkpoint.save_v3(
+            prefix,
+            ["global_step", "w"],
+            ["", ""],
+            ["a"],
+            tf.reshape(lookup_resource(a), [1]),
+            [tf.constant(3, tf.int64), tf.constant([7.0])],
+            ev_key_types=[tf.int64],
+            has_ev=True,
+            name="save",
+        )
+        kv.kv_resource_import_v3(
+            prefix, a.handle, "a", tf.constant(-1, tf.int64), shape=[2], dtype=tf.float32, name="read"
+        )
+        a.sparse_read(tf.constant([4, 5], tf.int64), name="rows")
+        tf.identity(a.total_count(), name="count")
+        definition = graph.as_graph_def()
+        init = a.initializer.name
+    tf.import_graph_def(definition, name="")
+    feed = {"prefix:0": str(tmp_path / "m")}
+    with tf.Session() as sess:
+        sess.run(init)
+        sess.run("rows:0")
+        sess.run("save", feed)
+    assert tf.train.list_variables(str(tmp_path / "m"))[-1] == ("w", [1])
+    np.testing.assert_array_equal(sorted(load(str(tmp_path / "m"), "a-keys")), [4, 5])
+    with tf.Session() as sess:
+        sess.run(init)
+        sess.run("read", feed)
+        np.testing.assert_array_equal(sess.run("count:0"), [2, 2])
+
+
+def test_a_save_during_training_has_value_and_slot_of_the_same_step(tmp_path: Path) -> None:
+    """Primary and slots are written from one snapshot, while another thread goes on training."""
+    import threading
+
+    a = ev("a", 4, 0.0)
+    ids = tf.constant(np.arange(20000, dtype=np.int64))
+    optimizer = tf.train.AdagradOptimizer(0.0, initial_accumulator_value=1.0)
+    # With rate 0 rows stay; the slot grows by 1 with every step, alike for all keys.
+    train = optimizer.minimize(tf.reduce_sum(tf.nn.embedding_lookup(a, ids)))
+    slot = optimizer.get_slot(a, "accumulator")
+    saver = tf.train.Saver([a, slot], max_to_keep=None)
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        sess.run(train)
+        stop = threading.Event()
+
+        def go_on() -> None:
+            while not stop.is_set():
+                sess.run(train)
+
+        thread = threading.Thread(target=go_on)
+        thread.start()
+        try:
+            paths = [
+                saver.save(sess, str(tmp_path / "m"), global_step=i, write_meta_graph=False)
+                for i in range(10)
+            ]
+        finally:
+            stop.set()
+            thread.join()
+    sums = []
+    for path in paths:
+        values = load(path, "a/Adagrad-values")
+        assert values.shape == (20000, 4)
+        np.testing.assert_array_equal(load(path, "a-keys"), load(path, "a/Adagrad-keys"))
+        np.testing.assert_array_equal(values, np.full_like(values, values[0, 0]))
+        sums.append(values[0, 0])
+    assert sums == sorted(sums)
