@@ -21,6 +21,12 @@ OPTIMIZERS = {
     "ftrl_power": lambda tf: tf.train.FtrlOptimizer(
         0.1, learning_rate_power=-0.7, l2_shrinkage_regularization_strength=0.1
     ),
+    "adadelta": lambda tf: tf.train.AdadeltaOptimizer(0.1),
+    "proximal_gradient_descent": lambda tf: tf.train.ProximalGradientDescentOptimizer(0.1, 0.01, 0.02),
+    "proximal_adagrad": lambda tf: tf.train.ProximalAdagradOptimizer(0.1, 0.1, 0.01, 0.02),
+    "adagrad_da": lambda tf: tf.train.AdagradDAOptimizer(
+        0.1, tf.train.get_global_step(), l1_regularization_strength=0.01, l2_regularization_strength=0.02
+    ),
     "rmsprop": lambda tf: tf.train.RMSPropOptimizer(0.1, momentum=0.5),
     "rmsprop_centered": lambda tf: tf.train.RMSPropOptimizer(0.1, centered=True),
 }
@@ -33,9 +39,10 @@ def train(tf, optimizer, sparse, resource):
         loss = tf.reduce_sum(tf.gather(w, [1, 3, 1]) * tf.constant(G[:3]))
     else:
         loss = tf.reduce_sum(w * G * w)
+    count = tf.train.get_or_create_global_step()
     opt = OPTIMIZERS[optimizer](tf)
-    step = opt.minimize(loss, global_step=tf.train.get_or_create_global_step())
-    return step, [w, *[opt.get_slot(w, n) for n in opt.get_slot_names()], tf.train.get_global_step()]
+    step = opt.minimize(loss, global_step=count)
+    return step, [w, *[opt.get_slot(w, n) for n in opt.get_slot_names()], count]
 
 
 def table(tf, parts, resource=False):
