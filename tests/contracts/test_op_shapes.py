@@ -25,6 +25,7 @@ ELSEWHERE = frozenset(
     (
         "checkpoint",
         "control",
+        "control_flow",
         "kv",
         "logging",
         "matrices",
@@ -208,7 +209,8 @@ EXAMPLES: dict[str, list[Any]] = {
         n: [_PAIR, _WIDE]
         for n in (
             "Add AddV2 Sub Mul MulNoNan Div RealDiv DivNoNan FloorDiv TruncateDiv Pow Maximum Minimum "
-            "SquaredDifference Xlogy Xdivy Less LessEqual Greater GreaterEqual Equal NotEqual Mod TruncateMod Atan2"
+            "SquaredDifference Xlogy Xdivy Less LessEqual Greater GreaterEqual Equal NotEqual Mod "
+            "TruncateMod Atan2"
         ).split()
     },
     "Atan2": [_PAIR],
@@ -289,7 +291,8 @@ EXAMPLES: dict[str, list[Any]] = {
     **{
         n: [(f(2, 3),)]
         for n in (
-            "Square Sqrt Rsqrt Exp Expm1 Log Log1p Sin Cos Tan Asin Acos Atan Sinh Cosh Tanh Sigmoid Erf Erfc Lgamma "
+            "Square Sqrt Rsqrt Exp Expm1 Log Log1p Sin Cos Tan Asin Acos Atan Sinh Cosh Tanh Sigmoid Erf "
+            "Erfc Lgamma "
             "Floor Ceil Round Rint Reciprocal Inv IsNan IsInf IsFinite Sign"
         ).split()
     },
@@ -379,7 +382,8 @@ def test_gradient_is_derivative(name, example):
         given = [[take(x) for x in a] if isinstance(a, list) else take(a) for a in args]
         outputs = _outputs(OPS[name](*given, **attrs))
         if name.endswith("SoftmaxCrossEntropyWithLogits"):
-            # The second output is a gradient; TensorFlow differentiates it further only for the logits, or not.
+            # The second output is a gradient; TensorFlow differentiates it further only for the logits,
+            # or not.
             outputs = outputs[:1]
         return [part for t in outputs for part in ([real(t), imag(t)] if t.dtype.is_complex else [t])]
 

@@ -313,10 +313,11 @@ class log_softmax_:
         return d - reduction_ops.reduce_sum(d, -1, keepdims=True) * out
 
 
-def _exchanged(x, axis, last, name=None):
+def _exchanged(x: Tensor, axis: Any, last: Any, name: str | None = None) -> Tensor:
     """`x` with its dimensions `axis` and `last` exchanged."""
     perm = joining.concat([ranges.range(axis), [last], ranges.range(axis + 1, last), [axis]], 0)
-    return array_ops.transpose(x, perm, name=name)
+    found: Tensor = array_ops.transpose(x, perm, name=name)
+    return found
 
 
 def _along(function: Any, logits: Any, axis: Any, name: str | None) -> Tensor:
@@ -330,7 +331,8 @@ def _along(function: Any, logits: Any, axis: Any, name: str | None) -> Tensor:
     known = tensor_util.constant_value(axis) if isinstance(axis, Tensor) else axis
     if known is not None and rank is not None and not -rank <= known < rank:
         raise errors.InvalidArgumentError.of(
-            f"Dimension ({known}) must be in the range [{-rank}, {rank}) where {rank} is the number of dimensions in "
+            f"Dimension ({known}) must be in the range [{-rank}, {rank}) where {rank} is the number of "
+            f"dimensions in "
             "the input."
         )
     count = array_ops.rank(logits)
@@ -341,7 +343,7 @@ def _along(function: Any, logits: Any, axis: Any, name: str | None) -> Tensor:
     input_rank = array_ops.rank(logits)
     axis = axis % rank
     logits = _exchanged(logits, axis, math_ops.subtract(input_rank, 1))
-    out = function(logits)
+    out: Tensor = function(logits)
     out = _exchanged(out, axis, math_ops.subtract(input_rank, 1), name=name)
     out.set_shape(shape)
     return out

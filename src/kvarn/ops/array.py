@@ -32,7 +32,8 @@ _ELSEWHERE = {
     "mirror_pad pad reverse reverse_sequence reverse_v2 tile transpose",
     "slicing": "newaxis slice strided_slice strided_slice_grad",
     "gather": "batch_gather dynamic_partition dynamic_stitch gather gather_nd gather_v2 listdiff parallel_dynamic_stitch "
-    "scatter_nd setdiff1d tensor_scatter_add tensor_scatter_sub tensor_scatter_update unique unique_with_counts",
+    "scatter_nd setdiff1d tensor_scatter_add tensor_scatter_sub tensor_scatter_update unique "
+    "unique_with_counts",
     "ranges": "lin_space linspace range",
     "selection": "boolean_mask one_hot select sequence_mask where where_v2",
 }
@@ -152,7 +153,8 @@ def _shape(
 ) -> Tensor:
     with name_scope(name, "Shape", [input]) as scope:
         if isinstance(input, SparseTensor):
-            return math_ops.cast(input.dense_shape, out_type)
+            dense_shape: Tensor = math_ops.cast(input.dense_shape, out_type)
+            return dense_shape
         tensor = convert_to_tensor(input)
         known = tensor.static_shape
         if optimize and known is not None and None not in known:
@@ -225,7 +227,7 @@ def _constant_if_small(value, shape, dtype, name):
         known = tensor_shape.to_tuple(shape)
     except (TypeError, ValueError):
         return None
-    if known is None or None in known or _math.prod(known) >= 1000:
+    if known is None or None in known or _math.prod(d or 0 for d in known) >= 1000:
         return None
     return constant(value, shape=known, dtype=dtype, name=name)
 
@@ -425,7 +427,8 @@ class reshape:
         if unknown_dims == 0:
             if total != known:
                 raise ValueError(
-                    f"Cannot reshape a tensor with {total} elements to shape {_fmt(wanted)} ({known} elements)"
+                    f"Cannot reshape a tensor with {total} elements to shape {_fmt(wanted)} ({known} "
+                    f"elements)"
                 )
             return wanted
         if unknown_dims > 1:
@@ -448,7 +451,8 @@ class reshape:
             if known == 0:
                 if total:
                     raise errors.InvalidArgumentError.of(
-                        "reshape cannot infer the missing input size for an empty tensor unless all specified "
+                        "reshape cannot infer the missing input size for an empty tensor unless all "
+                        "specified "
                         "input sizes are non-zero"
                     )
             elif total % known:
@@ -459,7 +463,8 @@ class reshape:
             wanted[wanted.index(-1)] = total // known if known else 0
         elif _math.prod(wanted) != total:
             raise errors.InvalidArgumentError.of(
-                f"Input to reshape is a tensor with {total} values, but the requested shape has {_math.prod(wanted)}"
+                f"Input to reshape is a tensor with {total} values, but the requested shape has "
+                f"{_math.prod(wanted)}"
             )
         return np.reshape(tensor, wanted)
 
@@ -547,7 +552,8 @@ class squeeze_:
         for d in dims:
             if input.shape[d] != 1:
                 raise errors.InvalidArgumentError.of(
-                    f"Can not squeeze dim[{d % len(input.shape)}], expected a dimension of 1, got {input.shape[d]}"
+                    f"Can not squeeze dim[{d % len(input.shape)}], expected a dimension of 1, got "
+                    f"{input.shape[d]}"
                 )
         return np.squeeze(input, tuple(dims) if dims else None)
 
@@ -711,7 +717,7 @@ class broadcast_to:
         return reshape(reduction_ops.reduce_sum(d, axis=axes, keepdims=True), x_shape), None
 
 
-# -- ops that pass their input on -----------------------------------------------------------------------------
+# -- ops that pass their input on ------------------------------------------------------------------
 
 
 @op("IdentityN", inputs="input: T", outputs="output: T", attrs="T: list(type) >= 1")

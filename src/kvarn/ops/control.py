@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kvarn import errors
+from kvarn import dtypes, errors
 from kvarn.graph import shape_inference as shapes
 from kvarn.graph.convert import convert_n_to_tensor, convert_to_tensor, convert_to_tensor_or_indexed_slices
 from kvarn.graph.graph import colocate_with, control_dependencies, device, name_scope
@@ -81,6 +81,9 @@ def Assert(condition: Any, data: Any, summarize: int | None = None, name: str | 
     """
     with name_scope(name, "Assert", [condition, data]):
         values = convert_n_to_tensor(data)
+        if all(v.dtype.base_dtype in (dtypes.string, dtypes.int32) for v in values):
+            # Here TensorFlow needs no guard either, and converts once more, under other names.
+            values = data
         result: Operation = assert_(
             condition, values, summarize=3 if summarize is None else summarize, name="Assert"
         )

@@ -101,7 +101,8 @@ def _combined(t0: Tensor, labels0: str, t1: Tensor, labels1: str, summed: set[st
         shape = t.static_shape
         if shape is None or len(labels) != len(shape):
             raise ValueError(
-                f"Tensor t{i} of rank {None if shape is None else len(shape)} does not match einsum reduction of "
+                f"Tensor t{i} of rank {None if shape is None else len(shape)} does not match einsum "
+                f"reduction of "
                 f"length {len(labels)}"
             )
     common = (set(labels0) & set(labels1)) - summed

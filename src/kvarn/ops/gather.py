@@ -13,6 +13,7 @@ import numpy as np
 
 import kvarn.ops.array as array_ops
 import kvarn.ops.joining as joining
+import kvarn.ops.layout as layout
 import kvarn.ops.math as math_ops
 import kvarn.ops.ranges as ranges
 import kvarn.ops.reduction as reduction_ops
@@ -57,7 +58,7 @@ def take(params: Any, indices: Any, axis: int = 0) -> Any:
         if bad.any():
             raise bad_index(indices, limit, int(np.argmax(bad)))
     out = np.take(params, indices, axis)
-    return out if params.dtype != object or isinstance(out, np.ndarray) else _boxed(out)
+    return _boxed(out) if params.dtype.kind == "O" and not isinstance(out, np.ndarray) else out
 
 
 def _boxed(value):
@@ -114,7 +115,7 @@ class gather_v2_:
                 f"Shape must be at least rank {at + 1 if at >= 0 else -at} but is rank {len(params)}"
             )
         at %= len(params)
-        leading = merge(params[:batch], indices[:batch]) if batch else ()
+        leading: Any = merge(params[:batch], indices[:batch]) if batch else ()
         return (*leading, *params[batch:at], *indices[batch:], *params[at + 1 :])
 
     def kernel(ctx, params, indices, axis):
@@ -163,12 +164,12 @@ def _gather_grad(op, d):
     batches = ranges.range(batch)
     before = ranges.range(batch, axis_dims)
     after = ranges.range(axis_dims + 1, values_dims)
-    values = array_ops.reshape(d, values_shape)
+    moved = array_ops.reshape(d, values_shape)
     there = joining.concat([batches, [axis_dims], before, after], 0)
-    values = array_ops.transpose(values, there)
-    summed = _batch_gather_grad(params_shape, values, indices, batch, params_shape[axis])
+    moved = layout.transpose(moved, there)
+    summed = _batch_gather_grad(params_shape, moved, indices, batch, params_shape[axis])
     back = joining.concat([batches, before + 1, [batch], after], 0)
-    return array_ops.transpose(summed, back)
+    return layout.transpose(summed, back)
 
 
 def _batch_gather_grad(params_shape, values, indices, batch, gather_dim_size):
@@ -332,7 +333,8 @@ def _scatter(out, indices, updates, function):
     depth = indices.shape[-1]
     if updates.shape != (*indices.shape[:-1], *out.shape[depth:]):
         raise errors.InvalidArgumentError.of(
-            f"Must have updates.shape = indices.shape[:batch_dim] + buffer_shape[num_index_dims:], got updates.shape: "
+            f"Must have updates.shape = indices.shape[:batch_dim] + buffer_shape[num_index_dims:], got "
+            f"updates.shape: "
             f"{math_ops.dims_text(updates)}, indices.shape: {math_ops.dims_text(indices)}, buffer_shape: "
             f"{math_ops.dims_text(out)}, num_index_dims: {depth}, and batch_dim: {len(indices.shape) - 1}"
         )
@@ -432,7 +434,7 @@ class tensor_scatter_sub:
         return array_ops.identity(d), None, -d_updates
 
 
-# -- distinct values ------------------------------------------------------------------------------------------
+# -- distinct values -------------------------------------------------------------------------------
 
 
 def _distinct(x):
@@ -597,7 +599,7 @@ def listdiff(x: Any, y: Any, out_idx: Any = None, name: str | None = None) -> An
     return list_diff(x, y, dtypes.int32 if out_idx is None else out_idx, name=name)
 
 
-# -- partition and stitch ---------------------------------------------------------------------------------------
+# -- partition and stitch --------------------------------------------------------------------------
 
 
 @op(
@@ -647,7 +649,7 @@ def _stitch(indices, data):
     tail = data[0].shape[len(indices[0].shape) :]
     # What no index names stays undefined in TensorFlow; here it is zero.
     kind = data[0].dtype
-    out = np.full((size, *tail), b"", object) if kind == object else np.zeros((size, *tail), kind)
+    out = np.full((size, *tail), b"", object) if kind.kind == "O" else np.zeros((size, *tail), kind)
     for n, (i, d) in enumerate(zip(indices, data, strict=True)):
         if d.shape[: len(i.shape)] != i.shape:
             raise errors.InvalidArgumentError.of(
@@ -656,8 +658,10 @@ def _stitch(indices, data):
             )
         if d.shape[len(i.shape) :] != tail:
             raise errors.InvalidArgumentError.of(
-                f"Need data[0].shape[{len(indices[0].shape)}:] = data[{n}].shape[{len(i.shape)}:], got data[0].shape = "
-                f"{math_ops.dims_text(data[0])}, data[{n}].shape = {math_ops.dims_text(d)}, indices[0].shape = "
+                f"Need data[0].shape[{len(indices[0].shape)}:] = data[{n}].shape[{len(i.shape)}:], got "
+                f"data[0].shape = "
+                f"{math_ops.dims_text(data[0])}, data[{n}].shape = {math_ops.dims_text(d)}, "
+                f"indices[0].shape = "
                 f"{math_ops.dims_text(indices[0])}, indices[{n}].shape = {math_ops.dims_text(i)}"
             )
         if i.size and int(i.min()) < 0:

@@ -176,7 +176,8 @@ def _concat_kernel(values, axis):
                     else "Ranks of all input tensors should match"
                 )
                 raise errors.InvalidArgumentError.of(
-                    f"ConcatOp : {what}: shape[0] = {math_ops.dims_text(first)} vs. shape[{i}] = {math_ops.dims_text(v)}"
+                    f"ConcatOp : {what}: shape[0] = {math_ops.dims_text(first)} vs. shape[{i}] = "
+                    f"{math_ops.dims_text(v)}"
                 ) from None
         raise
 
@@ -325,7 +326,8 @@ class concat_offset:
             differs = np.flatnonzero(s != shape[0])
             if any(int(j) != axis % len(s) for j in differs):
                 raise errors.InvalidArgumentError.of(
-                    f"All dimensions except {axis} must match. Input {i} has shape [{' '.join(map(str, s))}] and "
+                    f"All dimensions except {axis} must match. Input {i} has shape "
+                    f"[{' '.join(map(str, s))}] and "
                     f"doesn't match input 0 with shape [{' '.join(map(str, shape[0]))}]."
                 )
             start = np.zeros(len(s), np.int32)
@@ -399,7 +401,7 @@ class split_v:
         if axis is None:
             return [(None,) * len(value)] * num
         axis = _canonical_axis(int(axis), len(value))
-        parts = [None] * num if sizes is None else [int(s) for s in sizes]
+        parts: list[Any] = [-1] * num if sizes is None else [int(s) for s in sizes]
         whole = value[axis]
         if sizes is not None and whole is not None:
             rest = whole - sum(p for p in parts if p >= 0)
@@ -408,7 +410,7 @@ class split_v:
                     f"Determined shape must match the sum of the sizes: {whole} and {sum(parts)}"
                 )
             parts = [rest if p < 0 else p for p in parts]
-        return [(*value[:axis], None if p is None or p < 0 else p, *value[axis + 1 :]) for p in parts]
+        return [(*value[:axis], None if p < 0 else p, *value[axis + 1 :]) for p in parts]
 
     def kernel(ctx, value, size_splits, split_dim):
         axis = int(split_dim)
@@ -418,7 +420,8 @@ class split_v:
             sizes[sizes.index(-1)] = whole - sum(sizes) - 1
         if min(sizes, default=0) < 0 or sum(sizes) != whole:
             raise errors.InvalidArgumentError.of(
-                "Determined shape must either match input shape along split_dim exactly if fully specified, or be "
+                "Determined shape must either match input shape along split_dim exactly if fully "
+                "specified, or be "
                 f"less than the size of the input along split_dim if not fully specified.  Got: {sum(sizes)}"
             )
         return tuple(np.split(value, np.cumsum(sizes)[:-1], axis))
@@ -445,7 +448,8 @@ def split(
     shape = sizes.static_shape
     if shape == ():
         raise ValueError(
-            "Rank-0 tensors are not supported as the num_or_size_splits argument to split. Argument provided: "
+            "Rank-0 tensors are not supported as the num_or_size_splits argument to split. Argument "
+            "provided: "
             f"{num_or_size_splits}"
         )
     if num is None:

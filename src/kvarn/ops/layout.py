@@ -166,7 +166,8 @@ class tile:
         factors = multiples.tolist()
         if len(factors) != len(input.shape):
             raise errors.InvalidArgumentError.of(
-                f"Expected multiples argument to be a vector of length {len(input.shape)} but got length {len(factors)}"
+                f"Expected multiples argument to be a vector of length {len(input.shape)} but got length "
+                f"{len(factors)}"
             )
         for i, f in enumerate(factors):
             if f < 0:
@@ -177,7 +178,7 @@ class tile:
         x, multiples = op.inputs
         x_shape = array_ops.shape(x, out_type=multiples.dtype)
         # Each tiled dimension becomes two: how often, and of what size; the first of each pair is summed.
-        pairs = array_ops.reshape(transpose(joining.stack([multiples, x_shape])), [-1])
+        pairs: Any = array_ops.reshape(transpose(joining.stack([multiples, x_shape])), [-1])
         axes = ranges.range(0, array_ops.size(pairs), 2)
         if isinstance(d, IndexedSlices):
             from kvarn.ops.segment import unsorted_segment_sum
@@ -190,7 +191,7 @@ class tile:
         return dx, None
 
 
-# -- padding ---------------------------------------------------------------------------------------------------
+# -- padding ---------------------------------------------------------------------------------------
 
 
 def _padded(c, input, paddings, *rest):
@@ -262,7 +263,7 @@ class pad_v2:
     grad = _pad_grad
 
 
-_MIRROR = {b"REFLECT": "reflect", b"SYMMETRIC": "symmetric"}
+_MIRROR: dict[bytes, Any] = {b"REFLECT": "reflect", b"SYMMETRIC": "symmetric"}
 
 
 @op(
@@ -282,7 +283,8 @@ class mirror_pad:
         for size, width in zip(input.shape, widths, strict=True):
             if max(width) > (size if mode == b"SYMMETRIC" else size - 1):
                 raise errors.InvalidArgumentError.of(
-                    f"paddings must be no greater than the dimension size: {width[0]}, {width[1]} greater than {size}"
+                    f"paddings must be no greater than the dimension size: {width[0]}, {width[1]} greater "
+                    f"than {size}"
                 )
         return np.pad(input, widths, mode=_MIRROR[mode]) if input.shape else input
 
@@ -342,7 +344,7 @@ def pad(
     return result
 
 
-# -- reversing ---------------------------------------------------------------------------------------------------
+# -- reversing -------------------------------------------------------------------------------------
 
 
 @op(
@@ -422,7 +424,7 @@ def reverse_sequence(
     return reverse_sequence_(input, seq_lengths, seq_dim=seq, batch_dim=batch or 0, name=name)
 
 
-# -- diagonals -----------------------------------------------------------------------------------------------------
+# -- diagonals -------------------------------------------------------------------------------------
 
 
 @op("MatrixDiag", inputs="diagonal: T", outputs="output: T", attrs="T: type")
@@ -474,7 +476,8 @@ class matrix_set_diag_:
         n = min(input.shape[-2:])
         if diagonal.shape != (*input.shape[:-2], n):
             raise errors.InvalidArgumentError.of(
-                "must have diagonal.shape == input.shape[:-2] + min(input.shape[-2:]), but received input shape: "
+                "must have diagonal.shape == input.shape[:-2] + min(input.shape[-2:]), but received input "
+                "shape: "
                 f"{math_ops.dims_text(input)} and diagonal shape: {math_ops.dims_text(diagonal)}"
             )
         out[..., np.arange(n), np.arange(n)] = diagonal

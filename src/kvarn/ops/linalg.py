@@ -148,7 +148,7 @@ def _batch_multiplied(c, x, y, broadcasting):
     rows, inner_x = x[-2:][::-1] if c.attrs["adj_x"] else x[-2:]
     inner_y, columns = y[-2:][::-1] if c.attrs["adj_y"] else y[-2:]
     merge_dim(inner_x, inner_y)
-    batch = broadcast_shapes(x[:-2], y[:-2]) if broadcasting else merge(x[:-2], y[:-2])
+    batch: Any = broadcast_shapes(x[:-2], y[:-2]) if broadcasting else merge(x[:-2], y[:-2])
     return (*batch, rows, columns)
 
 
@@ -166,7 +166,8 @@ def _batch_kernel(ctx, x, y):
         return _product(left, right)
     except ValueError:
         raise errors.InvalidArgumentError.of(
-            f"In[0] and In[1] must have compatible batch dimensions: {math_ops.dims_text(x)} vs. {math_ops.dims_text(y)}"
+            f"In[0] and In[1] must have compatible batch dimensions: {math_ops.dims_text(x)} vs. "
+            f"{math_ops.dims_text(y)}"
         ) from None
 
 
@@ -378,9 +379,9 @@ def _as_matrix(x, axes, flipped):
     axes_dims = array_ops.gather(shape_tensor, axes)
     free_size = reduction_ops.reduce_prod(free_dims)
     axes_size = reduction_ops.reduce_prod(axes_dims)
-    perm = joining.concat([axes, free] if flipped else [free, axes], 0)
+    order = joining.concat([axes, free] if flipped else [free, axes], 0)
     new_shape = joining.stack([axes_size, free_size] if flipped else [free_size, axes_size])
-    return array_ops.reshape(array_ops.transpose(x, perm), new_shape), free_dims, free_static
+    return array_ops.reshape(array_ops.transpose(x, order), new_shape), free_dims, free_static
 
 
 def tensordot(a: Any, b: Any, axes: Any, name: str | None = None) -> Tensor:

@@ -876,7 +876,8 @@ def saturate_cast(value: Any, dtype: Any, name: str | None = None) -> Tensor:
             value = maximum(value, convert_to_tensor(wanted.min, dtype=value.dtype, name="min"))
         if value.dtype.max > wanted.max:
             value = minimum(value, convert_to_tensor(wanted.max, dtype=value.dtype, name="max"))
-        return cast(value, wanted, name=scope)
+        found: Tensor = cast(value, wanted, name=scope)
+        return found
 
 
 def _to(dtype: dtypes.DType, default: str) -> Any:

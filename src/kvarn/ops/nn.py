@@ -78,7 +78,7 @@ __all__ = [
     "xw_plus_b",
 ]
 
-# -- biases ----------------------------------------------------------------------------------------------------
+# -- biases ----------------------------------------------------------------------------------------
 
 
 def _biased(c, value, bias):
@@ -229,7 +229,7 @@ def _half_squares(flat):
     return (np.square(flat.astype(np.float32)).sum() / 2).astype(flat.dtype)
 
 
-# -- cross entropies ----------------------------------------------------------------------------------------------
+# -- cross entropies -------------------------------------------------------------------------------
 
 
 def _cross_entropy_parts(features):
@@ -343,6 +343,23 @@ class sparse_softmax_cross_entropy_with_logits_:
         return _times_rows(d_loss, backprop), None
 
 
+def _assert_equal(x: Tensor, y: Tensor) -> Any:
+    """An operation that fails unless two tensors are equal."""
+    from kvarn.ops.control import Assert
+
+    with name_scope(None, "assert_equal", [x, y]):
+        pass  # TensorFlow looks here whether the tensors are one and the same.
+    with name_scope(None, "assert_equal", [x, y]):
+        data = [
+            "Condition x == y did not hold element-wise:",
+            f"x ({x.name}) = ",
+            x,
+            f"y ({y.name}) = ",
+            y,
+        ]
+        return Assert(reduction_ops.reduce_all(math_ops.equal(x, y)), data)
+
+
 def _named_only(function: str, sentinel: Any, labels: Any, logits: Any) -> None:
     if sentinel is not None:
         raise ValueError(f"Only call `{function}` with named arguments (labels=..., logits=..., ...)")
@@ -421,7 +438,8 @@ def softmax_cross_entropy_with_logits_v2(
     labels: Any, logits: Any, axis: int | None = None, name: str | None = None, dim: int | None = None
 ) -> Tensor:
     """The cross entropy of softmax(logits) with probabilities `labels` along `axis`; gradients reach both."""
-    axis = -1 if axis is None and dim is None else dim if axis is None else axis
+    if axis is None:
+        axis = -1 if dim is None else dim
     with name_scope(name, "softmax_cross_entropy_with_logits", [logits, labels]) as scope:
         logits = convert_to_tensor(logits, name="logits")
         labels = convert_to_tensor(labels, name="labels")
@@ -492,22 +510,23 @@ def sparse_softmax_cross_entropy_with_logits(
             raise ValueError(f"Logits cannot be scalars - received shape {logits.get_shape()}.")
         if shape is not None and labels_static is not None and len(labels_static) != len(shape) - 1:
             raise ValueError(
-                f"Rank mismatch: Rank of labels (received {len(labels_static)}) should equal rank of logits minus 1 "
+                f"Rank mismatch: Rank of labels (received {len(labels_static)}) should equal rank of "
+                f"logits minus 1 "
                 f"(received {len(shape)})."
             )
         if known and labels_static != shape[:-1]:
             raise ValueError(
-                f"Shape mismatch: The shape of labels (received {labels.get_shape()}) should equal the shape of logits "
+                f"Shape mismatch: The shape of labels (received {labels.get_shape()}) should equal the "
+                f"shape of logits "
                 f"except for the last dimension (received {logits.get_shape()})."
             )
         if shape is not None and len(shape) == 2:
             cost, _ = sparse_softmax_cross_entropy_with_logits_(precise, labels, name=name)
-            return math_ops.cast(cost, dtypes.float16) if short else cost
+            found: Tensor = math_ops.cast(cost, dtypes.float16) if short else cost
+            return found
         checks = []
         if not known:
-            from kvarn.ops.control import assert_equal
-
-            checks.append(assert_equal(array_ops.shape(labels), array_ops.shape(logits)[:-1]))
+            checks.append(_assert_equal(array_ops.shape(labels), array_ops.shape(logits)[:-1]))
         with control_dependencies(checks):
             classes = array_ops.shape(logits)[array_ops.rank(logits) - 1]
             precise = array_ops.reshape(precise, [-1, classes])
@@ -518,7 +537,7 @@ def sparse_softmax_cross_entropy_with_logits(
             return math_ops.cast(cost, dtypes.float16) if short else cost
 
 
-# -- normalisation and dropout -----------------------------------------------------------------------------------------
+# -- normalisation and dropout ---------------------------------------------------------------------
 
 
 def l2_normalize(
@@ -630,17 +649,18 @@ def dropout_v2(
         x = convert_to_tensor(x, name="x")
         if not x.dtype.is_floating:
             raise ValueError(
-                f"x has to be a floating point tensor since it's going to be scaled. Got a {x.dtype} tensor instead."
+                f"x has to be a floating point tensor since it's going to be scaled. Got a {x.dtype} "
+                f"tensor instead."
             )
         if isinstance(rate, (int, float, np.integer, np.floating)):
             if not 0 <= rate < 1:
                 raise ValueError(f"rate must be a scalar tensor or a float in the range [0, 1), got {rate:g}")
             if rate == 0:
-                return x
+                return x  # type: ignore[no-any-return]
         rate = convert_to_tensor(rate, dtype=x.dtype, name="rate")
         rate.get_shape().assert_has_rank(0)
         if tensor_util.constant_value(rate) == 0:
-            return x
+            return x  # type: ignore[no-any-return]
         noise = random_uniform(_noise_shape(x, noise_shape), seed=seed, dtype=x.dtype)
         keep_prob = 1 - rate
         scale = 1 / keep_prob
@@ -650,7 +670,7 @@ def dropout_v2(
         return out
 
 
-# -- top-k ---------------------------------------------------------------------------------------------------------------
+# -- top-k -----------------------------------------------------------------------------------------
 
 
 def _top_shape(k):

@@ -31,7 +31,8 @@ class range_:
         values = [c.constant_value(i) for i in (0, 1, 2)]
         if any(v is None for v in values):
             return (None,)
-        return (_length(*(v.item() for v in values), ValueError),)
+        start, limit, delta = (v.item() for v in values)
+        return (_length(start, limit, delta, ValueError),)
 
     def kernel(ctx, start, limit, delta):
         def problem(message):

@@ -6,12 +6,15 @@ Source: tensorflow/core/ops/math_ops.cc, tensorflow/python/ops/{math_ops,math_gr
 from __future__ import annotations
 
 import math as _math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 import kvarn.ops.array as array_ops
+import kvarn.ops.gather as gather_ops
 import kvarn.ops.joining as joining
+import kvarn.ops.layout as layout
 import kvarn.ops.math as math_ops
 import kvarn.ops.ranges as ranges
 import kvarn.ops.selection as selection
@@ -85,7 +88,7 @@ def reduced_shape(input_shape: Any, axes: Any) -> Tensor:
     rank = array_ops.size(input_shape)
     axes = (axes + rank) % rank
     axes_shape = array_ops.shape(axes)
-    found: Tensor = array_ops.dynamic_stitch(
+    found: Tensor = gather_ops.dynamic_stitch(
         [ranges.range(rank), axes], [input_shape, array_ops.fill(axes_shape, 1)]
     )
     return found
@@ -105,16 +108,16 @@ def _sum_grad(op, d):
         if np.array_equal(axes, np.arange(rank)):
             d = array_ops.reshape(d, [1] * rank)
             whole = array_ops.shape(x) if None in known else constant(known, dtype=dtypes.int32)
-            return array_ops.tile(d, whole)
+            return layout.tile(d, whole)
         if None not in known:
             kept, scaling = _known_reduction(known, tuple(np.ravel(axes).tolist()))
-            return array_ops.tile(array_ops.reshape(d, kept), scaling)
+            return layout.tile(array_ops.reshape(d, kept), scaling)
     shape = array_ops.shape(x)
     with colocate_with(shape):
         kept = reduced_shape(shape, op.inputs[1])
         scaling = _safe_shape_div(shape, kept)
     d = array_ops.reshape(d, kept)
-    return array_ops.tile(d, scaling)
+    return layout.tile(d, scaling)
 
 
 def _known_reduction(shape, axes):
@@ -175,7 +178,7 @@ class mean_:
         before, after = op.inputs[0].static_shape, op.outputs[0].static_shape
         if before is not None and after is not None and None not in before and None not in after:
             count = _math.prod(before) // max(_math.prod(after), 1)
-            factor = constant(count, dtype=total.dtype)
+            factor: Any = constant(count, dtype=total.dtype)
         else:
             before, after = array_ops.shape(op.inputs[0]), array_ops.shape(op.outputs[0])
             factor = _safe_shape_div(reduce_prod(before), reduce_prod(after))
@@ -195,32 +198,29 @@ class prod_:
     kernel = _summing(np.prod)
 
     def grad(op, d):
-        from kvarn.ops.gather import gather
-
         x = op.inputs[0]
         shape = array_ops.shape(x)
         axes = array_ops.reshape(op.inputs[1], [-1])
         kept = reduced_shape(shape, op.inputs[1])
         scaling = _safe_shape_div(shape, kept)
-        d = array_ops.tile(array_ops.reshape(d, kept), scaling)
+        d = layout.tile(array_ops.reshape(d, kept), scaling)
         # The reduced dimensions are brought to the front and made one; there, the product of all other
         # elements is the running product from the left times the one from the right.
         with device("/cpu:0"):
             rank = array_ops.rank(x)
-            axes = (axes + rank) % rank
-            reduced = math_ops.cast(axes, dtypes.int32)
+            reduced = math_ops.cast((axes + rank) % rank, dtypes.int32)
             idx = ranges.range(0, rank)
-            other, _ = array_ops.setdiff1d(idx, reduced)
+            other, _ = gather_ops.setdiff1d(idx, reduced)
             perm = joining.concat([reduced, other], 0)
-            reduced_num = reduce_prod(gather(shape, reduced))
-            other_num = reduce_prod(gather(shape, other))
-        permuted = array_ops.transpose(x, perm)
+            reduced_num = reduce_prod(gather_ops.gather(shape, reduced))
+            other_num = reduce_prod(gather_ops.gather(shape, other))
+        permuted = layout.transpose(x, perm)
         permuted_shape = array_ops.shape(permuted)
         reshaped = array_ops.reshape(permuted, (reduced_num, other_num))
         left = cumprod(reshaped, axis=0, exclusive=True)
         right = cumprod(reshaped, axis=0, exclusive=True, reverse=True)
         y = array_ops.reshape(math_ops.conj(left) * math_ops.conj(right), permuted_shape)
-        out = d * array_ops.transpose(y, array_ops.invert_permutation(perm))
+        out = d * layout.transpose(y, layout.invert_permutation(perm))
         return array_ops.reshape(out, shape), None
 
 
@@ -523,7 +523,7 @@ def cumprod(
         return cumprod_(x, axis, exclusive=exclusive, reverse=reverse, name=scope)
 
 
-# -- public reductions ------------------------------------------------------------------------------------------
+# -- public reductions -----------------------------------------------------------------------------
 
 
 def all_dimensions(x: Any) -> Tensor:
@@ -586,14 +586,16 @@ def _chosen_axis(axis: Any, reduction_indices: Any) -> Any:
     return reduction_indices if axis is None else axis
 
 
-reduce_sum = _reduction(sum_, "The sum of the elements")
-reduce_mean = _reduction(mean_, "The mean of the elements")
-reduce_prod = _reduction(prod_, "The product of the elements")
-reduce_max = _reduction(max_, "The greatest of the elements")
-reduce_min = _reduction(min_, "The least of the elements")
-reduce_all = _reduction(all_, "Whether all elements are true")
-reduce_any = _reduction(any_, "Whether one of the elements is true")
-reduce_euclidean_norm = _reduction(euclidean_norm, "The square root of the sum of squares")
+reduce_sum: Callable[..., Tensor] = _reduction(sum_, "The sum of the elements")
+reduce_mean: Callable[..., Tensor] = _reduction(mean_, "The mean of the elements")
+reduce_prod: Callable[..., Tensor] = _reduction(prod_, "The product of the elements")
+reduce_max: Callable[..., Tensor] = _reduction(max_, "The greatest of the elements")
+reduce_min: Callable[..., Tensor] = _reduction(min_, "The least of the elements")
+reduce_all: Callable[..., Tensor] = _reduction(all_, "Whether all elements are true")
+reduce_any: Callable[..., Tensor] = _reduction(any_, "Whether one of the elements is true")
+reduce_euclidean_norm: Callable[..., Tensor] = _reduction(
+    euclidean_norm, "The square root of the sum of squares"
+)
 
 
 def reduce_logsumexp(
@@ -655,4 +657,5 @@ def count_nonzero(
         x = convert_to_tensor(input_tensor, name="input")
         zero = array_ops.zeros([], dtype=x.dtype)
         not_zero = math_ops.cast(math_ops.not_equal(x, zero), dtypes.int64)
-        return math_ops.cast(reduce_sum(not_zero, axis=axis, keepdims=keep), dtype=dtype)
+        found: Tensor = math_ops.cast(reduce_sum(not_zero, axis=axis, keepdims=keep), dtype=dtype)
+        return found

@@ -22,7 +22,7 @@ from kvarn.graph.op import op
 from kvarn.graph.tensor import Tensor
 from kvarn.ops.gather import gather
 
-# -- segments in order ----------------------------------------------------------------------------------------
+# -- segments in order -----------------------------------------------------------------------------
 
 
 def _segmented(c, data, segment_ids):
@@ -199,7 +199,7 @@ class segment_min:
     grad = _extreme_grad
 
 
-# -- segments in any order ---------------------------------------------------------------------------------------
+# -- segments in any order -------------------------------------------------------------------------
 
 
 def _unsorted(c, data, segment_ids, num_segments):
@@ -216,7 +216,8 @@ def _flat(data, ids):
     """Data and ids with the dimensions of ids made one."""
     if data.shape[: len(ids.shape)] != ids.shape:
         raise errors.InvalidArgumentError.of(
-            f"data.shape = {math_ops.dims_text(data)} does not start with segment_ids.shape = {math_ops.dims_text(ids)}"
+            f"data.shape = {math_ops.dims_text(data)} does not start with segment_ids.shape = "
+            f"{math_ops.dims_text(ids)}"
         )
     flat = np.reshape(ids, -1)
     return np.reshape(data, (flat.size, *data.shape[len(ids.shape) :])), flat
@@ -234,7 +235,8 @@ class unsorted_segment_sum:
     shape = _unsorted
 
     def kernel(ctx, data, segment_ids, num_segments):
-        return _sums(*_flat(data, segment_ids), int(num_segments))
+        rows, ids = _flat(data, segment_ids)
+        return _sums(rows, ids, int(num_segments))
 
     def grad(op, d):
         return _gather_drop_negatives(d, op.inputs[1])[0], None, None
@@ -247,7 +249,7 @@ def _gather_drop_negatives(params, ids, clipped=None, is_positive=None):
     gathered = gather(params, clipped)
     if is_positive is None:
         is_positive = math_ops.greater_equal(ids, 0)
-        for _ in range(len(gathered.static_shape) - len(is_positive.static_shape)):
+        for _ in range(len(gathered.static_shape or ()) - len(is_positive.static_shape or ())):
             is_positive = array_ops.expand_dims(is_positive, -1)
         is_positive = is_positive & array_ops.ones_like(gathered, dtype=dtypes.bool)
     zeros = array_ops.zeros_like(gathered)
@@ -368,9 +370,9 @@ def unsorted_segment_sqrt_n(
         return found
 
 
-# -- segments of chosen rows ----------------------------------------------------------------------------------------
+# -- segments of chosen rows -----------------------------------------------------------------------
 
-_DIVISORS = {"sum": None, "mean": lambda n: n, "sqrtn": np.sqrt}
+_DIVISORS: dict[str, Any] = {"sum": None, "mean": lambda n: n, "sqrtn": np.sqrt}
 
 
 def _sparse_segments(combiner, counted=False):
@@ -562,7 +564,7 @@ class sparse_segment_sqrt_n_grad:
 def _sparse_public(plain: Any, counted: Any, what: str) -> Any:
     def function(
         data: Any, indices: Any, segment_ids: Any, name: str | None = None, num_segments: Any = None
-    ) -> Tensor:
+    ) -> Any:
         if num_segments is not None:
             return counted(data, indices, segment_ids, num_segments, name=name)
         return plain(data, indices, segment_ids, name=name)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import kvarn.ops.array as array_ops
+import kvarn.ops.gather as gather_ops
 import kvarn.ops.joining as joining
 import kvarn.ops.math as math_ops
 import kvarn.ops.ranges as ranges
@@ -65,7 +66,8 @@ class select:
         if condition.shape != t.shape and condition.shape:
             if len(condition.shape) != 1 or not t.shape or condition.shape[0] != t.shape[0]:
                 raise errors.InvalidArgumentError.of(
-                    f"Inputs to operation {ctx.op.name} of type Select must have compatible shapes.  Condition: "
+                    f"Inputs to operation {ctx.op.name} of type Select must have compatible shapes.  "
+                    f"Condition: "
                     f"{math_ops.dims_text(condition)}, then: {math_ops.dims_text(t)}"
                 )
             condition = condition.reshape(-1, *(1,) * (len(t.shape) - 1))
@@ -147,7 +149,8 @@ def boolean_mask(tensor: Any, mask: Any, name: str = "boolean_mask", axis: int |
             raise ValueError("mask cannot be scalar.")
         if depth is None:
             raise ValueError(
-                "Number of mask dimensions must be specified, even if some dimensions are None.  E.g. shape=[None] is "
+                "Number of mask dimensions must be specified, even if some dimensions are None.  E.g. "
+                "shape=[None] is "
                 "ok, but shape=None is not."
             )
         axis = 0 if axis is None else axis
@@ -164,7 +167,8 @@ def boolean_mask(tensor: Any, mask: Any, name: str = "boolean_mask", axis: int |
             tensor.set_shape([*whole.as_list()[:axis], count, *whole.as_list()[axis + depth :]])
         mask = array_ops.reshape(mask, [-1])
         indices = array_ops.squeeze(where(mask), axis=[1])
-        return array_ops.gather(tensor, indices, axis=axis)
+        found: Tensor = gather_ops.gather(tensor, indices, axis=axis)
+        return found
 
 
 @op(

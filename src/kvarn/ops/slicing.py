@@ -14,7 +14,9 @@ import numpy as np
 
 import kvarn.ops.array as array_ops
 import kvarn.ops.joining as joining
+import kvarn.ops.layout as layout
 import kvarn.ops.math as math_ops
+import kvarn.ops.selection as selection
 from kvarn import dtypes, errors
 from kvarn.graph import tensor_util
 from kvarn.graph.convert import constant
@@ -79,7 +81,7 @@ class slice:
         column = joining.stack([rank, 1])
         before = array_ops.reshape(begin, column)
         after = array_ops.reshape(array_ops.shape(x) - size - begin, column)
-        return array_ops.pad(d, joining.concat([before, after], 1)), None, None
+        return layout.pad(d, joining.concat([before, after], 1)), None, None
 
 
 def _expanded(rank, count, attrs):
@@ -184,7 +186,8 @@ def _range_length(dim, i, begin, end, strides, attrs):
         raise ValueError(f"strides[{i}] must be non-zero")
     if dim is not None:
         return len(range(dim)[_range_of(i, begin, end, strides, attrs)])
-    # Between two places counted from the same end nothing can be more than their distance, but it can be less.
+    # Between two places counted from the same end nothing can be more than their distance, but it can be
+    # less.
     return None
 
 
@@ -261,7 +264,8 @@ def _assigned(var, begin, end, strides, value, ctx):
     part = target[index]
     if part.shape != value.shape:
         raise errors.InvalidArgumentError.of(
-            f"Input shape {math_ops.dims_text(value)} does not match the shape of the slice {math_ops.dims_text(part)}"
+            f"Input shape {math_ops.dims_text(value)} does not match the shape of the slice "
+            f"{math_ops.dims_text(part)}"
         )
     target[index] = value
 
@@ -364,7 +368,8 @@ def strided_slice(
 
 
 _BAD_INDEX = (
-    "Only integers, slices (`:`), ellipsis (`...`), tf.newaxis (`None`) and scalar tf.int32/tf.int64 tensors are "
+    "Only integers, slices (`:`), ellipsis (`...`), tf.newaxis (`None`) and scalar tf.int32/tf.int64 "
+    "tensors are "
     "valid indices"
 )
 
@@ -398,12 +403,13 @@ def slice_helper(tensor: Any, slice_spec: Any, var: Any = None) -> Tensor:
         and slice_spec.dtype == (dtypes.bool if isinstance(slice_spec, Tensor) else np.bool_)
     )
     if is_mask:
-        return array_ops.boolean_mask(tensor=tensor, mask=slice_spec)
+        chosen: Tensor = selection.boolean_mask(tensor=tensor, mask=slice_spec)
+        return chosen
     items = slice_spec if isinstance(slice_spec, (list, tuple)) else [slice_spec]
     begin: list[Any] = []
     end: list[Any] = []
     strides: list[Any] = []
-    masks = dict.fromkeys(_MASKS, 0)
+    masks: dict[str, Any] = dict.fromkeys(_MASKS, 0)
     for i, item in enumerate(items):
         bit = 1 << i
         if isinstance(item, builtins.slice):
@@ -435,4 +441,5 @@ def slice_helper(tensor: Any, slice_spec: Any, var: Any = None) -> Tensor:
                 packed = [p if p.dtype is dtypes.int64 else math_ops.cast_(p, dtypes.int64) for p in packed]
         else:
             packed = [constant([], dtype=dtypes.int32)] * 3
-        return strided_slice(tensor, *packed, **masks, var=var, name=scope)
+        first, last, step = packed
+        return strided_slice(tensor, first, last, step, var=var, name=scope, **masks)

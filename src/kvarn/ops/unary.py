@@ -808,7 +808,8 @@ def real(input: Any, name: str | None = None) -> Tensor:
     with name_scope(name, "Real", [input]) as scope:
         if input.dtype.is_complex:
             return real_part(input, Tout=input.dtype.real_dtype, name=scope)
-        return input
+        same: Tensor = input
+        return same
 
 
 def imag(input: Any, name: str | None = None) -> Tensor:

@@ -386,3 +386,13 @@ def accumulated(tf):
     x, feed = _x(tf)
     y = tf.accumulate_n([x, x * 2.0, x])
     return [y] + tf.gradients(y, x), feed
+
+
+@case
+def cross_entropy_of_sequences(tf):
+    x = tf.placeholder(tf.float32, [None, 2, 3], name="x")
+    z = tf.placeholder(tf.int32, [None, 2], name="z")
+    y = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=z, logits=x)
+    w = tf.nn.softmax_cross_entropy_with_logits_v2(labels=tf.one_hot(z, 3), logits=x)
+    feed = {x: np.arange(12, dtype=np.float32).reshape(2, 2, 3) % 5, z: np.array([[0, 2], [1, 1]], np.int32)}
+    return [y, w] + tf.gradients([y, w], x), feed
