@@ -86,8 +86,20 @@ class SharedTable:
         self.record_freq = record_freq
         self.record_version = record_version
         # True: the newest DeepRec's rule, that a lookup never inserts.
-        self.insert_in_apply = os.environ.get("KVARN_EV_INSERT", "lookup") == "apply"
+        self.insert_in_apply = _insert_rule() == "apply"
         self.lock = threading.RLock()
+
+
+def _insert_rule() -> str:
+    """When a missing key is created: "lookup", DeepRec's older rule, or "apply", its newest."""
+    rule = os.environ.get("KVARN_EV_INSERT", "lookup")
+    if rule not in ("lookup", "apply"):
+        raise errors.InvalidArgumentError.of(
+            f"The environment variable KVARN_EV_INSERT is '{rule}'; it can be 'lookup' or 'apply'.",
+            name="KVARN_EV_INSERT",
+            hint="Unset it for the default, 'lookup': a key that was looked up is in the table.",
+        )
+    return rule
 
 
 class EmbeddingResource:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
+import kvarn.variables.scope as variable_scope
 from kvarn import dtypes
 from kvarn.graph.graph import Graph, GraphKeys, add_to_collection, control_dependencies, get_default_graph
 from kvarn.graph.tensor import Tensor
 from kvarn.ops import state
 from kvarn.variables import initializers
-from kvarn.variables import scope as variable_scope
 from kvarn.variables import variable as variables
 
 # Collection of the one tensor that reads the global step after its initialization.

@@ -335,7 +335,7 @@ class EmbeddingVariable(ResourceVariable):
             ids = self._ids(indices)
             default = convert_to_tensor(1.0) if ev_init_value is None else ev_init_value
             if counts is not None:
-                self._counts_tensor[indices] = counts
+                self._counts_tensor[ids] = counts
                 value = kv.kv_resource_gather_v1(self._handle, ids, default, counts, name=scope)
             else:
                 value = kv.kv_resource_gather(

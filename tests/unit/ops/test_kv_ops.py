@@ -82,6 +82,13 @@ def test_the_newer_rule_inserts_only_in_an_update(monkeypatch):
         assert sess.run(size).tolist() == [1, 3]
 
 
+def test_a_misspelt_rule_is_refused(monkeypatch):
+    monkeypatch.setenv("KVARN_EV_INSERT", "Apply")
+    init = initialize(handle())
+    with Session() as sess, pytest.raises(errors.InvalidArgumentError, match="can be 'lookup' or 'apply'"):
+        sess.run(init)
+
+
 def test_ids_of_any_rank_and_int32_keys():
     h = handle(keys=dtypes.int32)
     init = initialize(h, keys=dtypes.int32)
