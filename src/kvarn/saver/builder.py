@@ -17,6 +17,7 @@ from kvarn.graph.tensor import Tensor
 from kvarn.saver import saveable_object
 from kvarn.saver.saveable_object import SaveEntry, SaveSpec
 from kvarn.saver.saveable_object_util import set_cpu0, validate_and_slice_inputs
+from kvarn.saver.saveables import reference_variable, resource_variable
 
 # Values of SaverDef.CheckpointFormatVersion.
 V1 = 1
@@ -34,6 +35,8 @@ class BaseSaverBuilder:
 
     SaveSpec = SaveSpec
     SaveableObject = saveable_object.SaveableObject
+    VariableSaveable = reference_variable.ReferenceVariableSaveable
+    ResourceVariableSaveable = resource_variable.ResourceVariableSaveable
 
     def __init__(self, write_version: int = V2) -> None:
         self._write_version = write_version
