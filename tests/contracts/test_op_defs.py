@@ -13,9 +13,10 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "op_defs" / "tensorflow_1.15.5.p
 # DeepRec's own, which TensorFlow does not have.
 DEEPREC_ONLY = frozenset(
     (
-        "DestroyKvResourceOp", "EVGetFrequency", "EVGetVersion", "InitializeKvVariableOp", "InitializeKvVariableV2Op",
-        "KvResourceExport", "KvResourceGather", "KvResourceGatherV1", "KvResourceImport", "KvResourceImportV2",
-        "KvResourceImportV3", "KvResourceInitCacheStrategyOp", "KvResourceLookupResource", "KvResourceLookupTier",
+        "DestroyKvResourceOp", "EVGetFrequency", "EVGetVersion", "InitializeKvVariableOp",
+        "InitializeKvVariableV2Op", "KvResourceExport", "KvResourceGather", "KvResourceGatherV1",
+        "KvResourceImport", "KvResourceImportV2", "KvResourceImportV3", "KvResourceInitCacheStrategyOp",
+        "KvResourceLookupResource", "KvResourceLookupTier",
         "KvResourceSparseApplyAdagrad", "KvResourceSparseApplyGradientDescent", "KvVarHandleOp",
         "KvVarIsInitializedOp", "KvVariableShape", "SaveV3",
     )

@@ -1,6 +1,6 @@
-"""Every op has an example: its static shapes are the shapes it really gives, and its gradient is its derivative.
+"""Every op has an example: its static shapes are its real shapes, and its gradient is its derivative.
 
-An example is the arguments of the op, arrays of float64 being differentiated where the op has a gradient.  All
+An example is the arguments of the op; arrays of float64 are differentiated where it has a gradient.  All
 dimensions differ, so that no mistake of order goes unseen.
 """
 
@@ -207,11 +207,33 @@ EXAMPLES: dict[str, list[Any]] = {
     # math
     **{
         n: [_PAIR, _WIDE]
-        for n in (
-            "Add AddV2 Sub Mul MulNoNan Div RealDiv DivNoNan FloorDiv TruncateDiv Pow Maximum Minimum "
-            "SquaredDifference Xlogy Xdivy Less LessEqual Greater GreaterEqual Equal NotEqual Mod "
-            "TruncateMod Atan2"
-        ).split()
+        for n in [
+            "Add",
+            "AddV2",
+            "Sub",
+            "Mul",
+            "MulNoNan",
+            "Div",
+            "RealDiv",
+            "DivNoNan",
+            "FloorDiv",
+            "TruncateDiv",
+            "Pow",
+            "Maximum",
+            "Minimum",
+            "SquaredDifference",
+            "Xlogy",
+            "Xdivy",
+            "Less",
+            "LessEqual",
+            "Greater",
+            "GreaterEqual",
+            "Equal",
+            "NotEqual",
+            "Mod",
+            "TruncateMod",
+            "Atan2",
+        ]
     },
     "Atan2": [_PAIR],
     "FloorMod": [(f(2, 3) * 5, f(2, 3, seed=5) + 0.3)],
@@ -290,11 +312,38 @@ EXAMPLES: dict[str, list[Any]] = {
     # unary
     **{
         n: [(f(2, 3),)]
-        for n in (
-            "Square Sqrt Rsqrt Exp Expm1 Log Log1p Sin Cos Tan Asin Acos Atan Sinh Cosh Tanh Sigmoid Erf "
-            "Erfc Lgamma "
-            "Floor Ceil Round Rint Reciprocal Inv IsNan IsInf IsFinite Sign"
-        ).split()
+        for n in [
+            "Square",
+            "Sqrt",
+            "Rsqrt",
+            "Exp",
+            "Expm1",
+            "Log",
+            "Log1p",
+            "Sin",
+            "Cos",
+            "Tan",
+            "Asin",
+            "Acos",
+            "Atan",
+            "Sinh",
+            "Cosh",
+            "Tanh",
+            "Sigmoid",
+            "Erf",
+            "Erfc",
+            "Lgamma",
+            "Floor",
+            "Ceil",
+            "Round",
+            "Rint",
+            "Reciprocal",
+            "Inv",
+            "IsNan",
+            "IsInf",
+            "IsFinite",
+            "Sign",
+        ]
     },
     "Abs": [(s(2, 3),)],
     "Acosh": [(f(2, 3) + 1.5,)],

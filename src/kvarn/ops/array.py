@@ -31,9 +31,9 @@ _ELSEWHERE = {
     "layout": "invert_permutation matrix_diag matrix_diag_part matrix_set_diag matrix_transpose meshgrid "
     "mirror_pad pad reverse reverse_sequence reverse_v2 tile transpose",
     "slicing": "newaxis slice strided_slice strided_slice_grad",
-    "gather": "batch_gather dynamic_partition dynamic_stitch gather gather_nd gather_v2 listdiff parallel_dynamic_stitch "
-    "scatter_nd setdiff1d tensor_scatter_add tensor_scatter_sub tensor_scatter_update unique "
-    "unique_with_counts",
+    "gather": "batch_gather dynamic_partition dynamic_stitch gather gather_nd gather_v2 listdiff "
+    "parallel_dynamic_stitch scatter_nd setdiff1d tensor_scatter_add tensor_scatter_sub "
+    "tensor_scatter_update unique unique_with_counts",
     "ranges": "lin_space linspace range",
     "selection": "boolean_mask one_hot select sequence_mask where where_v2",
 }
@@ -72,7 +72,7 @@ class placeholder_:
 
     def kernel(ctx):
         dtype, shape = ctx.attrs["dtype"], ctx.attrs["shape"]
-        text = "" if shape is None else f" and shape {tensor_shape.shape_text(shape)}"
+        text = "" if shape is None else f" and shape {_fmt(shape)}"
         raise errors.InvalidArgumentError.of(
             f"You must feed a value for placeholder tensor '{ctx.op.name}' with dtype {_c_name(dtype)}{text}",
             name=ctx.op.name,
@@ -139,7 +139,7 @@ class shape_:
 
 
 def shape(input: Any, name: str | None = None, out_type: Any = dtypes.int32) -> Tensor:
-    """The shape of a tensor, or the dense shape of a SparseTensor, as a vector; a constant where it is known."""
+    """The shape of a tensor, or the dense shape of a SparseTensor, a constant where it is known."""
     return _shape(input, name, True, out_type)
 
 
@@ -617,7 +617,7 @@ class bitcast:
 
 
 def broadcast_axes(sx: Any, sy: Any) -> tuple[list[int], list[int]]:
-    """The axes over which the gradient of x, and that of y, is summed when shapes `sx` and `sy` were broadcast."""
+    """The axes over which the gradients of x and of y are summed when shapes `sx` and `sy` were broadcast."""
     rank = max(len(sx), len(sy))
     wide_x = (1,) * (rank - len(sx)) + tuple(sx)
     wide_y = (1,) * (rank - len(sy)) + tuple(sy)

@@ -104,7 +104,7 @@ def global_norm(t_list: Any, name: str | None = None) -> Tensor:
 def clip_by_global_norm(
     t_list: Any, clip_norm: Any, use_norm: Any = None, name: str | None = None
 ) -> tuple[list[Any], Tensor]:
-    """The tensors, all scaled by the same number, so that their global norm is at most `clip_norm`; and that norm."""
+    """The tensors scaled so that their global norm is at most `clip_norm`; and their norm before."""
     t_list = _sequence(t_list)
     if use_norm is None:
         use_norm = global_norm(t_list, name)

@@ -1,4 +1,4 @@
-"""Sums of products by Einstein's notation, composed of transpositions and matrix products as TensorFlow 1.15 does.
+"""Sums of products by Einstein's notation, composed of transpositions and matrix products.
 
 Source: tensorflow/python/ops/special_math_ops.py (1.15).
 """
@@ -21,8 +21,8 @@ def einsum(equation: str, *inputs: Any, name: str | None = None) -> Tensor:
     """The sum of products that an equation such as ``"ij,jk->ik"`` describes.
 
     Args:
-      equation: a letter for each dimension of each input, and of the result; ``...`` stands for dimensions that
-        all have. Without ``->``, the result has the letters that occur once, in alphabetical order.
+      equation: a letter for each dimension of each input, and of the result; ``...`` stands for dimensions
+        that all have. Without ``->``, the result has the letters that occur once, in alphabetical order.
       inputs: tensors of known rank.
 
     Raises:
@@ -170,7 +170,7 @@ def _reshaped(tensor: Tensor, sizes: list[Any]) -> Tensor:
 
 
 def _expanded(tensors: list[Tensor], labels: list[str], result: str) -> Tensor:
-    """The sum of the product of all inputs broadcast to all dimensions: for a dimension that three or more share."""
+    """The sum of the product of all inputs broadcast to all dimensions: where three or more share one."""
     summed = sorted({*"".join(labels)} - {*result})
     letters = [*summed, *result]
     product: Any = 1

@@ -1,7 +1,7 @@
 """Rows and elements by index: Gather, Scatter, Unique, DynamicPartition and DynamicStitch.
 
-Source: tensorflow/core/ops/{array,data_flow}_ops.cc, tensorflow/python/ops/{array_ops,array_grad,data_flow_grad}.py
-(1.15).
+Source: tensorflow/core/ops/{array,data_flow}_ops.cc and
+tensorflow/python/ops/{array_ops,array_grad,data_flow_grad}.py (1.15).
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def _gather_grad(op, d):
     batches = ranges.range(batch)
     before = ranges.range(batch, axis_dims)
     after = ranges.range(axis_dims + 1, values_dims)
-    moved = array_ops.reshape(d, values_shape)
+    moved: Tensor = array_ops.reshape(d, values_shape)
     there = joining.concat([batches, [axis_dims], before, after], 0)
     moved = layout.transpose(moved, there)
     summed = _batch_gather_grad(params_shape, moved, indices, batch, params_shape[axis])
@@ -438,7 +438,7 @@ class tensor_scatter_sub:
 
 
 def _distinct(x):
-    """Distinct values in order of first occurrence, the place of each element among them, and their counts."""
+    """Distinct values in order of first occurrence, where each element is among them, and their counts."""
     if x.dtype in (np.int32, np.int64):
         return _native.unique_with_counts(np.ascontiguousarray(x))
     if x.dtype == object:
@@ -469,7 +469,7 @@ def _vector(x):
     attrs=["T: type", "out_idx: {int32, int64} = DT_INT32"],
 )
 class unique_:
-    """The distinct values of the vector `x` in order of first occurrence, and where each element is among them."""
+    """The distinct values of the vector `x` by first occurrence, and where each element is among them."""
 
     def shape(c, x):
         return [(None,), x]

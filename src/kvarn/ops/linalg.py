@@ -1,6 +1,6 @@
-"""Products of matrices: MatMul, BatchMatMul, tensordot, einsum.
+"""Products of matrices: MatMul, BatchMatMul, tensordot.
 
-Source: tensorflow/core/ops/math_ops.cc, tensorflow/python/ops/{math_ops,math_grad,special_math_ops}.py (1.15).
+Source: tensorflow/core/ops/math_ops.cc, tensorflow/python/ops/{math_ops,math_grad}.py (1.15).
 """
 
 from __future__ import annotations
@@ -353,7 +353,7 @@ def _contraction_axes(a, axes):
 
 
 def _as_matrix(x, axes, flipped):
-    """`x` as a matrix whose columns (rows if flipped) run over `axes`; its free dimensions; as far as known."""
+    """`x` as a matrix whose columns (rows if flipped) run over `axes`; its free dimensions; those known."""
     shape = x.static_shape
     is_list = isinstance(axes, (list, tuple))
     free_static: Any = None

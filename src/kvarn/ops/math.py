@@ -758,6 +758,9 @@ def add_n(inputs: Any, name: str | None = None) -> Tensor:
         raise ValueError(
             "inputs must be an iterable of at least one Tensor/IndexedSlices with the same dtype and shape"
         )
+    # It teaches `convert_to_tensor` to take IndexedSlices.
+    import kvarn.graph.gradients  # noqa: F401
+
     tensors = [convert_to_tensor_or_indexed_slices(x) for x in inputs]
     if len(tensors) == 1:
         only = convert_to_tensor(tensors[0])
@@ -852,7 +855,7 @@ class cast_:
 
 
 def cast(x: Any, dtype: Any, name: str | None = None) -> Any:
-    """`x` (a Tensor, SparseTensor or IndexedSlices) with element type `dtype`; itself if it has it already."""
+    """`x` (a Tensor, SparseTensor or IndexedSlices) as `dtype`; itself if it has that type already."""
     base = dtypes.as_dtype(dtype).base_dtype
     # A resource variable too: whoever takes the result reads it.
     is_variable = isinstance(getattr(x, "handle", None), Tensor)

@@ -246,7 +246,7 @@ def _cross_entropy_parts(features):
     attrs="T: {half, bfloat16, float, double}",
 )
 class softmax_cross_entropy_with_logits_:
-    """The cross entropy of each row of logits with its probabilities `labels`, and its gradient for the logits."""
+    """The cross entropy of each row of logits with its probabilities `labels`, and its gradient."""
 
     def shape(c, features, labels):
         whole = broadcast_shapes(features, labels)
@@ -725,7 +725,7 @@ def _top_grad(op, d, d_indices):
     attrs=["k: int >= 0", "sorted: bool = true", "T: realnumbertype"],
 )
 class top_k_v1:
-    """The `k` greatest elements of each row, greatest first, and where they are; the older form of `top_kv2`."""
+    """The `k` greatest elements of each row, greatest first, and where; the older form of `top_kv2`."""
 
     shape = _top_shape(lambda c: c.attrs["k"])
 

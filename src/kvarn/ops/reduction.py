@@ -508,7 +508,12 @@ class cumprod_:
 def cumsum(
     x: Any, axis: Any = 0, exclusive: bool = False, reverse: bool = False, name: str | None = None
 ) -> Tensor:
-    """The sums of the elements up to each one along `axis`; before each one if `exclusive`; from the end if `reverse`."""
+    """The sums of the elements up to each one along `axis`.
+
+    Args:
+      exclusive: the element itself is left out.
+      reverse: from the end.
+    """
     with name_scope(name, "Cumsum", [x]) as scope:
         x = convert_to_tensor(x, name="x")
         return cumsum_(x, axis, exclusive=exclusive, reverse=reverse, name=scope)

@@ -80,7 +80,7 @@ class select:
 
 
 def where(condition: Any, x: Any = None, y: Any = None, name: str | None = None) -> Tensor:
-    """Elements of x where the condition holds and of y elsewhere; without x and y, where it holds: int64 [n, rank].
+    """Elements of x where the condition holds and of y elsewhere; without them, where it holds, [n, rank].
 
     Raises:
       ValueError: exactly one of x and y is given.

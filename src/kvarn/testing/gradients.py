@@ -29,8 +29,8 @@ def check_grad(
 ) -> list[int]:
     """Compares the gradients of ``build(*tensors)`` with differences of its values.
 
-    The outputs of floating type are weighted with random numbers and summed; the derivative of that sum along a
-    random direction of each floating input must be what the gradient says.
+    The outputs of floating type are weighted with random numbers and summed; the derivative of that sum along
+    a random direction of each floating input must be what the gradient says.
 
     Args:
       build: makes one output or several from one tensor for each input.
