@@ -52,6 +52,7 @@ def _run_steps(plan: Plan, values: list[Any]) -> None:
                 for slot, value in zip(outputs, result, strict=True):
                     if slot >= 0:
                         values[slot] = value
+                value = None  # or the last output would have one holder more than the others
             result = None
         for slot in free:
             values[slot] = None

@@ -379,10 +379,13 @@ class BundleReader:
             return self._read_objects(text, entry, dtype)
         self._check_size(text, entry, entry.num_elements * dtype.size)
         file = self._open(text, entry)
-        raw = np.empty(entry.size, np.uint8)
+        array: npt.NDArray[Any] = np.empty(entry.shape, dtype.np)
+        raw = array.reshape(-1).view(np.uint8)
         crc = self._fill(file, entry.offset, raw.data, 0, text)
         self._check_crc(text, entry, file, crc)
-        return elements.from_bytes(raw, dtype, big_endian=self.big_endian).reshape(entry.shape)
+        flat = elements.from_bytes(raw, dtype, big_endian=self.big_endian)
+        # The array that owns its memory, and no view of it: a variable can take it over without a copy.
+        return array if np.may_share_memory(flat, array) else flat.reshape(entry.shape)
 
     def _read_objects(self, text: str, entry: BundleEntry, dtype: dtypes.DType) -> npt.NDArray[Any]:
         if dtype is dtypes.variant and self.big_endian:
