@@ -38,7 +38,7 @@ class TwoTables(RuleBasedStateMachine):
         self.native = EmbeddingTable(dtype, dim, record_freq=freq, record_version=version)
         self.reference = ReferenceEmbeddingTable(dtype, dim, record_freq=freq, record_version=version)
         self.tables = (self.native, self.reference)
-        self.cuts: list[tuple[Snapshot, ReferenceSnapshot]] = []
+        self.cuts: list[tuple[Snapshot, ReferenceSnapshot, bool]] = []
         self.removed = False
         self.step = 0
         for table in self.tables:
@@ -124,31 +124,32 @@ class TwoTables(RuleBasedStateMachine):
     @precondition(lambda self: len(self.cuts) < 3)
     @rule(buckets=st.sampled_from([1, 7, 1000]))
     def take_snapshot(self, buckets: int) -> None:
-        self.cuts.append((self.native.snapshot(buckets=buckets), self.reference.snapshot(buckets=buckets)))
-        self.compare(*self.cuts[-1])
+        cut = (self.native.snapshot(buckets=buckets), self.reference.snapshot(buckets=buckets), self.removed)
+        self.cuts.append(cut)
+        self.compare(*cut)
 
     @precondition(lambda self: self.cuts)
     @rule(which=st.integers(0, 2))
     def release_snapshot(self, which: int) -> None:
-        native, reference = self.cuts.pop(which % len(self.cuts))
-        self.compare(native, reference)
-        native.release()
+        cut = self.cuts.pop(which % len(self.cuts))
+        self.compare(*cut)
+        cut[0].release()
 
     @precondition(lambda self: self.cuts)
     @rule(which=st.integers(0, 2), start=st.integers(0, 50), n=st.integers(0, 50))
     def read_snapshot(self, which: int, start: int, n: int) -> None:
-        native, reference = self.cuts[which % len(self.cuts)]
-        self.compare(native, reference)
+        native, reference, removed = self.cuts[which % len(self.cuts)]
+        self.compare(native, reference, removed)
         assert native.values(0, start, start + n).shape == reference.values(0, start, start + n).shape
 
-    def compare(self, native: Snapshot, reference: ReferenceSnapshot) -> None:
+    def compare(self, native: Snapshot, reference: ReferenceSnapshot, removed: bool) -> None:
         """Same keys in the same buckets, and the same entry under every key.
 
         Inside a bucket the order is that of age, until removed keys leave room that younger ones take.
         """
         assert native.keys.dtype == reference.keys.dtype
         np.testing.assert_array_equal(native.partition_offset, reference.partition_offset)
-        if not self.removed:
+        if not removed:
             np.testing.assert_array_equal(native.keys, reference.keys)
         here, there = np.argsort(native.keys), np.argsort(reference.keys)
         np.testing.assert_array_equal(native.keys[here], reference.keys[there])
@@ -165,7 +166,7 @@ class TwoTables(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "tables"):
-            self.compare(self.native.snapshot(), self.reference.snapshot())
+            self.compare(self.native.snapshot(), self.reference.snapshot(), self.removed)
             for cut in self.cuts:
                 self.compare(*cut)
 
