@@ -154,7 +154,8 @@ def _strided_shape(c, input, begin, end, strides):
     lengths = [s[0] for s in (begin, end, strides) if s is not None and s[0] is not None]
     if not lengths:
         return None
-    values = [tensor_util.constant_value(t, partial=True) for t in c.inputs[1:4]]
+    values = [tensor_util.known_value(t, partial=True) for t in c.inputs[1:4]]
+    values = [c.constant_value(i) if v is None else v for i, v in enumerate(values, 1)]
     b, e, s = ([None] * lengths[0] if v is None else v.tolist() for v in values)
     attrs = c.attrs
     out: list[int | None] = []

@@ -1,4 +1,4 @@
-"""Writes the OpDefs of all ops that TensorFlow 1.15.5 registers (run with that version), without documentation."""
+"""Writes the OpDefs of all ops that TensorFlow 1.15.5 registers; run with that version."""
 
 import gzip
 import os

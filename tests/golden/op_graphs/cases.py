@@ -1,6 +1,7 @@
 """Small programs in TensorFlow 1's API, run by TensorFlow (see record.py) and by kvarn's tests.
 
-Each function takes the module `tf` and returns the tensors to fetch, and, where it makes placeholders, what to feed.
+Each function takes the module `tf` and returns the tensors to fetch, and, where it has placeholders, what to
+feed.
 """
 
 import numpy as np
@@ -34,14 +35,35 @@ def operators(tf):
 def integer_operators(tf):
     a = tf.constant([7, -7, 8], name="a")
     b = tf.constant([2, 2, -3], name="b")
-    return [a + b, a - b, a * b, a // b, a % b, a / b, tf.div(a, b), tf.truncatediv(a, b), tf.truncatemod(a, b), a >= b, -a]
+    return [
+        a + b,
+        a - b,
+        a * b,
+        a // b,
+        a % b,
+        a / b,
+        tf.div(a, b),
+        tf.truncatediv(a, b),
+        tf.truncatemod(a, b),
+        a >= b,
+        -a,
+    ]
 
 
 @case
 def logic(tf):
     a = tf.constant([True, False, True])
     b = tf.constant([True, True, False])
-    return [a & b, a | b, a ^ b, ~a, tf.logical_xor(a, b), tf.logical_and(a, b), tf.reduce_all(a), tf.reduce_any(a, 0)]
+    return [
+        a & b,
+        a | b,
+        a ^ b,
+        ~a,
+        tf.logical_xor(a, b),
+        tf.logical_and(a, b),
+        tf.reduce_all(a),
+        tf.reduce_any(a, 0),
+    ]
 
 
 @case
@@ -71,17 +93,27 @@ def grad_same_shapes(tf):
 @case
 def unary_functions(tf):
     x = tf.constant([0.1, 0.7, 0.4])
-    names = (
-        "square sqrt rsqrt exp expm1 log log1p sin cos tan asin acos atan sinh cosh tanh sigmoid erf erfc reciprocal "
-        "negative sign abs floor ceil rint round lgamma is_nan is_inf is_finite log_sigmoid"
-    ).split()
-    return [getattr(tf, n)(x) if n != "reciprocal" else tf.math.reciprocal(x) for n in names if hasattr(tf, n) or n == "reciprocal"]
+    names = [
+        "square", "sqrt", "rsqrt", "exp", "expm1", "log", "log1p", "sin",
+        "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh",
+        "sigmoid", "erf", "erfc", "reciprocal", "negative", "sign", "abs", "floor",
+        "ceil", "rint", "round", "lgamma", "is_nan", "is_inf", "is_finite", "log_sigmoid",
+    ]  # fmt: skip
+    return [
+        getattr(tf, n)(x) if n != "reciprocal" else tf.math.reciprocal(x)
+        for n in names
+        if hasattr(tf, n) or n == "reciprocal"
+    ]
 
 
 @case
 def grad_unary(tf):
     x = tf.constant([0.1, 0.7, 0.4], name="x")
-    names = "square sqrt rsqrt exp expm1 log log1p sin cos tan asin acos atan sinh cosh tanh sigmoid erf erfc abs sign".split()
+    names = [
+        "square", "sqrt", "rsqrt", "exp", "expm1", "log", "log1p", "sin",
+        "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh",
+        "sigmoid", "erf", "erfc", "abs", "sign",
+    ]  # fmt: skip
     y = tf.add_n([getattr(tf, n)(x) for n in names])
     return tf.gradients(y, x)
 
@@ -98,13 +130,37 @@ def second_grad(tf):
 def casts(tf):
     x = tf.constant([1.7, -1.7, 0.0])
     i = tf.cast(x, tf.int32)
-    return [i, tf.cast(i, tf.float64), tf.cast(x, tf.bool), tf.to_float(i), tf.to_int64(x), tf.cast(x, tf.float32), tf.cast(i, tf.uint8), tf.cast(2.9, tf.int64, name="c"), tf.saturate_cast(tf.constant([300.0, -5.0]), tf.uint8)]
+    return [
+        i,
+        tf.cast(i, tf.float64),
+        tf.cast(x, tf.bool),
+        tf.to_float(i),
+        tf.to_int64(x),
+        tf.cast(x, tf.float32),
+        tf.cast(i, tf.uint8),
+        tf.cast(2.9, tf.int64, name="c"),
+        tf.saturate_cast(tf.constant([300.0, -5.0]), tf.uint8),
+    ]
 
 
 @case
 def reductions_known(tf):
     x = _known(tf)
-    return [tf.reduce_sum(x), tf.reduce_sum(x, 0), tf.reduce_mean(x, [1]), tf.reduce_max(x, -1, keepdims=True), tf.reduce_min(x, [0, 1]), tf.reduce_prod(x, 1), tf.reduce_logsumexp(x, 1), tf.reduce_mean(tf.constant([7, -8, 2])), tf.argmax(x, 1), tf.argmin(x, 0, output_type=tf.int32), tf.argmax(x), tf.count_nonzero(x, 1), tf.reduce_sum(x, axis=1, name="named")]
+    return [
+        tf.reduce_sum(x),
+        tf.reduce_sum(x, 0),
+        tf.reduce_mean(x, [1]),
+        tf.reduce_max(x, -1, keepdims=True),
+        tf.reduce_min(x, [0, 1]),
+        tf.reduce_prod(x, 1),
+        tf.reduce_logsumexp(x, 1),
+        tf.reduce_mean(tf.constant([7, -8, 2])),
+        tf.argmax(x, 1),
+        tf.argmin(x, 0, output_type=tf.int32),
+        tf.argmax(x),
+        tf.count_nonzero(x, 1),
+        tf.reduce_sum(x, axis=1, name="named"),
+    ]
 
 
 @case
@@ -112,28 +168,52 @@ def reductions_dynamic(tf):
     x, feed = _x(tf)
     u = tf.placeholder(tf.float32, name="u")
     feed[u] = np.ones((2, 2, 2), np.float32)
-    return [tf.reduce_sum(x), tf.reduce_mean(x, 0), tf.reduce_logsumexp(x), tf.reduce_sum(u), tf.reduce_mean(u, [0, 2])], feed
+    return [
+        tf.reduce_sum(x),
+        tf.reduce_mean(x, 0),
+        tf.reduce_logsumexp(x),
+        tf.reduce_sum(u),
+        tf.reduce_mean(u, [0, 2]),
+    ], feed
 
 
 @case
 def grad_reductions(tf):
     x, feed = _x(tf)
-    y = tf.reduce_sum(x) + tf.reduce_sum(tf.reduce_mean(x, 0)) + tf.reduce_sum(tf.reduce_max(x, 1)) + tf.reduce_mean(x) + tf.reduce_sum(tf.reduce_logsumexp(x, 1, keepdims=True)) + tf.reduce_sum(tf.reduce_prod(x, 1))
+    y = (
+        tf.reduce_sum(x)
+        + tf.reduce_sum(tf.reduce_mean(x, 0))
+        + tf.reduce_sum(tf.reduce_max(x, 1))
+        + tf.reduce_mean(x)
+        + tf.reduce_sum(tf.reduce_logsumexp(x, 1, keepdims=True))
+        + tf.reduce_sum(tf.reduce_prod(x, 1))
+    )
     return tf.gradients(y, x), feed
 
 
 @case
 def grad_reductions_static(tf):
     x = _known(tf)
-    y = tf.reduce_sum(x) + tf.reduce_sum(tf.reduce_mean(x, 0)) + tf.reduce_sum(tf.reduce_sum(x, [1], keepdims=True)) + tf.reduce_mean(x) + tf.reduce_sum(tf.reduce_min(x, 1))
+    y = (
+        tf.reduce_sum(x)
+        + tf.reduce_sum(tf.reduce_mean(x, 0))
+        + tf.reduce_sum(tf.reduce_sum(x, [1], keepdims=True))
+        + tf.reduce_mean(x)
+        + tf.reduce_sum(tf.reduce_min(x, 1))
+    )
     return tf.gradients(y, x)
 
 
 @case
 def running(tf):
     x = _known(tf)
-    y = tf.cumsum(x, 1) + tf.cumsum(x, 0, exclusive=True) + tf.cumprod(x, 1, reverse=True) + tf.cumsum(x, -1, exclusive=True, reverse=True)
-    return [y] + tf.gradients(y, x)
+    y = (
+        tf.cumsum(x, 1)
+        + tf.cumsum(x, 0, exclusive=True)
+        + tf.cumprod(x, 1, reverse=True)
+        + tf.cumsum(x, -1, exclusive=True, reverse=True)
+    )
+    return [y, *tf.gradients(y, x)]
 
 
 @case
@@ -141,9 +221,16 @@ def matmuls(tf):
     a, feed = _x(tf)
     b = tf.constant(np.arange(12, dtype=np.float32).reshape(3, 4), name="b")
     c = tf.constant(np.arange(24, dtype=np.float32).reshape(2, 3, 4), name="c")
-    y = [tf.matmul(a, b), tf.matmul(b, a, transpose_a=True, transpose_b=True), tf.matmul(a, a, transpose_b=True), tf.matmul(a, a, transpose_a=True), tf.matmul(c, c, transpose_b=True), tf.matmul(c, b, adjoint_b=True)]
+    y = [
+        tf.matmul(a, b),
+        tf.matmul(b, a, transpose_a=True, transpose_b=True),
+        tf.matmul(a, a, transpose_b=True),
+        tf.matmul(a, a, transpose_a=True),
+        tf.matmul(c, c, transpose_b=True),
+        tf.matmul(c, b, adjoint_b=True),
+    ]
     g = tf.gradients([tf.reduce_sum(t) for t in y], [a, b, c])
-    return y + [a @ b] + g, feed
+    return [*y, a @ b, *g], feed
 
 
 @case
@@ -160,13 +247,35 @@ def shapes(tf):
     k = _known(tf)
     u = tf.placeholder(tf.float32, name="u")
     feed[u] = np.zeros((2, 1, 2), np.float32)
-    return [tf.shape(x), tf.shape(k), tf.size(x), tf.size(k), tf.rank(x), tf.rank(u), tf.shape(k, out_type=tf.int64), tf.shape(x)[0], tf.shape_n([x, k]) [1], tf.broadcast_dynamic_shape(tf.shape(x), tf.constant([1]))], feed
+    return [
+        tf.shape(x),
+        tf.shape(k),
+        tf.size(x),
+        tf.size(k),
+        tf.rank(x),
+        tf.rank(u),
+        tf.shape(k, out_type=tf.int64),
+        tf.shape(x)[0],
+        tf.shape_n([x, k])[1],
+        tf.broadcast_dynamic_shape(tf.shape(x), tf.constant([1])),
+    ], feed
 
 
 @case
 def reshapes(tf):
     x, feed = _x(tf)
-    y = [tf.reshape(x, [-1]), tf.reshape(x, [3, -1]), tf.reshape(x, [tf.shape(x)[0], 3, 1]), tf.expand_dims(x, 1), tf.expand_dims(x, -1, name="e"), tf.squeeze(tf.expand_dims(x, 0)), tf.squeeze(tf.reshape(x, [1, -1, 1]), [0]), tf.transpose(x), tf.transpose(x, [1, 0]), tf.tile(x, [2, 1])]
+    y = [
+        tf.reshape(x, [-1]),
+        tf.reshape(x, [3, -1]),
+        tf.reshape(x, [tf.shape(x)[0], 3, 1]),
+        tf.expand_dims(x, 1),
+        tf.expand_dims(x, -1, name="e"),
+        tf.squeeze(tf.expand_dims(x, 0)),
+        tf.squeeze(tf.reshape(x, [1, -1, 1]), [0]),
+        tf.transpose(x),
+        tf.transpose(x, [1, 0]),
+        tf.tile(x, [2, 1]),
+    ]
     return y + tf.gradients([tf.reduce_sum(t * t) for t in y], x), feed
 
 
@@ -182,7 +291,7 @@ def joined(tf):
     v = tf.split(k, 3, axis=1)
     w = tf.split(c, [1, 2, -1], 0)
     one = tf.concat([x], 0)
-    y = [c, d, s, t, one] + u + v + w
+    y = [c, d, s, t, one, *u, *v, *w]
     return y + tf.gradients([tf.reduce_sum(i * i) for i in y], [x, k]), feed
 
 
@@ -191,7 +300,19 @@ def slices(tf):
     x, feed = _x(tf)
     k = tf.constant(np.arange(60, dtype=np.float32).reshape(3, 4, 5), name="k")
     i = tf.constant(1, name="i")
-    y = [x[0], x[:, 1], x[-1:, ::2], k[..., 1], k[1:, ..., tf.newaxis, :2], k[i], k[i:, 0], k[::-1, 2, -3:-1], tf.slice(k, [0, 1, 2], [2, -1, 2]), tf.strided_slice(k, [0, 0, 0], [3, 4, 5], [2, 2, 2]), k[:, tf.newaxis, 0]]
+    y = [
+        x[0],
+        x[:, 1],
+        x[-1:, ::2],
+        k[..., 1],
+        k[1:, ..., tf.newaxis, :2],
+        k[i],
+        k[i:, 0],
+        k[::-1, 2, -3:-1],
+        tf.slice(k, [0, 1, 2], [2, -1, 2]),
+        tf.strided_slice(k, [0, 0, 0], [3, 4, 5], [2, 2, 2]),
+        k[:, tf.newaxis, 0],
+    ]
     return y + tf.gradients([tf.reduce_sum(t * t) for t in y], [x, k]), feed
 
 
@@ -200,7 +321,14 @@ def gathers(tf):
     x, feed = _x(tf)
     k = tf.constant(np.arange(24, dtype=np.float32).reshape(2, 3, 4), name="k")
     i = tf.constant([1, 0, 1], name="i")
-    y = [tf.gather(x, i), tf.gather(k, [2, 0], axis=1), tf.gather(k, [[0, 1], [1, 1]]), tf.gather_nd(k, [[0, 1], [1, 2]]), tf.gather_nd(k, [[0, 1, 3]]), tf.gather(k, tf.constant([[0, 1], [2, 2]]), batch_dims=1, axis=1)]
+    y = [
+        tf.gather(x, i),
+        tf.gather(k, [2, 0], axis=1),
+        tf.gather(k, [[0, 1], [1, 1]]),
+        tf.gather_nd(k, [[0, 1], [1, 2]]),
+        tf.gather_nd(k, [[0, 1, 3]]),
+        tf.gather(k, tf.constant([[0, 1], [2, 2]]), batch_dims=1, axis=1),
+    ]
     g = tf.gradients([tf.reduce_sum(t * t) for t in y], [k])
     h = tf.gradients(y[0], x)[0]
     return y + g + [h.values, h.indices, h.dense_shape, tf.convert_to_tensor(h)], feed
@@ -212,7 +340,7 @@ def scatters(tf):
     y = tf.scatter_nd([[4], [3], [4]], u, [8])
     t = tf.tensor_scatter_add(tf.ones([8]), [[1], [1], [7]], u)
     v = tf.tensor_scatter_update(tf.ones([8]), [[1], [2], [7]], u)
-    return [y, t, v] + tf.gradients([y * y, t * t, v * v], u)
+    return [y, t, v, *tf.gradients([y * y, t * t, v * v], u)]
 
 
 @case
@@ -228,7 +356,7 @@ def selections(tf):
     hot2 = tf.one_hot([[0, 1]], 2, on_value=5, off_value=1, axis=0)
     seq = tf.sequence_mask([1, 3, 0], 4)
     seq2 = tf.sequence_mask([1, 3, 0], dtype=tf.float32)
-    return [y, rows, where, mask, mask2, masked, hot, hot2, seq, seq2] + tf.gradients(y, x), feed
+    return [y, rows, where, mask, mask2, masked, hot, hot2, seq, seq2, *tf.gradients(y, x)], feed
 
 
 @case
@@ -248,7 +376,7 @@ def partitions(tf):
     parts = tf.dynamic_partition(x, [0, 1, 2, 0, 1, 2], 3)
     places = tf.dynamic_partition(tf.range(6), [0, 1, 2, 0, 1, 2], 3)
     back = tf.dynamic_stitch(places, [p * (i + 1.0) for i, p in enumerate(parts)])
-    return parts + [back] + tf.gradients(back * back, x)
+    return [*parts, back, *tf.gradients(back * back, x)]
 
 
 @case
@@ -256,8 +384,25 @@ def segments(tf):
     x = tf.constant(np.arange(1, 13, dtype=np.float32).reshape(6, 2), name="x")
     ids = [0, 0, 1, 1, 1, 3]
     u = [2, 0, -1, 0, 2, 3]
-    y = [tf.segment_sum(x, ids), tf.segment_mean(x, ids), tf.segment_max(x, ids), tf.segment_min(x, ids), tf.unsorted_segment_sum(x, u, 4), tf.unsorted_segment_mean(x, u, 4), tf.unsorted_segment_sqrt_n(x, u, 4), tf.sparse_segment_sum(x, [0, 5, 5, 1], [0, 0, 1, 3]), tf.sparse_segment_mean(x, [0, 5, 5, 1], [0, 0, 1, 3]), tf.sparse_segment_sqrt_n(x, [0, 5, 5, 1], [0, 0, 1, 3]), tf.sparse_segment_mean(x, [0, 5, 5], [0, 0, 1], num_segments=4)]
-    more = [tf.segment_prod(x, ids), tf.unsorted_segment_max(x, u, 5), tf.unsorted_segment_min(x, u, 5), tf.unsorted_segment_prod(x, u, 5)]
+    y = [
+        tf.segment_sum(x, ids),
+        tf.segment_mean(x, ids),
+        tf.segment_max(x, ids),
+        tf.segment_min(x, ids),
+        tf.unsorted_segment_sum(x, u, 4),
+        tf.unsorted_segment_mean(x, u, 4),
+        tf.unsorted_segment_sqrt_n(x, u, 4),
+        tf.sparse_segment_sum(x, [0, 5, 5, 1], [0, 0, 1, 3]),
+        tf.sparse_segment_mean(x, [0, 5, 5, 1], [0, 0, 1, 3]),
+        tf.sparse_segment_sqrt_n(x, [0, 5, 5, 1], [0, 0, 1, 3]),
+        tf.sparse_segment_mean(x, [0, 5, 5], [0, 0, 1], num_segments=4),
+    ]
+    more = [
+        tf.segment_prod(x, ids),
+        tf.unsorted_segment_max(x, u, 5),
+        tf.unsorted_segment_min(x, u, 5),
+        tf.unsorted_segment_prod(x, u, 5),
+    ]
     g = tf.gradients([tf.reduce_sum(t * t) for t in y], x)
     h = tf.gradients([tf.reduce_sum(t) for t in more[1:]], x)
     return y + more + g + h
@@ -267,25 +412,61 @@ def segments(tf):
 def fills(tf):
     x, feed = _x(tf)
     n = tf.shape(x)[0]
-    return [tf.zeros([2, 3]), tf.ones([2], tf.int64), tf.zeros([n, 2]), tf.ones(tf.shape(x)), tf.fill([n], 7), tf.zeros_like(x), tf.ones_like(x), tf.zeros_like(_known(tf)), tf.zeros_like(x, tf.int32), tf.zeros([40, 40])[0, :2], tf.zeros([2], tf.string), tf.fill([2, 2], "ab"), tf.zeros([], tf.bool), tf.ones_like(_known(tf), dtype=tf.int32)], feed
+    return [
+        tf.zeros([2, 3]),
+        tf.ones([2], tf.int64),
+        tf.zeros([n, 2]),
+        tf.ones(tf.shape(x)),
+        tf.fill([n], 7),
+        tf.zeros_like(x),
+        tf.ones_like(x),
+        tf.zeros_like(_known(tf)),
+        tf.zeros_like(x, tf.int32),
+        tf.zeros([40, 40])[0, :2],
+        tf.zeros([2], tf.string),
+        tf.fill([2, 2], "ab"),
+        tf.zeros([], tf.bool),
+        tf.ones_like(_known(tf), dtype=tf.int32),
+    ], feed
 
 
 @case
 def ranges(tf):
-    return [tf.range(5), tf.range(2, 9, 3), tf.range(3.0), tf.range(5, 0, -2), tf.range(0.0, 1.0, 0.25), tf.linspace(0.0, 1.0, 5), tf.range(tf.constant(3, tf.int64))]
+    return [
+        tf.range(5),
+        tf.range(2, 9, 3),
+        tf.range(3.0),
+        tf.range(5, 0, -2),
+        tf.range(0.0, 1.0, 0.25),
+        tf.linspace(0.0, 1.0, 5),
+        tf.range(tf.constant(3, tf.int64)),
+    ]
 
 
 @case
 def pads(tf):
     x = _known(tf)
-    y = [tf.pad(x, [[1, 0], [0, 2]]), tf.pad(x, [[1, 0], [0, 2]], constant_values=9.0), tf.pad(x, [[1, 1], [2, 0]], "REFLECT"), tf.pad(x, [[1, 1], [2, 0]], "SYMMETRIC"), tf.reverse(x, [1]), tf.reverse_sequence(x, [2, 3], seq_axis=1, batch_axis=0)]
+    y = [
+        tf.pad(x, [[1, 0], [0, 2]]),
+        tf.pad(x, [[1, 0], [0, 2]], constant_values=9.0),
+        tf.pad(x, [[1, 1], [2, 0]], "REFLECT"),
+        tf.pad(x, [[1, 1], [2, 0]], "SYMMETRIC"),
+        tf.reverse(x, [1]),
+        tf.reverse_sequence(x, [2, 3], seq_axis=1, batch_axis=0),
+    ]
     return y + tf.gradients([tf.reduce_sum(t * t) for t in y], x)
 
 
 @case
 def diagonals(tf):
     x = tf.constant([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], name="x")
-    y = [tf.matrix_diag(x), tf.matrix_diag_part(x), tf.matrix_set_diag(x, [8.0, 9.0]), tf.matrix_transpose(x), tf.trace(x)]
+    y = [
+        tf.matrix_diag(x),
+        tf.matrix_diag_part(x),
+        tf.matrix_set_diag(x, [8.0, 9.0]),
+        tf.matrix_transpose(x),
+        tf.trace(x),
+    ]
     return y + tf.gradients([tf.reduce_sum(t * t) for t in y], x) + tf.meshgrid([1, 2], [3, 4, 5])
 
 
@@ -293,7 +474,21 @@ def diagonals(tf):
 def activations(tf):
     x, feed = _x(tf)
     n = tf.nn
-    y = [n.relu(x), n.relu6(x * 4.0), n.leaky_relu(x), n.elu(x), n.selu(x), n.softplus(x), n.softsign(x), n.softmax(x), n.log_softmax(x), n.softmax(x, axis=0), n.sigmoid(x), n.tanh(x), n.crelu(x)]
+    y = [
+        n.relu(x),
+        n.relu6(x * 4.0),
+        n.leaky_relu(x),
+        n.elu(x),
+        n.selu(x),
+        n.softplus(x),
+        n.softsign(x),
+        n.softmax(x),
+        n.log_softmax(x),
+        n.softmax(x, axis=0),
+        n.sigmoid(x),
+        n.tanh(x),
+        n.crelu(x),
+    ]
     return y + tf.gradients([tf.reduce_sum(t * t) for t in y], x), feed
 
 
@@ -320,17 +515,36 @@ def layers(tf):
     b = tf.constant([0.5, -0.5], name="b")
     n = tf.nn
     mean, variance = n.moments(x, [0])
-    y = [n.bias_add(tf.matmul(x, w), b), n.xw_plus_b(x, w, b), n.l2_normalize(x, 1), mean, variance, n.l2_loss(x), n.batch_normalization(x, mean, variance, 1.0, None, 0.001), n.relu_layer(x, w, b)]
+    y = [
+        n.bias_add(tf.matmul(x, w), b),
+        n.xw_plus_b(x, w, b),
+        n.l2_normalize(x, 1),
+        mean,
+        variance,
+        n.l2_loss(x),
+        n.batch_normalization(x, mean, variance, 1.0, None, 0.001),
+        n.relu_layer(x, w, b),
+    ]
     values, indices = n.top_k(x, 2)
     inside = n.in_top_k(x, [0, 2], 1)
-    return y + [values, indices, inside] + tf.gradients([tf.reduce_sum(t * t) for t in y] + [values], [x, w, b]), feed
+    sums = [tf.reduce_sum(t * t) for t in y]
+    return [*y, values, indices, inside, *tf.gradients([*sums, values], [x, w, b])], feed
 
 
 @case
 def clips(tf):
     x, feed = _x(tf)
     clipped, norm = tf.clip_by_global_norm([x, None, _known(tf)], 1.0)
-    y = [tf.clip_by_value(x, -1.0, 1.0), tf.clip_by_norm(x, 2.0), tf.clip_by_norm(x, 2.0, axes=[1]), tf.global_norm([x, x]), norm, clipped[0], clipped[2], tf.clip_by_average_norm(x, 0.5)]
+    y = [
+        tf.clip_by_value(x, -1.0, 1.0),
+        tf.clip_by_norm(x, 2.0),
+        tf.clip_by_norm(x, 2.0, axes=[1]),
+        tf.global_norm([x, x]),
+        norm,
+        clipped[0],
+        clipped[2],
+        tf.clip_by_average_norm(x, 0.5),
+    ]
     return y + tf.gradients(y, x), feed
 
 
@@ -342,13 +556,27 @@ def scopes_and_names(tf):
         with tf.name_scope("inner"):
             z = tf.add(y, y, name="sum") + tf.identity(x)
     w = tf.identity(z, name="outer/x")
-    return [w, tf.add_n([w, y, y]), tf.add_n([w], name="one"), tf.stop_gradient(w) * 2.0], {x: np.array([1.0, 2.0], np.float32)}
+    return [w, tf.add_n([w, y, y]), tf.add_n([w], name="one"), tf.stop_gradient(w) * 2.0], {
+        x: np.array([1.0, 2.0], np.float32)
+    }
 
 
 @case
 def strings(tf):
     a = tf.constant(["a", "b"])
-    return [a + "x", tf.equal(a, "a"), tf.not_equal(a, ["b", "b"]), tf.gather(a, [1, 1]), tf.concat([a, a], 0), a[0], tf.stack([a, a]), tf.reshape(a, [2, 1]), tf.tile(a, [2]), tf.where([True, False], a, ["p", "q"]), tf.zeros_like(a)]
+    return [
+        a + "x",
+        tf.equal(a, "a"),
+        tf.not_equal(a, ["b", "b"]),
+        tf.gather(a, [1, 1]),
+        tf.concat([a, a], 0),
+        a[0],
+        tf.stack([a, a]),
+        tf.reshape(a, [2, 1]),
+        tf.tile(a, [2]),
+        tf.where([True, False], a, ["p", "q"]),
+        tf.zeros_like(a),
+    ]
 
 
 @case
@@ -362,14 +590,22 @@ def bits(tf):
     a = tf.constant([5, -3, 12])
     b = tf.constant([3, 7, 1])
     w = tf.bitwise
-    return [w.bitwise_and(a, b), w.bitwise_or(a, b), w.bitwise_xor(a, b), w.invert(a), w.left_shift(a, b), w.right_shift(a, b)]
+    return [
+        w.bitwise_and(a, b),
+        w.bitwise_or(a, b),
+        w.bitwise_xor(a, b),
+        w.invert(a),
+        w.left_shift(a, b),
+        w.right_shift(a, b),
+    ]
 
 
 @case
 def broadcasting(tf):
     x = tf.constant([[1.0], [2.0]], name="x")
     y = tf.broadcast_to(x, [2, 3])
-    return [y, tf.bitcast(x, tf.int32), tf.check_numerics(x, "bad"), tf.guarantee_const(x)] + tf.gradients(y * y, x)
+    passed = [tf.bitcast(x, tf.int32), tf.check_numerics(x, "bad"), tf.guarantee_const(x)]
+    return [y, *passed, *tf.gradients(y * y, x)]
 
 
 @case
@@ -378,14 +614,22 @@ def einsums(tf):
     b = tf.constant(np.arange(12, dtype=np.float32).reshape(3, 4), name="b")
     c = tf.constant(np.arange(24, dtype=np.float32).reshape(2, 3, 4), name="c")
     x, feed = _x(tf)
-    return [tf.einsum("ij,jk->ik", a, b), tf.einsum("ij->ji", a), tf.einsum("bij,bij->b", c, c), tf.einsum("ij,bjk->bik", tf.transpose(b), tf.transpose(c, [0, 1, 2])), tf.einsum("ij,jk", x, b), tf.einsum("i,j->ij", a[0], b[0]), tf.einsum("...ij,jk->...ik", c, tf.transpose(b))], feed
+    return [
+        tf.einsum("ij,jk->ik", a, b),
+        tf.einsum("ij->ji", a),
+        tf.einsum("bij,bij->b", c, c),
+        tf.einsum("ij,bjk->bik", tf.transpose(b), tf.transpose(c, [0, 1, 2])),
+        tf.einsum("ij,jk", x, b),
+        tf.einsum("i,j->ij", a[0], b[0]),
+        tf.einsum("...ij,jk->...ik", c, tf.transpose(b)),
+    ], feed
 
 
 @case
 def accumulated(tf):
     x, feed = _x(tf)
     y = tf.accumulate_n([x, x * 2.0, x])
-    return [y] + tf.gradients(y, x), feed
+    return [y, *tf.gradients(y, x)], feed
 
 
 @case
@@ -395,4 +639,4 @@ def cross_entropy_of_sequences(tf):
     y = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=z, logits=x)
     w = tf.nn.softmax_cross_entropy_with_logits_v2(labels=tf.one_hot(z, 3), logits=x)
     feed = {x: np.arange(12, dtype=np.float32).reshape(2, 2, 3) % 5, z: np.array([[0, 2], [1, 1]], np.int32)}
-    return [y, w] + tf.gradients([y, w], x), feed
+    return [y, w, *tf.gradients([y, w], x)], feed
