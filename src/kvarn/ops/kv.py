@@ -43,6 +43,10 @@ __all__ = [
     "save_group",
 ]
 
+# On an importing node: columns that the checkpoint does not have are 0 (docs/adr/0004).  An attr whose name
+# starts with "_" may stand on any node, so the graph still loads elsewhere.
+FILL_WITH_ZEROS = "_kvarn_fill_with_zeros"
+
 _KEYS = "Tkeys: {int64, int32}"
 
 
@@ -522,4 +526,5 @@ def _restore(ctx: Any, resource: EmbeddingResource, prefix: Any, tensor_names: A
         partition_id=attrs["partition_id"],
         partition_num=attrs["partition_num"],
         reset_version=attrs["reset_version"],
+        zeros=bool(attrs.get(FILL_WITH_ZEROS)),
     )

@@ -70,11 +70,13 @@ def restore(
     partition_id: int = 0,
     partition_num: int = 1,
     reset_version: bool = False,
+    zeros: bool = False,
 ) -> None:
     """Adds to a variable the rows that checkpoint ``prefix`` has of ``name``; keys it has stay.
 
     The checkpoint may have another number of parts.  If it has another embedding_dim, the common columns are
-    taken; what is missing comes from the variable's initial values if its initializer has run, else it is 0.
+    taken; what is missing comes from the variable's initial values if its initializer has run and ``zeros`` is
+    not set, else it is 0.
 
     Args:
       name: the variable's name in the checkpoint, such as ``ev/part_0/Adagrad``.
@@ -110,7 +112,7 @@ def restore(
                 # A filter had not admitted these: they have no values yet.
                 values = resource.table.lookup(keys, slot=resource.slot)
             else:
-                values = _of_dim(resource, keys, rows.values)
+                values = _of_dim(resource, keys, rows.values, zeros)
             resource.table.import_rows(resource.slot, keys, values, freqs, versions)
     resource.is_initialized = True
 
@@ -128,13 +130,13 @@ def _check_type(
         )
 
 
-def _of_dim(resource: EmbeddingResource, keys: Any, values: Any) -> Any:
+def _of_dim(resource: EmbeddingResource, keys: Any, values: Any, zeros: bool) -> Any:
     """``values`` [n, any] with ``resource.dim`` columns."""
     found, dim = values.shape[1], resource.dim
     if found >= dim:
         return values[:, :dim]
     out = np.zeros((len(values), dim), np.float32)
-    if resource.init_ran:
+    if resource.init_ran and not zeros:
         out[:, found:] = resource.default_rows(keys)[:, found:]
     out[:, :found] = values
     return out

@@ -269,6 +269,9 @@ class BaseSaverBuilder:
                 "save and restore operations need to be built together  when eager execution is not enabled."
             )
         saveables = validate_and_slice_inputs(names_to_saveables)
+        partial = not _covers_the_graph(names_to_saveables)
+        for saveable in saveables:
+            saveable.restores_a_part = partial
         with ops.name_scope(name, "save", [saveable.op for saveable in saveables]):
             filename_tensor = array.placeholder_with_default(filename or "model", shape=(), name="filename")
             # The name that programs feed is older than the file name's own node.
@@ -359,3 +362,16 @@ def _concatenate_collected() -> None:
                     graph.get_operation_by_name(element.name)
                 except KeyError:
                     element.as_tensor()
+
+
+def _covers_the_graph(names_to_saveables: Any) -> bool:
+    """Whether every variable of the graph is among what a Saver was given."""
+    stack = list(names_to_saveables.values() if isinstance(names_to_saveables, dict) else names_to_saveables)
+    given: set[int] = set()
+    while stack:
+        item = stack.pop()
+        given.add(id(item))
+        given.add(id(getattr(item, "var", None)))
+        if isinstance(item, (list, tuple)) or hasattr(item, "_get_partitions"):
+            stack.extend(item)
+    return all(id(v) in given for v in ops.get_collection(ops.GraphKeys.GLOBAL_VARIABLES))

@@ -75,6 +75,8 @@ class SaveableObject:
 
     # True for what reads the checkpoint itself: `restore` gets the prefix as its only tensor then.
     restores_from_prefix = False
+    # Set by the builder before `restore`: the Saver was given a part of the graph's variables.
+    restores_a_part = False
 
     def __init__(self, op: Any, specs: list[SaveSpec], name: str) -> None:
         self.op = op

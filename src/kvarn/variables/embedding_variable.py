@@ -428,16 +428,19 @@ class EmbeddingVariable(ResourceVariable):
             storage_size=list(engine["storage_size"]),
         )
 
-    def _restore_op(self, prefix: Tensor, tensor_name: str, name: str | None = None) -> Any:
+    def _restore_op(
+        self, prefix: Tensor, tensor_name: str, name: str | None = None, *, zeros: bool = False
+    ) -> Any:
         """The operation that makes the variable, if need be, and adds its rows in checkpoint ``prefix``.
 
         Args:
           prefix: string scalar.
           tensor_name: the variable's name in the checkpoint.
+          zeros: columns that the checkpoint does not have are 0, not the variable's initial values.
         """
         info = self._get_save_slice_info()
         engine = {k: v for k, v in self._engine.items() if k not in ("ht_type", "layout")}
-        return kv.kv_resource_import_v2(
+        restore_op = kv.kv_resource_import_v2(
             prefix,
             self._handle,
             self._primary_handle,
@@ -453,6 +456,9 @@ class EmbeddingVariable(ResourceVariable):
             name=name,
             **engine,
         )
+        if zeros:
+            restore_op.attrs[kv.FILL_WITH_ZEROS] = True
+        return restore_op
 
     def to_proto(self, export_scope: str | None = None) -> Any:
         from kvarn import protos

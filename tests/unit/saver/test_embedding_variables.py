@@ -165,11 +165,14 @@ def test_all_variables_into_another_dim_after_init(tmp_path: Path, dim: int) -> 
     np.testing.assert_array_equal(got[:, common:], np.full((3, dim - common), np.float32(0.25)))
 
 
-def test_some_variables_into_another_dim_fills_with_zeros(tmp_path: Path) -> None:
+@pytest.mark.parametrize("initialized", [False, True])
+def test_some_variables_into_another_dim_fills_with_zeros(tmp_path: Path, initialized: bool) -> None:
     path = saved(tmp_path)
     a = ev("a", 6, 0.25)
     ev("b", 6)
     with tf.Session() as sess:
+        if initialized:
+            sess.run(tf.global_variables_initializer())
         tf.train.Saver([a]).restore(sess, path)
         got = rows(sess, a, [3, 1005, 7])
     np.testing.assert_array_equal(got[:, :4], np.arange(12, dtype=np.float32).reshape(3, 4))

@@ -58,7 +58,7 @@ class EmbeddingVariableSaveable(SaveableObject):
     def restore(self, restored_tensors: Sequence[Any], restored_shapes: Sequence[Any] | None) -> Any:
         """The operation that reads the variable from the prefix that ``restored_tensors`` holds."""
         with ops.control_dependencies(_layout_ops(self.var)):
-            return self.var._restore_op(restored_tensors[0], self.name)
+            return self.var._restore_op(restored_tensors[0], self.name, zeros=self.restores_a_part)
 
 
 def _layout_ops(var: EmbeddingVariable) -> list[Any]:
