@@ -123,7 +123,7 @@ class DType:
         if self.is_integer:
             info = np.iinfo(self._np)
             return self.as_numpy_dtype(info.min), self.as_numpy_dtype(info.max)
-        finfo = ml_dtypes.finfo(self._np)
+        finfo: Any = ml_dtypes.finfo(self._np)  # type: ignore[no-untyped-call]
         return self.as_numpy_dtype(finfo.min), self.as_numpy_dtype(finfo.max)
 
     def is_compatible_with(self, other: Any) -> builtins.bool:
@@ -236,7 +236,7 @@ _BY_NUMPY[np.dtype(np.object_)] = string
 _BY_PYTHON: dict[type, DType] = {
     float: float32,
     int: int32,
-    type(True): bool,
+    builtins.bool: bool,
     str: string,
     bytes: string,
     object: string,

@@ -64,7 +64,8 @@ def convert_to_tensor(
     if type(value) is Tensor:
         if wanted is not None and not wanted.is_compatible_with(value.dtype):
             raise ValueError(
-                f"Tensor conversion requested dtype {wanted.name} for Tensor with dtype {value.dtype.name}: {str(value)!r}"
+                f"Tensor conversion requested dtype {wanted.name} for Tensor with dtype {value.dtype.name}: "
+                f"{str(value)!r}"
             )
         return value
     if preferred_dtype is None:
@@ -121,7 +122,8 @@ def convert_to_tensor_or_indexed_slices(
     if isinstance(value, (IndexedSlices, SparseTensor)):
         if dtype is not None and not dtypes.as_dtype(dtype).is_compatible_with(value.dtype):
             raise ValueError(
-                f"Tensor conversion requested dtype {dtypes.as_dtype(dtype).name} for Tensor with dtype {value.dtype.name}"
+                f"Tensor conversion requested dtype {dtypes.as_dtype(dtype).name} for Tensor with dtype "
+                f"{value.dtype.name}"
             )
         return value
     return convert_to_tensor(value, dtype, name, as_ref=as_ref)
@@ -248,7 +250,7 @@ def _shape_conversion(
         return NotImplemented
     if not value.is_fully_defined():
         raise ValueError(f"Cannot convert a partially known TensorShape to a Tensor: {value}")
-    dims = [int(d) for d in value.as_list()]
+    dims = [d for d in value.as_list() if d is not None]
     if dtype is None:
         dtype = dtypes.int64 if any(d >= 2**31 for d in dims) else dtypes.int32
     elif dtype not in (dtypes.int32, dtypes.int64):

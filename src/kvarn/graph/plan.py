@@ -128,12 +128,8 @@ def _pruned(fetches: Iterable[Tensor], targets: Iterable[Operation], fed: set[Te
         if op in needed:
             continue
         needed.add(op)
-        for x in op._inputs:
-            if x not in fed and x.op not in needed:
-                stack.append(x.op)
-        for c in op._control_inputs:
-            if c not in needed:
-                stack.append(c)
+        stack.extend(x.op for x in op._inputs if x not in fed and x.op not in needed)
+        stack.extend(c for c in op._control_inputs if c not in needed)
     return needed
 
 
@@ -197,9 +193,7 @@ def _adapted(op: Operation, kernel: Callable[..., Any], fed: set[Tensor]) -> Cal
         length = arg_length(arg, op.attrs)
         if not arg.is_ref:
             deref.extend(
-                i
-                for i in range(start, start + length)
-                if sources[i].dtype.is_ref and sources[i] not in fed
+                i for i in range(start, start + length) if sources[i].dtype.is_ref and sources[i] not in fed
             )
         groups.append((start, start + length, arg.is_list))
         start += length

@@ -65,14 +65,24 @@ with tf.Session() as s:
 @pytest.mark.parametrize(
     ("program", "error", "near"),
     [
-        ("import tensorflow as tf\ntf.reduce_smu", "AttributeError: module 'tensorflow' has no", "tf.reduce_sum"),
-        ("import tensorflow as tf\ntf.train.Savr()", "AttributeError: module 'tensorflow.train'", "tf.train.Saver"),
+        (
+            "import tensorflow as tf\ntf.reduce_smu",
+            "AttributeError: module 'tensorflow' has no",
+            "tf.reduce_sum",
+        ),
+        (
+            "import tensorflow as tf\ntf.train.Savr()",
+            "AttributeError: module 'tensorflow.train'",
+            "tf.train.Saver",
+        ),
         ("import tensorflow as tf\ntf.latest_checkpoint", "AttributeError", "tf.train.latest_checkpoint"),
         ("import tensorflow.python.framework.opss", "ModuleNotFoundError", "tensorflow.python.framework.ops"),
         ("from tensorflow.python.ops import nothing_ops", "ImportError", "tensorflow.python.ops"),
     ],
 )
-def test_a_missing_name_says_what_comes_nearest(tmp_path: pathlib.Path, program: str, error: str, near: str) -> None:
+def test_a_missing_name_says_what_comes_nearest(
+    tmp_path: pathlib.Path, program: str, error: str, near: str
+) -> None:
     done = run(tmp_path, program)
     assert done.returncode == 1
     assert error in done.stderr

@@ -103,6 +103,8 @@ def test_what_is_no_attribute_is_refused() -> None:
 
 
 def test_a_definition_survives_its_message() -> None:
-    first = op_def.parse("A", "xs: N * T, i: Ref(int64)", "ys: Tout", "N: int >= 2, T: {float, int32}, Tout: list(type)")
+    first = op_def.parse(
+        "A", "xs: N * T, i: Ref(int64)", "ys: Tout", "N: int >= 2, T: {float, int32}, Tout: list(type)"
+    )
     second = op_def.from_proto(first.to_proto())
     assert (first.inputs, first.outputs, first.attrs) == (second.inputs, second.outputs, second.attrs)

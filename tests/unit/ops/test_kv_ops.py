@@ -9,7 +9,7 @@ from kvarn import dtypes, errors
 from kvarn.graph.convert import constant
 from kvarn.graph.graph import Graph
 from kvarn.graph.session import Session
-from kvarn.ops import kv, training
+from kvarn.ops import array, kv, training
 
 
 @pytest.fixture(autouse=True)
@@ -307,11 +307,13 @@ def test_an_update_refuses_what_is_no_slot_of_the_variable():
 def test_a_gradient_of_another_width_is_refused():
     h = handle("ev")
     init = initialize(h)
-    train = training.kv_resource_sparse_apply_gradient_descent(
-        h, 0.1, constant([[1.0, 2.0]]), constant([1], dtypes.int64), constant(0, dtypes.int64)
-    )
+    one, step = constant([1], dtypes.int64), constant(0, dtypes.int64)
+    with pytest.raises(ValueError, match=r"Dimension 0 in both shapes must be equal, but are 2 and 3"):
+        training.kv_resource_sparse_apply_gradient_descent(h, 0.1, constant([[1.0, 2.0]]), one, step)
+    grad = array.placeholder(dtypes.float32, None)
+    train = training.kv_resource_sparse_apply_gradient_descent(h, 0.1, grad, one, step)
     with Session() as sess:
         sess.run(init)
         with pytest.raises(errors.InvalidArgumentError, match=r"grads of shape \[1, 2\]: expected \[1, 3\]"):
-            sess.run(train)
+            sess.run(train, {grad: [[1.0, 2.0]]})
         assert sess.run(kv.kv_variable_shape(h, Tkeys=dtypes.int64)).tolist() == [0, 3]

@@ -102,41 +102,41 @@ class GFile:
 FastGFile = Open = GFile
 
 
-def Exists(path: str) -> bool:  # noqa: N802 - TensorFlow's own names from here on
+def Exists(path: str) -> bool:
     return os.path.exists(path)
 
 
-def IsDirectory(path: str) -> bool:  # noqa: N802
+def IsDirectory(path: str) -> bool:
     return os.path.isdir(path)
 
 
-def Glob(filename: str) -> list[str]:  # noqa: N802
+def Glob(filename: str) -> list[str]:
     """The paths that match, sorted."""
     return sorted(glob.glob(filename))
 
 
-def ListDirectory(path: str) -> list[str]:  # noqa: N802
+def ListDirectory(path: str) -> list[str]:
     with _tensorflow_errors(path):
         return sorted(os.listdir(path))
 
 
-def MkDir(path: str) -> None:  # noqa: N802
+def MkDir(path: str) -> None:
     """Makes one directory; no error if it exists."""
     with _tensorflow_errors(path), contextlib.suppress(FileExistsError):
         os.mkdir(path)
 
 
-def MakeDirs(path: str) -> None:  # noqa: N802
+def MakeDirs(path: str) -> None:
     with _tensorflow_errors(path):
         os.makedirs(path, exist_ok=True)
 
 
-def Remove(path: str) -> None:  # noqa: N802
+def Remove(path: str) -> None:
     with _tensorflow_errors(path):
         os.remove(path)
 
 
-def DeleteRecursively(path: str) -> None:  # noqa: N802
+def DeleteRecursively(path: str) -> None:
     with _tensorflow_errors(path):
         if os.path.isdir(path):
             shutil.rmtree(path)
@@ -144,25 +144,25 @@ def DeleteRecursively(path: str) -> None:  # noqa: N802
             os.remove(path)
 
 
-def Copy(oldpath: str, newpath: str, overwrite: bool = False) -> None:  # noqa: N802
+def Copy(oldpath: str, newpath: str, overwrite: bool = False) -> None:
     _refuse_existing(newpath, overwrite)
     with _tensorflow_errors(oldpath):
         shutil.copyfile(oldpath, newpath)
 
 
-def Rename(oldname: str, newname: str, overwrite: bool = False) -> None:  # noqa: N802
+def Rename(oldname: str, newname: str, overwrite: bool = False) -> None:
     _refuse_existing(newname, overwrite)
     with _tensorflow_errors(oldname):
         os.replace(oldname, newname)
 
 
-def Stat(path: str) -> FileStatistics:  # noqa: N802
+def Stat(path: str) -> FileStatistics:
     with _tensorflow_errors(path):
         found = os.stat(path)
     return FileStatistics(found.st_size, found.st_mtime_ns, os.path.isdir(path))
 
 
-def Walk(top: str, in_order: bool = True) -> Iterator[tuple[str, list[str], list[str]]]:  # noqa: N802
+def Walk(top: str, in_order: bool = True) -> Iterator[tuple[str, list[str], list[str]]]:
     return os.walk(top, topdown=in_order)
 
 
