@@ -58,11 +58,11 @@ def w4(bars: Bars, reps: int) -> None:
 
 def w6(bars: Bars, reps: int) -> None:
     print("W6: start-up and the cost of a session, beside TensorFlow 1.15")
-    ours = {row["case"]: row for row in lines_of("peers/start_kvarn.py", "--reps", str(reps))}
+    ours = {row["case"]: row for row in lines_of("peers/start.py", "--module", "kvarn", "--reps", str(reps))}
     theirs: dict[str, dict] = {}
     python = os.environ.get("PY_TF115")
     if python:
-        rows = lines_of("peers/start_tf.py", "--only", "graph", "--reps", str(reps), python=python)
+        rows = lines_of("peers/start.py", "--only", "graph", "--reps", str(reps), python=python)
         theirs = {row["case"]: row for row in rows}
     else:
         print("     (PY_TF115 is not set: beside TensorFlow's recorded numbers)")

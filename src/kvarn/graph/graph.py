@@ -14,6 +14,7 @@ from typing import Any
 from kvarn import dtypes
 from kvarn.dtypes import DType
 from kvarn.graph import registry
+from kvarn.graph.graph_keys import GraphKeys as GraphKeys
 from kvarn.graph.operation import Operation, arg_types, capture_stack
 from kvarn.graph.registry import OpRegistrationData
 from kvarn.graph.shape_inference import InferenceContext
@@ -25,50 +26,6 @@ _VALID_SCOPE_NAME_REGEX = re.compile(r"^[A-Za-z0-9_.\\\-/]*$")
 # What TensorFlow 1.15.5 writes into `versions.producer` of a GraphDef.
 GRAPH_DEF_VERSION = 134
 GRAPH_DEF_VERSION_MIN_CONSUMER = 0
-
-
-class GraphKeys:
-    """Standard names of collections, TensorFlow's and DeepRec's."""
-
-    GLOBAL_VARIABLES = "variables"
-    LOCAL_VARIABLES = "local_variables"
-    METRIC_VARIABLES = "metric_variables"
-    MODEL_VARIABLES = "model_variables"
-    TRAINABLE_VARIABLES = "trainable_variables"
-    SUMMARIES = "summaries"
-    QUEUE_RUNNERS = "queue_runners"
-    TABLE_INITIALIZERS = "table_initializer"
-    ASSET_FILEPATHS = "asset_filepaths"
-    MOVING_AVERAGE_VARIABLES = "moving_average_variables"
-    REGULARIZATION_LOSSES = "regularization_losses"
-    CONCATENATED_VARIABLES = "concatenated_variables"
-    SAVERS = "savers"
-    WEIGHTS = "weights"
-    BIASES = "biases"
-    ACTIVATIONS = "activations"
-    UPDATE_OPS = "update_ops"
-    LOSSES = "losses"
-    SAVEABLE_OBJECTS = "saveable_objects"
-    RESOURCES = "resources"
-    LOCAL_RESOURCES = "local_resources"
-    INIT_OP = "init_op"
-    LOCAL_INIT_OP = "local_init_op"
-    READY_OP = "ready_op"
-    READY_FOR_LOCAL_INIT_OP = "ready_for_local_init_op"
-    SUMMARY_OP = "summary_op"
-    GLOBAL_STEP = "global_step"
-    EVAL_STEP = "eval_step"
-    TRAIN_OP = "train_op"
-    COND_CONTEXT = "cond_context"
-    WHILE_CONTEXT = "while_context"
-    _SUMMARY_COLLECTION = "_SUMMARY_V2"
-    VARIABLES = "variables"
-    _STREAMING_MODEL_PORTS = "streaming_model_ports"
-    # DeepRec
-    EMBEDDING_VARIABLES = "embedding_variables"
-    EMBEDDING_VARIABLE_RESTORE_DEPENDENCY = "embedding_variable_restore_dependency"
-    EV_INIT_VAR_OPS = "ev_init_var_ops"
-    EV_INIT_SLOT_OPS = "ev_init_slot_ops"
 
 
 class _ControlDependenciesController:
