@@ -25,6 +25,8 @@ it) and returns one gradient for each flat input, a single one bare.
 from __future__ import annotations
 
 import contextlib
+import collections
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -230,7 +232,14 @@ def _result(node: Operation) -> Any:
         return node
     if len(outputs) == 1:
         return list(node._outputs) if outputs[0].is_list else node._outputs[0]
-    return tuple(node.output_arg(a.name) for a in outputs)
+    kind = _output_tuple(node.type, tuple(a.name for a in outputs))
+    return kind(*[node.output_arg(a.name) for a in outputs])
+
+
+@functools.cache
+def _output_tuple(op_type: str, names: tuple[str, ...]) -> Any:
+    """The named tuple of an op with several outputs, such as ``TopKV2(values, indices)``."""
+    return collections.namedtuple(op_type.lstrip("_"), names, rename=True)
 
 
 def apply_op(data: OpRegistrationData, values: dict[str, Any], name: str | None = None) -> Operation:
