@@ -24,8 +24,8 @@ it) and returns one gradient for each flat input, a single one bare.
 
 from __future__ import annotations
 
-import contextlib
 import collections
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Sequence
