@@ -26,6 +26,8 @@ ELSEWHERE = frozenset(
         "checkpoint",
         "control",
         "control_flow",
+        "encoding",
+        "files",
         "kv",
         "logging",
         "matrices",
@@ -297,6 +299,17 @@ EXAMPLES: dict[str, list[Any]] = {
     **{
         f"SparseSegment{n}Grad": [(f(4, 2), i(4, 0, 0, 3), _SEGMENTS, np.int32(5))] for n in ("Mean", "SqrtN")
     },
+    # manip
+    "Roll": [(f(3, 4), i(1, -2), i(1, 0)), (f(3, 4), np.int32(2), np.int32(-1))],
+    # search
+    "LowerBound": [(np.array([[1, 3, 3], [2, 4, 9]]), np.array([[3, 0], [4, 10]]))],
+    "UpperBound": [((np.array([[1, 3, 3]]), np.array([[3, 0]])), {"out_type": dtypes.int64})],
+    "Bucketize": [((f(2, 3),), {"boundaries": [0.3, 0.5]})],
+    "HistogramFixedWidth": [(f(2, 3), np.array([0.0, 1.0]), np.int32(4))],
+    # special
+    "Digamma": [(f(2, 3),), (f(2, 3) - 3.0,)],
+    "Polygamma": [(np.array([[1.0], [3.0]]), f(3))],
+    "Zeta": [(np.array([[2.0], [3.0]]), f(3))],
     # selection
     "Where": [(np.array([[True, False, True], [False, True, True]]),)],
     "Select": [

@@ -511,6 +511,12 @@ class lgamma:
     shape = same_as(0)
     kernel = _by_element(_lgamma)
 
+    def grad(op, d):
+        from kvarn.ops import special
+
+        with control_dependencies([d]):
+            return d * special.digamma(math_ops.conj(op.inputs[0]))
+
 
 def _unary_rounding(function):
     def kernel(ctx, x):

@@ -7,6 +7,7 @@ that their contents are looked up in.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
@@ -15,90 +16,91 @@ TENSORFLOW_VERSION: Final = "1.15.5"
 _TABLE: Final[dict[str, dict[str, str]]] = {
     "": {
         "kvarn.dtypes": """
-            DType as_dtype float16 float32 float64 half double bfloat16 int8 int16 int32 int64 uint8
-            uint16 uint32 uint64 bool string complex64 complex128 qint8 qint16 qint32 quint8 quint16
-            resource variant
+            as_dtype bfloat16 bool complex128 complex64 double DType float16 float32 float64 half int16
+            int32 int64 int8 qint16 qint32 qint8 quint16 quint8 resource string uint16 uint32 uint64 uint8
+            variant
         """,
-        "kvarn.graph.tensor": "Tensor IndexedSlices SparseTensor SparseTensorValue",
+        "kvarn.graph.tensor": "IndexedSlices SparseTensor SparseTensorValue Tensor",
         "kvarn.graph.operation": "Operation",
-        "kvarn.graph.tensor_shape": "TensorShape Dimension",
+        "kvarn.graph.tensor_shape": "Dimension TensorShape",
         "kvarn.graph.graph": """
-            Graph GraphKeys get_default_graph reset_default_graph name_scope control_dependencies device
-            container colocate_with init_scope add_to_collection add_to_collections get_collection
-            get_collection_ref op_scope
+            add_to_collection add_to_collections colocate_with container control_dependencies device
+            get_collection get_collection_ref get_default_graph Graph GraphKeys init_scope name_scope
+            op_scope reset_default_graph
         """,
         "kvarn.graph.convert": """
             constant convert_to_tensor convert_to_tensor_or_indexed_slices
             convert_to_tensor_or_sparse_tensor register_tensor_conversion_function
         """,
-        "kvarn.graph.session": "Session InteractiveSession get_default_session",
+        "kvarn.graph.session": "get_default_session InteractiveSession Session",
         "kvarn.graph.gradients": """
-            gradients RegisterGradient NoGradient=no_gradient NotDifferentiable=no_gradient
-            AggregationMethod UnconnectedGradients
+            AggregationMethod gradients NoGradient=no_gradient NotDifferentiable=no_gradient
+            RegisterGradient UnconnectedGradients
         """,
         "kvarn.graph.importer": "import_graph_def",
         "kvarn.graph.tensor_util": """
-            make_tensor_proto make_ndarray is_tensor contrib_constant_value=constant_value
+            contrib_constant_value=constant_value is_tensor make_ndarray make_tensor_proto
         """,
         "kvarn.graph.device": "DeviceSpec",
-        "kvarn.graph.random_seed": "set_random_seed get_seed",
+        "kvarn.graph.random_seed": "get_seed set_random_seed",
         "kvarn.protos": """
-            GraphDef NodeDef AttrValue ConfigProto GPUOptions GraphOptions OptimizerOptions RunOptions
-            RunMetadata MetaGraphDef NameAttrList
+            AttrValue ConfigProto GPUOptions GraphDef GraphOptions MetaGraphDef NameAttrList NodeDef
+            OptimizerOptions RunMetadata RunOptions
         """,
         "kvarn.ops.array": """
-            boolean_mask broadcast_dynamic_shape broadcast_static_shape broadcast_to concat
-            dynamic_partition dynamic_stitch expand_dims fill gather gather_nd identity identity_n
-            invert_permutation matrix_diag matrix_diag_part matrix_set_diag matrix_transpose meshgrid
-            one_hot ones ones_like pad placeholder placeholder_with_default rank reshape reverse
-            reverse_v2=reverse scatter_nd sequence_mask setdiff1d shape shape_n size slice
-            sparse_placeholder split squeeze stack stop_gradient strided_slice tile transpose unique
-            unique_with_counts unstack where zeros zeros_like guarantee_const batch_gather bitcast
-            check_numerics reverse_sequence tensor_scatter_add tensor_scatter_sub tensor_scatter_update newaxis
+            batch_gather bitcast boolean_mask broadcast_dynamic_shape broadcast_static_shape broadcast_to
+            check_numerics concat dynamic_partition dynamic_stitch expand_dims fill gather gather_nd
+            guarantee_const identity identity_n invert_permutation matrix_diag matrix_diag_part
+            matrix_set_diag matrix_transpose meshgrid newaxis one_hot ones ones_like pad placeholder
+            placeholder_with_default rank reshape reverse reverse_sequence reverse_v2=reverse scatter_nd
+            sequence_mask setdiff1d shape shape_n size slice sparse_placeholder split squeeze stack
+            stop_gradient strided_slice tensor_scatter_add tensor_scatter_sub tensor_scatter_update tile
+            transpose unique unique_with_counts unstack where zeros zeros_like
         """,
-        "kvarn.ops.ranges": "linspace lin_space=linspace range",
+        "kvarn.ops.ranges": "lin_space=linspace linspace range",
         "kvarn.ops.math": """
-            abs acos acosh add add_n argmax argmin asin atan atan2 cast ceil complex conj cos cosh cumprod
-            cumsum div div_no_nan divide equal erf erfc exp expm1 floor floor_div floordiv floormod
-            greater greater_equal imag is_finite is_inf is_nan less less_equal lgamma log log1p
-            log_sigmoid logical_and logical_not logical_or logical_xor matmul maximum minimum mod multiply
-            negative not_equal pow real realdiv reciprocal reduce_all reduce_any reduce_logsumexp
-            reduce_max reduce_mean reduce_min reduce_prod reduce_sum rint round rsqrt saturate_cast
-            scalar_mul segment_max segment_mean segment_min segment_prod segment_sum sigmoid sign sin sinh
-            sparse_segment_mean sparse_segment_sqrt_n sparse_segment_sum sqrt square squared_difference
-            subtract tan tanh tensordot to_bfloat16 to_double to_float to_int32 to_int64 to_complex64
-            truediv truncatediv truncatemod unsorted_segment_max unsorted_segment_mean
-            unsorted_segment_min unsorted_segment_prod unsorted_segment_sqrt_n unsorted_segment_sum xdivy
-            xlogy count_nonzero trace accumulate_n einsum
+            abs accumulate_n acos acosh add add_n argmax argmin asin atan atan2 cast ceil complex conj cos
+            cosh count_nonzero cumprod cumsum div div_no_nan divide einsum equal erf erfc exp expm1 floor
+            floor_div floordiv floormod greater greater_equal imag is_finite is_inf is_nan less less_equal
+            lgamma log log1p log_sigmoid logical_and logical_not logical_or logical_xor matmul maximum
+            minimum mod multiply negative not_equal pow real realdiv reciprocal reduce_all reduce_any
+            reduce_logsumexp reduce_max reduce_mean reduce_min reduce_prod reduce_sum rint round rsqrt
+            saturate_cast scalar_mul segment_max segment_mean segment_min segment_prod segment_sum sigmoid
+            sign sin sinh sparse_segment_mean sparse_segment_sqrt_n sparse_segment_sum sqrt square
+            squared_difference subtract tan tanh tensordot to_bfloat16 to_complex64 to_double to_float
+            to_int32 to_int64 trace truediv truncatediv truncatemod unsorted_segment_max
+            unsorted_segment_mean unsorted_segment_min unsorted_segment_prod unsorted_segment_sqrt_n
+            unsorted_segment_sum xdivy xlogy
         """,
-        "kvarn.ops.clip": "clip_by_average_norm clip_by_global_norm clip_by_norm clip_by_value global_norm",
+        "kvarn.ops.clip": """
+            clip_by_average_norm clip_by_global_norm clip_by_norm clip_by_value global_norm
+        """,
         "kvarn.ops.control": "Assert group no_op tuple",
         "kvarn.ops.logging": "Print",
-        "kvarn.ops.random": "random_normal random_shuffle random_uniform truncated_normal multinomial",
+        "kvarn.ops.random": "multinomial random_normal random_shuffle random_uniform truncated_normal",
         "kvarn.ops.state": """
             assign assign_add assign_sub count_up_to scatter_add scatter_div scatter_max scatter_min
             scatter_mul scatter_nd_add scatter_nd_sub scatter_nd_update scatter_sub scatter_update
         """,
         "kvarn.ops.string": """
-            as_string reduce_join regex_replace string_join string_split string_strip
-            string_to_hash_bucket string_to_hash_bucket_fast string_to_hash_bucket_strong string_to_number
-            substr
+            as_string reduce_join regex_replace string_join string_split string_strip string_to_hash_bucket
+            string_to_hash_bucket_fast string_to_hash_bucket_strong string_to_number substr
         """,
         "kvarn.ops.sparse": """
             sparse_fill_empty_rows sparse_reorder sparse_reshape sparse_retain sparse_tensor_dense_matmul
             sparse_tensor_to_dense sparse_to_dense
         """,
         "kvarn.variables.variable": """
-            VariableAggregation VariableSynchronization all_variables assert_variables_initialized
-            global_variables global_variables_initializer initialize_all_variables
-            initialize_local_variables initialize_variables is_variable_initialized local_variables
-            local_variables_initializer model_variables moving_average_variables
-            report_uninitialized_variables trainable_variables variables_initializer Variable=VariableV1
+            all_variables assert_variables_initialized global_variables global_variables_initializer
+            initialize_all_variables initialize_local_variables initialize_variables is_variable_initialized
+            local_variables local_variables_initializer model_variables moving_average_variables
+            report_uninitialized_variables trainable_variables Variable=VariableV1 VariableAggregation
+            variables_initializer VariableSynchronization
         """,
         "kvarn.variables.scope": """
-            AUTO_REUSE VariableScope get_local_variable get_variable get_variable_scope
-            variable_creator_scope variable_op_scope variable_scope no_regularizer get_embedding_variable
-            disable_resource_variables enable_resource_variables resource_variables_enabled
+            AUTO_REUSE disable_resource_variables enable_resource_variables get_embedding_variable
+            get_local_variable get_variable get_variable_scope no_regularizer resource_variables_enabled
+            variable_creator_scope variable_op_scope variable_scope VariableScope
         """,
         "kvarn.variables.partitioners": """
             create_partitioned_variables fixed_size_partitioner min_max_variable_partitioner
@@ -106,10 +108,9 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         """,
         "kvarn.variables.initializers": """
             constant_initializer=Constant glorot_normal_initializer=GlorotNormal
-            glorot_uniform_initializer=GlorotUniform ones_initializer=Ones
-            orthogonal_initializer=Orthogonal random_normal_initializer=RandomNormal
-            random_uniform_initializer=RandomUniform truncated_normal_initializer=TruncatedNormal
-            uniform_unit_scaling_initializer=UniformUnitScaling
+            glorot_uniform_initializer=GlorotUniform ones_initializer=Ones orthogonal_initializer=Orthogonal
+            random_normal_initializer=RandomNormal random_uniform_initializer=RandomUniform
+            truncated_normal_initializer=TruncatedNormal uniform_unit_scaling_initializer=UniformUnitScaling
             variance_scaling_initializer=VarianceScaling zeros_initializer=Zeros
         """,
         "kvarn.engine.options": """
@@ -117,13 +118,21 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             InitializerOption L2WeightEvict MultihashOption StorageOption
         """,
         "kvarn.errors": "OpError",
+        "kvarn.ops.files": "matching_files read_file write_file",
+        "kvarn.ops.encoding": "decode_base64 decode_raw encode_base64",
+        "kvarn.ops.search": "histogram_fixed_width histogram_fixed_width_bins searchsorted",
+        "kvarn.ops.matrices": """
+            diag diag_part eye matrix_band_part matrix_determinant matrix_inverse norm qr
+        """,
+        "kvarn.ops.manip": "roll",
+        "kvarn.ops.special": "digamma polygamma zeta",
     },
     "train": {
-        "kvarn.saver.saver": "Saver export_meta_graph import_meta_graph",
+        "kvarn.saver.saver": "export_meta_graph import_meta_graph Saver",
         "kvarn.checkpoint": """
-            NewCheckpointReader checkpoint_exists generate_checkpoint_state_proto
-            get_checkpoint_mtimes get_checkpoint_state latest_checkpoint list_variables load_checkpoint load_variable remove_checkpoint
-            update_checkpoint_state
+            checkpoint_exists generate_checkpoint_state_proto get_checkpoint_mtimes get_checkpoint_state
+            latest_checkpoint list_variables load_checkpoint load_variable NewCheckpointReader
+            remove_checkpoint update_checkpoint_state
         """,
         "kvarn.train.optimizer": "Optimizer",
         "kvarn.train.optimizers.adadelta": "AdadeltaOptimizer",
@@ -144,13 +153,13 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
     },
     "nn": {
         "kvarn.ops.nn": """
-            bias_add dropout elu in_top_k l2_loss l2_normalize leaky_relu log_softmax moments relu relu6
-            selu sigmoid_cross_entropy_with_logits softmax softmax_cross_entropy_with_logits
-            softmax_cross_entropy_with_logits_v2 softplus softsign
-            sparse_softmax_cross_entropy_with_logits top_k weighted_cross_entropy_with_logits xw_plus_b
-            relu_layer batch_normalization crelu swish
+            batch_normalization bias_add crelu dropout elu in_top_k l2_loss l2_normalize leaky_relu
+            log_softmax moments relu relu6 relu_layer selu sigmoid_cross_entropy_with_logits softmax
+            softmax_cross_entropy_with_logits softmax_cross_entropy_with_logits_v2 softplus softsign
+            sparse_softmax_cross_entropy_with_logits swish top_k weighted_cross_entropy_with_logits
+            xw_plus_b
         """,
-        "kvarn.ops.math": "sigmoid tanh log_sigmoid",
+        "kvarn.ops.math": "log_sigmoid sigmoid tanh",
         "kvarn.variables.embedding_ops": """
             embedding_lookup embedding_lookup_sparse safe_embedding_lookup_sparse
         """,
@@ -160,31 +169,32 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
     },
     "math": {
         "kvarn.ops.math": """
-            abs add add_n argmax argmin ceil cos cumsum divide divide_no_nan=div_no_nan equal erf exp
-            floor greater is_nan less log log1p logical_and logical_not logical_or maximum minimum mod
-            multiply negative not_equal pow reciprocal reduce_all reduce_any reduce_max reduce_mean
-            reduce_min reduce_prod reduce_sum round rsqrt segment_sum sigmoid sign sin sqrt square
-            squared_difference subtract tan tanh truediv unsorted_segment_sum acos acosh accumulate_n asin atan
-            atan2 conj cosh count_nonzero cumprod erfc expm1 floordiv floormod greater_equal imag is_finite is_inf
-            less_equal lgamma log_sigmoid logical_xor multiply_no_nan real reduce_euclidean_norm reduce_logsumexp
-            reduce_std reduce_variance rint scalar_mul segment_max segment_mean segment_min segment_prod sinh
-            unsorted_segment_max unsorted_segment_mean unsorted_segment_min unsorted_segment_prod
-            unsorted_segment_sqrt_n xdivy xlogy
+            abs accumulate_n acos acosh add add_n argmax argmin asin atan atan2 ceil conj cos cosh
+            count_nonzero cumprod cumsum divide divide_no_nan=div_no_nan equal erf erfc exp expm1 floor
+            floordiv floormod greater greater_equal imag is_finite is_inf is_nan less less_equal lgamma log
+            log1p log_sigmoid logical_and logical_not logical_or logical_xor maximum minimum mod multiply
+            multiply_no_nan negative not_equal pow real reciprocal reduce_all reduce_any
+            reduce_euclidean_norm reduce_logsumexp reduce_max reduce_mean reduce_min reduce_prod reduce_std
+            reduce_sum reduce_variance rint round rsqrt scalar_mul segment_max segment_mean segment_min
+            segment_prod segment_sum sigmoid sign sin sinh sqrt square squared_difference subtract tan tanh
+            truediv unsorted_segment_max unsorted_segment_mean unsorted_segment_min unsorted_segment_prod
+            unsorted_segment_sqrt_n unsorted_segment_sum xdivy xlogy
         """,
-        "kvarn.ops.nn": "l2_normalize top_k softplus softsign softmax log_softmax in_top_k",
+        "kvarn.ops.nn": "in_top_k l2_normalize log_softmax softmax softplus softsign top_k",
+        "kvarn.ops.special": "digamma polygamma zeta",
     },
     "random": {
         "kvarn.ops.random": """
-            normal=random_normal shuffle=random_shuffle uniform=random_uniform truncated_normal
+            normal=random_normal shuffle=random_shuffle truncated_normal uniform=random_uniform
         """,
-        "kvarn.graph.random_seed": "set_random_seed get_seed",
+        "kvarn.graph.random_seed": "get_seed set_random_seed",
     },
     "strings": {
         "kvarn.ops.string": """
-            as_string join=string_join reduce_join regex_full_match regex_replace length=string_length
-            to_hash_bucket=string_to_hash_bucket to_hash_bucket_fast=string_to_hash_bucket_fast
-            to_hash_bucket_strong=string_to_hash_bucket_strong to_number=string_to_number
-            strip=string_strip substr lower=string_lower upper=string_upper split=string_split
+            as_string join=string_join length=string_length lower=string_lower reduce_join regex_full_match
+            regex_replace split=string_split strip=string_strip substr to_hash_bucket=string_to_hash_bucket
+            to_hash_bucket_fast=string_to_hash_bucket_fast
+            to_hash_bucket_strong=string_to_hash_bucket_strong to_number=string_to_number upper=string_upper
         """,
     },
     "sparse": {
@@ -213,36 +223,67 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
     },
     "errors": {
         "kvarn.errors": """
-            ABORTED ALREADY_EXISTS AbortedError AlreadyExistsError CANCELLED CancelledError DATA_LOSS
-            DEADLINE_EXCEEDED DataLossError DeadlineExceededError FAILED_PRECONDITION
-            FailedPreconditionError INTERNAL INVALID_ARGUMENT InternalError InvalidArgumentError NOT_FOUND
-            NotFoundError OK OUT_OF_RANGE OpError OutOfRangeError PERMISSION_DENIED PermissionDeniedError
-            RESOURCE_EXHAUSTED ResourceExhaustedError UNAUTHENTICATED UNAVAILABLE UNIMPLEMENTED UNKNOWN
-            UnauthenticatedError UnavailableError UnimplementedError UnknownError
-            error_code_from_exception_type exception_type_from_error_code
+            ABORTED AbortedError ALREADY_EXISTS AlreadyExistsError CANCELLED CancelledError DATA_LOSS
+            DataLossError DEADLINE_EXCEEDED DeadlineExceededError error_code_from_exception_type
+            exception_type_from_error_code FAILED_PRECONDITION FailedPreconditionError INTERNAL
+            InternalError INVALID_ARGUMENT InvalidArgumentError NOT_FOUND NotFoundError OK OpError
+            OUT_OF_RANGE OutOfRangeError PERMISSION_DENIED PermissionDeniedError RESOURCE_EXHAUSTED
+            ResourceExhaustedError UNAUTHENTICATED UnauthenticatedError UNAVAILABLE UnavailableError
+            UNIMPLEMENTED UnimplementedError UNKNOWN UnknownError
         """,
     },
     "logging": {
         "kvarn.compat.tensorflow.logging": """
-            DEBUG ERROR FATAL INFO WARN debug error fatal flush get_verbosity info log log_every_n
-            log_first_n log_if set_verbosity vlog warn warning
+            DEBUG debug ERROR error FATAL fatal flush get_verbosity INFO info log log_every_n log_first_n
+            log_if set_verbosity vlog WARN warn warning
         """,
     },
     "gfile": {
         "kvarn.compat.tensorflow.gfile": """
-            Copy DeleteRecursively Exists FastGFile GFile Glob IsDirectory ListDirectory MakeDirs MkDir
-            Open Remove Rename Stat Walk
+            Copy DeleteRecursively Exists FastGFile GFile Glob IsDirectory ListDirectory MakeDirs MkDir Open
+            Remove Rename Stat Walk
         """,
     },
     "io": {
         "kvarn.graph.graph_io": "write_graph",
+        "kvarn.ops.files": "matching_files read_file write_file",
+        "kvarn.ops.encoding": "decode_base64 decode_raw encode_base64",
     },
     "compat": {
         "kvarn.compat.tensorflow.compat_strings": "as_bytes as_str as_str_any as_text bytes_or_text_types",
     },
+    "linalg": {
+        "kvarn.ops.matrices": """
+            band_part=matrix_band_part det=matrix_determinant eye inv=matrix_inverse norm qr
+            tensor_diag=diag tensor_diag_part=diag_part
+        """,
+        "kvarn.ops.math": "einsum matmul tensordot trace",
+        "kvarn.ops.array": """
+            diag=matrix_diag diag_part=matrix_diag_part set_diag=matrix_set_diag transpose=matrix_transpose
+        """,
+        "kvarn.ops.nn": "l2_normalize",
+        "kvarn.ops.clip": "global_norm",
+    },
+    "keras.initializers": {
+        "kvarn.variables.initializers": """
+            Constant constant=Constant glorot_normal=GlorotNormal glorot_uniform=GlorotUniform he_normal
+            he_uniform Identity identity=Identity lecun_normal lecun_uniform Ones ones=Ones Orthogonal
+            orthogonal=Orthogonal VarianceScaling Zeros zeros=Zeros
+        """,
+    },
 }
 
-NAMESPACES: Final = frozenset(name for name in _TABLE if name)
+# `tf.raw_ops` has every op by the name of its definition (kvarn.compat.tensorflow.raw_ops).
+RAW_OPS: Final = "raw_ops"
+
+
+def _with_parents(name: str) -> Iterator[str]:
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
+
+
+NAMESPACES: Final = frozenset(n for name in (*_TABLE, RAW_OPS) for n in _with_parents(name))
 
 # Modules of TensorFlow's tree that programs import directly.
 MODULES: Final[dict[str, tuple[str, ...]]] = {
@@ -358,6 +399,10 @@ def find(namespace: str, name: str) -> str | None:
 
 def names_in(namespace: str) -> list[str]:
     """All names of a namespace, those of the namespaces inside it included."""
+    if namespace == RAW_OPS:
+        from kvarn.compat.tensorflow import raw_ops
+
+        return raw_ops.names()
     prefix = namespace + "." if namespace else ""
     inner = [n[len(prefix) :] for n in NAMESPACES if n.startswith(prefix) and "." not in n[len(prefix) :]]
     return sorted({*_namespace(namespace), *inner})

@@ -29,6 +29,12 @@ def resolve(namespace: str, name: str, shown_as: str) -> Any:
     Raises:
       AttributeError: the table has no such name; the message says what comes nearest.
     """
+    if namespace == names.RAW_OPS:
+        from kvarn.compat.tensorflow import raw_ops
+
+        function = raw_ops.find(name)
+        if function is not None:
+            return function
     target = names.find(namespace, name)
     if target is not None:
         return load(target)
