@@ -5,9 +5,10 @@ Source: tensorflow/core/framework/{resource_mgr,resource_handle,resource_var}.h.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -52,7 +53,11 @@ class Var:
     """The buffer of a variable.
 
     Readers get the array itself, never a copy; an update in place happens only while nobody else holds the
-    array, otherwise on a copy.  So a value that was read stays what it was.
+    array, otherwise on a copy, and readers wait until it is done.  So a value that was read is of one moment,
+    and stays what it was.
+
+    Attributes:
+      lock: held by whoever changes the array; see `locked` for several variables.
     """
 
     __slots__ = ("dtype", "lock", "name", "shape", "value")
@@ -70,7 +75,8 @@ class Var:
 
     def read(self) -> Any:
         """The value; FailedPreconditionError if there is none yet."""
-        value = self.value
+        with self.lock:
+            value = self.value
         if value is None:
             raise errors.FailedPreconditionError.of(
                 f"Attempting to use uninitialized value {self.name}",
@@ -96,6 +102,15 @@ class Var:
             value = np.array(value, copy=True)
             self.value = value
         return value
+
+
+@contextlib.contextmanager
+def locked(variables: Sequence[Var]) -> Iterator[None]:
+    """The locks of all of them; always taken in the same order, so that two updates never wait for each other."""
+    with contextlib.ExitStack() as stack:
+        for variable in sorted(variables, key=id):
+            stack.enter_context(variable.lock)
+        yield
 
 
 class ResourceManager:

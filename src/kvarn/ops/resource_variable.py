@@ -111,7 +111,7 @@ class read_variable_op:
                 f"{type_text(ctx.attrs['dtype'])} got {type_text(found.dtype)}",
                 name=resource.name,
             )
-        return found.value
+        return found.read()
 
     def grad(op: Any, d_value: Any) -> Any:
         return d_value

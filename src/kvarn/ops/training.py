@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from kvarn import errors
 from kvarn.graph.op import NOT_DIFFERENTIABLE, OpFunction, op
-from kvarn.graph.resources import Var
+from kvarn.graph.resources import Var, locked
 from kvarn.graph.shape_inference import InferenceContext, Shape, fmt, merge, with_rank
 from kvarn.ops import training_rules as rules
 from kvarn.ops.kv_resource import EmbeddingResource, initialized
@@ -88,7 +88,7 @@ def _dense_kernel(rule: Rule, names: Sequence[str], variables: int, gradient: st
 
     def kernel(ctx: Any, *args: Any) -> Any:
         holders = _holders(ctx, args[:variables])
-        with holders[0].lock:
+        with locked(holders):
             arrays = [h.writable() for h in holders]
             for i in range(1, variables):
                 _same_shape(arrays[0], arrays[i], names[0], names[i])
@@ -106,7 +106,7 @@ def _sparse_kernel(rule: Rule, names: Sequence[str], variables: int, gradient: s
 
     def kernel(ctx: Any, *args: Any) -> Any:
         holders = _holders(ctx, args[:variables])
-        with holders[0].lock:
+        with locked(holders):
             arrays = [h.writable() for h in holders]
             for i in range(1, variables):
                 _same_shape(arrays[0], arrays[i], names[0], names[i])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -113,3 +115,36 @@ def test_a_constant_that_a_variable_started_from_is_not_changed():
             assert sess.run(v).tolist() == [1, 1, 1]
             sess.run(step)
             assert sess.run(v).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("resource", [False, True])
+def test_who_reads_during_an_update_of_another_thread_gets_one_moment(resource):
+    shape = (1000, 1000)
+    v, a = two(shape, resource)
+    rates = {"use_locking": False} if not resource else {}
+    apply = training.resource_apply_adagrad if resource else training.apply_adagrad
+    holders = (v.handle, a.handle) if resource else (v._ref(), a._ref())
+    train = apply(*holders, 0.5, tf.ones(shape), **rates)
+    add = v.assign_add(tf.ones(shape))
+    train, add = (x if isinstance(x, tf.Operation) else x.op for x in (train, add))
+    reads = [tf.identity(v.read_value()), tf.identity(a.read_value())]
+    torn = 0
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        ended = threading.Event()
+
+        def go_on():
+            while not ended.is_set():
+                sess.run([train, add])
+
+        thread = threading.Thread(target=go_on)
+        thread.start()
+        try:
+            for _ in range(150):
+                for read in reads:
+                    value = sess.run(read)
+                    torn += value.min() != value.max()
+        finally:
+            ended.set()
+            thread.join()
+    assert torn == 0
