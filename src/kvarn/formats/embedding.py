@@ -329,6 +329,35 @@ def read_embedding(
         yield from _read_source(reader, source, info, partition_id, partition_num, chunk_bytes)
 
 
+def verify_embedding(reader: BundleReader, name: str, verified: set[str]) -> EmbeddingInfo:
+    """Reads all that `read_embedding` would read and compares checksums and lengths, keeping nothing.
+
+    Args:
+      verified: the parts that need not be looked at again; those looked at now are added.
+
+    Returns:
+      `embedding_info`.
+
+    Raises:
+      NotFoundError, DataLossError, OutOfRangeError: as `read_embedding`.
+    """
+    info = embedding_info(reader, name)
+    for source in info.sources:
+        if source in verified:
+            continue
+        verified.add(source)
+        keys = reader.lookup(source + KEYS)
+        if len(keys):
+            reader.verify(source + VALUES)
+            _read_column(reader, source, VERSIONS, len(keys))
+            _read_column(reader, source, FREQS, len(keys))
+        filtered = _filtered_keys(reader, source, keys.dtype)
+        if filtered is not None and len(filtered):
+            _read_column(reader, source, VERSIONS_FILTERED, len(filtered))
+            _read_column(reader, source, FREQS_FILTERED, len(filtered))
+    return info
+
+
 def _read_source(
     reader: BundleReader, source: str, info: EmbeddingInfo, part: int, parts: int, chunk_bytes: int
 ) -> Iterator[EmbeddingRows]:
@@ -340,16 +369,22 @@ def _read_source(
         for start, values in _value_chunks(reader, source, info, len(keys), chunk_bytes):
             rows = slice(start, start + len(values))
             yield from _rows(keys, values, versions, freqs, rows, chosen)
-    if not reader.contains(source + KEYS_FILTERED):
-        return
-    filtered = reader.lookup(source + KEYS_FILTERED)
-    if filtered.dtype != keys.dtype or filtered.ndim != 1:
-        raise _damaged(reader, source, KEYS_FILTERED, f"{filtered.dtype}{list(filtered.shape)}")
-    if len(filtered):
+    filtered = _filtered_keys(reader, source, keys.dtype)
+    if filtered is not None and len(filtered):
         chosen = part_of(filtered, parts) == part if parts > 1 else None
         versions = _read_column(reader, source, VERSIONS_FILTERED, len(filtered))
         freqs = _read_column(reader, source, FREQS_FILTERED, len(filtered))
         yield from _rows(filtered, None, versions, freqs, slice(0, len(filtered)), chosen)
+
+
+def _filtered_keys(reader: BundleReader, source: str, key_dtype: Any) -> Keys | None:
+    """The keys that a filter had not admitted; None if the file has none."""
+    if not reader.contains(source + KEYS_FILTERED):
+        return None
+    filtered = reader.lookup(source + KEYS_FILTERED)
+    if filtered.dtype != key_dtype or filtered.ndim != 1:
+        raise _damaged(reader, source, KEYS_FILTERED, f"{filtered.dtype}{list(filtered.shape)}")
+    return filtered
 
 
 def _rows(

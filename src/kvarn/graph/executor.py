@@ -10,6 +10,7 @@ import numpy as np
 
 from kvarn import errors
 from kvarn.graph.kernel_context import KernelContext
+from kvarn.graph.operation import Operation
 from kvarn.graph.plan import Plan
 from kvarn.graph.resources import Var
 
@@ -31,7 +32,7 @@ def _run_steps(plan: Plan, values: list[Any]) -> None:
         try:
             result = kernel(context, *[values[i] for i in inputs])
         except errors.OpError as e:
-            raise _with_node(e, context, [values[i] for i in inputs]) from e
+            raise with_node(e, context.op, [values[i] for i in inputs]) from e
         except (
             ValueError,
             TypeError,
@@ -41,10 +42,10 @@ def _run_steps(plan: Plan, values: list[Any]) -> None:
             np.exceptions.AxisError,
         ) as e:
             problem = errors.InvalidArgumentError(None, context.op, f"{type(e).__name__}: {e}")
-            raise _with_node(problem, context, [values[i] for i in inputs]) from e
+            raise with_node(problem, context.op, [values[i] for i in inputs]) from e
         except MemoryError as e:
             exhausted = errors.ResourceExhaustedError(None, context.op, f"out of memory: {e}")
-            raise _with_node(exhausted, context, [values[i] for i in inputs]) from e
+            raise with_node(exhausted, context.op, [values[i] for i in inputs]) from e
         if outputs is not None:
             if type(outputs) is int:
                 values[outputs] = result
@@ -75,11 +76,10 @@ def fetched(plan: Plan, values: list[Any]) -> list[Any]:
     return out
 
 
-def _with_node(error: errors.OpError, context: KernelContext, inputs: list[Any]) -> errors.OpError:
+def with_node(error: errors.OpError, op: Operation, inputs: Sequence[Any] = ()) -> errors.OpError:
     """``error`` with the node, its input shapes and the line of the user's program added."""
     if getattr(error, "_names_node", False):
         return error
-    op = context.op
     shapes = ", ".join(_describe(x) for x in inputs)
     message = (
         f"{error.message}\n\t [[node {op.name} ({op.type}){f' with inputs {shapes}' if shapes else ''}]]"

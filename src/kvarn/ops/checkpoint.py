@@ -21,6 +21,7 @@ from kvarn.graph.resources import ResourceHandle
 from kvarn.graph.shape_inference import UNKNOWN, fmt, merge, merge_dim, with_rank
 
 if TYPE_CHECKING:
+    from kvarn.formats.bundle.reader import BundleReader
     from kvarn.formats.bundle.writer import BundleWriter
 
 _V1_HINT = "kvarn writes the V2 format; build the Saver with write_version=tf.train.SaverDef.V2."
@@ -344,6 +345,18 @@ class restore_slice:
         raise _no_v1("Restoring from", file_pattern)
 
     grad = NOT_DIFFERENTIABLE
+
+
+def verify(reader: BundleReader, names: list[str], wanted: Sequence[dtypes.DType], path: str) -> None:
+    """Raises what `RestoreV2` of whole tensors or slices would find wrong with names, types or bytes.
+
+    Args:
+      reader: the checkpoint ``path``, open.
+      names, wanted: of the tensors.
+    """
+    _check_dtypes(reader, names, wanted, path)
+    for name in sorted(names):
+        reader.verify(name)
 
 
 # What the kernels share.

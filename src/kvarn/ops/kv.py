@@ -427,7 +427,8 @@ class kv_resource_import:
         resource.is_initialized = True
 
 
-def _one_name(tensor_names: Any) -> str:
+def tensor_name(tensor_names: Any) -> str:
+    """The variable in a checkpoint that the input ``tensor_names`` of an importing op means."""
     names: list[str] = [n.decode() for n in np.ravel(tensor_names)]
     # Era A asks for "N-keys", "N-values" and so on, the newer ones for N.
     if len(names) > 1 or names[0].endswith(("-keys", "-values", "-versions")):
@@ -522,7 +523,7 @@ def _restore(ctx: Any, resource: EmbeddingResource, prefix: Any, tensor_names: A
     restore(
         resource,
         np.ravel(prefix)[0].decode(),
-        _one_name(tensor_names),
+        tensor_name(tensor_names),
         partition_id=attrs["partition_id"],
         partition_num=attrs["partition_num"],
         reset_version=attrs["reset_version"],

@@ -19,7 +19,10 @@ from kvarn import errors
 from kvarn.ops.kv_resource import EmbeddingResource
 
 if TYPE_CHECKING:
+    from kvarn.dtypes import DType
+    from kvarn.formats.bundle.reader import BundleReader
     from kvarn.formats.bundle.writer import BundleWriter
+    from kvarn.formats.embedding import EmbeddingInfo
 
 
 def save_group(resources: Sequence[tuple[str, EmbeddingResource]], writer: BundleWriter) -> None:
@@ -86,7 +89,7 @@ def restore(
     Raises:
       NotFoundError: the checkpoint, the variable in it, or a tensor of it does not exist.
       InvalidArgumentError: keys or values of another type.
-      DataLossError: damaged bytes; rows read before may have been added.
+      DataLossError: damaged bytes; rows read before may have been added (a Saver looks with `verify` first).
     """
     from kvarn.formats import embedding
     from kvarn.formats.bundle.reader import BundleReader
@@ -95,8 +98,7 @@ def restore(
         reset_version = True
     with BundleReader(prefix) as reader:
         info = embedding.embedding_info(reader, name)
-        _check_type(resource, name, prefix, "keys", info.key_dtype.name, resource.shared.key_dtype.name)
-        _check_type(resource, name, prefix, "values", info.value_dtype.name, "float32")
+        _check_types(resource.name, info, name, prefix, resource.shared.key_dtype)
         for rows in embedding.read_embedding(
             reader, name, partition_id=partition_id, partition_num=partition_num
         ):
@@ -117,17 +119,34 @@ def restore(
     resource.is_initialized = True
 
 
-def _check_type(
-    resource: EmbeddingResource, name: str, prefix: str, what: str, found: str, wanted: str
-) -> None:
-    if found != wanted:
-        raise errors.InvalidArgumentError.of(
-            f"The {what} of '{name}' in '{prefix}' are {found}, those of embedding variable "
-            f"'{resource.name}' {wanted}.",
-            name=name,
-            path=prefix,
-            hint="Create the variable with the types of the checkpoint.",
-        )
+def verify(reader: BundleReader, name: str, *, variable: str, key_dtype: DType, verified: set[str]) -> None:
+    """Raises what `restore` of ``name`` into ``variable`` would find wrong with the files or types.
+
+    Args:
+      reader: the checkpoint, open.
+      key_dtype: of the variable.
+      verified: see `kvarn.formats.embedding.verify_embedding`.
+    """
+    from kvarn.formats import embedding
+
+    info = embedding.embedding_info(reader, name)
+    _check_types(variable, info, name, reader.prefix, key_dtype)
+    embedding.verify_embedding(reader, name, verified)
+
+
+def _check_types(variable: str, info: EmbeddingInfo, name: str, prefix: str, key_dtype: DType) -> None:
+    for what, found, wanted in (
+        ("keys", info.key_dtype.name, key_dtype.name),
+        ("values", info.value_dtype.name, "float32"),
+    ):
+        if found != wanted:
+            raise errors.InvalidArgumentError.of(
+                f"The {what} of '{name}' in '{prefix}' are {found}, those of embedding variable "
+                f"'{variable}' {wanted}.",
+                name=name,
+                path=prefix,
+                hint="Create the variable with the types of the checkpoint.",
+            )
 
 
 def _of_dim(resource: EmbeddingResource, keys: Any, values: Any, zeros: bool) -> Any:

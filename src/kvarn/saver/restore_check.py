@@ -1,37 +1,69 @@
-"""Looks whether a checkpoint fits the variables before the first of them is changed.
+"""Looks whether a checkpoint is whole and fits the variables before the first of them is changed.
 
 TensorFlow finds a wrong shape while it assigns: some variables are restored then and others not, and a
 resource variable takes a value of any shape.  Here all shapes are compared first.
+
+One operation that reads has all its tensors before the first is assigned.  Where there are several (one
+for every shard, one for every embedding variable) the later ones may find damage when the earlier have
+done their work; so all that they will read is read and compared with its checksums first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvarn import errors
 from kvarn.graph.operation import Operation
 from kvarn.graph.shape_inference import fmt
 from kvarn.graph.tensor_util import constant_value
 
+if TYPE_CHECKING:
+    from kvarn.formats.bundle import BundleReader
+
+# The operations that read checkpoints, and which of their inputs has the names.
+_NAMES_AT = {"RestoreV2": 1, "KvResourceImportV2": 4, "KvResourceImportV3": 2}
+
 
 class RestoreCheck:
-    """The shapes that the operations below a restore operation demand.
+    """What the operations below a restore operation demand.
 
     Args:
       restore_op: the operation that a Saver runs to restore.
     """
 
     def __init__(self, restore_op: Operation) -> None:
-        self._wanted = list(_demands(restore_op))
+        below = _below(restore_op)
+        self._wanted = list(_demands(below))
+        self._readers = [op for op in below if op.type in _NAMES_AT]
 
     def check(self, prefix: str) -> None:
-        """Compares them with a checkpoint's.
+        """Compares them with what a checkpoint has.
 
         Raises:
-          InvalidArgumentError: a whole tensor of the checkpoint has another shape than its variable.  What
-            is wrong with the files otherwise is left for the restore to find.
+          InvalidArgumentError: a whole tensor of the checkpoint has another shape than its variable, or an
+            embedding variable other types.
+          NotFoundError, DataLossError, OutOfRangeError: names are missing or bytes damaged, where that is
+            not left for the one operation that reads.
         """
+        self._check_shapes(prefix)
+        if len(self._readers) > 1:
+            self._check_bytes(prefix)
+
+    def _check_bytes(self, prefix: str) -> None:
+        from kvarn.formats.detect import open_checkpoint
+        from kvarn.graph.executor import with_node
+
+        verified: set[str] = set()
+        op = self._readers[0]
+        try:
+            with open_checkpoint(prefix) as reader:
+                for op in self._readers:
+                    _verify(op, reader, prefix, verified)
+        except errors.OpError as e:
+            raise with_node(e, op) from e
+
+    def _check_shapes(self, prefix: str) -> None:
         from kvarn.formats.bundle import BundleReader
 
         wrong: list[tuple[str, tuple[int, ...], tuple[int, ...], Operation]] = []
@@ -56,9 +88,29 @@ class RestoreCheck:
         raise errors.InvalidArgumentError(op.node_def, op, "\n".join(lines), name=name, path=prefix)
 
 
-def _demands(restore_op: Operation) -> Iterator[tuple[str, tuple[int, ...], Operation]]:
+def _verify(op: Operation, reader: BundleReader, prefix: str, verified: set[str]) -> None:
+    """Raises what an operation would find wrong; nothing if its names are not constants."""
+    from kvarn.ops import checkpoint, kv_checkpoint
+    from kvarn.ops.kv import tensor_name
+
+    known = constant_value(op.inputs[_NAMES_AT[op.type]])
+    if known is None:
+        return
+    if op.type == "RestoreV2":
+        names = [name.decode("utf-8", "surrogateescape") for name in known]
+        checkpoint.verify(reader, names, op.attrs["dtypes"], prefix)
+        return
+    kv_checkpoint.verify(
+        reader,
+        tensor_name(known),
+        variable=op.inputs[1].op.name,
+        key_dtype=op.attrs["Tkeys"],
+        verified=verified,
+    )
+
+
+def _demands(below: dict[Operation, None]) -> Iterator[tuple[str, tuple[int, ...], Operation]]:
     """(name, shape, assigning operation) of every whole tensor that is read and assigned."""
-    below = _below(restore_op)
     for op in below:
         if op.type != "RestoreV2":
             continue

@@ -183,6 +183,17 @@ class BundleReader:
         """One slice as it was saved: an element of ``entry(name).slices``."""
         return self._read(*self._slice_entry(_key(name), tensor_slice))
 
+    def verify(self, name: str | bytes) -> None:
+        """Reads all bytes of a tensor and compares their checksums, keeping none.
+
+        Raises as `lookup`.
+        """
+        key = _key(name)
+        entry = self.entry(name)
+        pieces = [self._slice_entry(key, piece) for piece in entry.slices] or [(key, entry)]
+        for own_key, piece in pieces:
+            self._verify(own_key, piece)
+
     # Streaming ---------------------------------------------------------------------------------------
 
     def lookup_header(self, name: str | bytes, total_bytes: int | None = None) -> BundleEntry:
@@ -386,6 +397,21 @@ class BundleReader:
         flat = elements.from_bytes(raw, dtype, big_endian=self.big_endian)
         # The array that owns its memory, and no view of it: a variable can take it over without a copy.
         return array if np.may_share_memory(flat, array) else flat.reshape(entry.shape)
+
+    def _verify(self, key: bytes, entry: BundleEntry) -> None:
+        text = decode_name(key)
+        dtype = elements.dtype_of(entry.dtype, text, self.prefix)
+        if dtype.np.hasobject:
+            self._read_objects(text, entry, dtype)
+            return
+        self._check_size(text, entry, entry.num_elements * dtype.size)
+        file = self._open(text, entry)
+        buffer = memoryview(bytearray(min(entry.size, _CHUNK_BYTES)))
+        crc = 0
+        for start in range(0, entry.size, _CHUNK_BYTES):
+            piece = buffer[: min(_CHUNK_BYTES, entry.size - start)]
+            crc = self._fill(file, entry.offset + start, piece, crc, text)
+        self._check_crc(text, entry, file, crc)
 
     def _read_objects(self, text: str, entry: BundleEntry, dtype: dtypes.DType) -> npt.NDArray[Any]:
         if dtype is dtypes.variant and self.big_endian:
