@@ -5,6 +5,7 @@ Source: tensorflow/python/client/session.py (1.15).
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -189,10 +190,13 @@ class BaseSession:
     """Runs operations of one graph and holds the state they make: variables, tables.
 
     Args:
-      target: must be ``""``; kvarn runs in the process.
+      target: ``""`` or ``"local"``; kvarn runs in the process.
       graph: the graph, by default the default graph.
       config: a ConfigProto; ``intra_op_parallelism_threads`` sets how many threads the native kernels
-        use, the rest has no effect on one CPU.
+        use, ``device_count`` how many CPUs are listed; the rest has no effect.
+
+    Raises:
+      NotFoundError: ``target`` is anything else.
     """
 
     def __init__(self, target: str = "", graph: Graph | None = None, config: Any = None) -> None:
@@ -201,7 +205,16 @@ class BaseSession:
         if target is not None and not isinstance(target, (str, bytes)):
             raise TypeError(f"target must be a string, but got {type(target)}")
         self._graph = graph if graph is not None else get_default_graph()
-        self._target = target or ""
+        self._target = os.fsdecode(target or "")
+        if self._target not in ("", "local"):
+            from kvarn import errors
+
+            raise errors.NotFoundError.of(
+                "No session factory registered for the given session options: "
+                f'{{target: "{self._target}"}}. Registered factories are {{DIRECT_SESSION}}.',
+                name=self._target,
+                hint="Leave the target empty: kvarn runs a session in the process that makes it.",
+            )
         self._config = config
         self._closed = False
         self._resources = ResourceManager()
@@ -231,7 +244,10 @@ class BaseSession:
         return self._resources
 
     def list_devices(self) -> list[Any]:
-        return [_DeviceAttributes("/job:localhost/replica:0/task:0/device:CPU:0", "CPU", 0)]
+        counts = {} if self._config is None else self._config.device_count
+        cpus = max(1, counts["CPU"]) if "CPU" in counts else 1
+        task = "/job:localhost/replica:0/task:0"
+        return [_DeviceAttributes(f"{task}/device:CPU:{i}", "CPU", 0) for i in range(cpus)]
 
     def close(self) -> None:
         """Frees everything the session holds."""
@@ -252,23 +268,34 @@ class BaseSession:
             tuples and dictionaries of these.
           feed_dict: values to use instead of tensors: arrays, numbers, lists; SparseTensorValue for
             sparse tensors.
+          options, run_metadata: a RunOptions and a RunMetadata; with a ``trace_level`` above NO_TRACE the
+            second one's ``step_stats`` tell when each operation ran.
 
         Returns:
           NumPy arrays, or scalars for tensors of rank 0, in the nest's own shape; None for operations.
 
         Raises:
-          RuntimeError: the session is closed.
+          RuntimeError: the session is closed, or its graph is empty.
           TypeError, ValueError: a fetch or feed is not of the graph or does not fit.
           OpError: a kernel failed; the message names the node, its input shapes and the line that built it.
         """
         if self._closed:
             raise RuntimeError("Attempted to use a closed Session.")
+        if self._graph._version == 0:
+            raise RuntimeError(
+                "The Session graph is empty.  Add operations to the graph before calling run()."
+            )
         if feed_dict:
             feeds, values = self._feeds(feed_dict)
         else:
             feeds, values = [], []
         prepared = self._prepare(fetches, feeds)
-        results = executor.execute(prepared.plan, values)
+        if run_metadata is not None and options is not None and options.trace_level:
+            from kvarn.graph import tracing
+
+            results = tracing.execute(prepared.plan, values, run_metadata)
+        else:
+            results = executor.execute(prepared.plan, values)
         return prepared.fetches.restore(executor.fetched(prepared.plan, results))
 
     def _prepare(self, fetches: Any, feeds: list[Tensor]) -> _Prepared:
@@ -480,7 +507,7 @@ def _to_feed(tensor: Tensor, dtype: Any, value: Any) -> Any:
 
 
 def _strings(value: Any) -> Any:
-    """``value`` as an object array of bytes."""
+    """``value`` as an object array of bytes; TypeError if an element is neither bytes nor text."""
     # NumPy's own strings drop trailing zero bytes, so lists must not become one on the way.
     array = value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
     out = np.empty(array.shape, dtype=object)
@@ -488,5 +515,7 @@ def _strings(value: Any) -> Any:
     for i, item in enumerate(array.reshape(-1)):
         if isinstance(item, str):
             item = item.encode()
-        flat[i] = bytes(item) if isinstance(item, (bytes, bytearray)) else str(item).encode()
+        if not isinstance(item, bytes):
+            raise TypeError(f"Unsupported object type {type(item).__name__}")
+        flat[i] = bytes(item)
     return out

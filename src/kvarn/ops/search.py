@@ -198,8 +198,8 @@ def histogram_fixed_width_bins(
         value_range = convert_to_tensor(value_range, name="value_range")
         nbins = convert_to_tensor(nbins, dtype=dtypes.int32, name="nbins")
         count = math_ops.cast(nbins, flat.dtype)
-        width = value_range[1] - value_range[0]
-        scaled = math_ops.truediv(flat - value_range[0], width, name="scaled_values")
+        above = flat - value_range[0]
+        scaled = math_ops.truediv(above, value_range[1] - value_range[0], name="scaled_values")
         indices = unary.floor(count * scaled, name="indices")
         bins = math_ops.cast(clip.clip_by_value(indices, 0, count - 1), dtypes.int32)
         result: Tensor = array.reshape(bins, shape)

@@ -126,6 +126,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         """,
         "kvarn.ops.manip": "roll",
         "kvarn.ops.special": "digamma polygamma zeta",
+        "kvarn.variables.template": "make_template",
     },
     "train": {
         "kvarn.saver.saver": "export_meta_graph import_meta_graph Saver",
@@ -150,6 +151,9 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         """,
         "kvarn.graph.graph_io": "write_graph",
         "kvarn.protos": "CheckpointState ClusterDef SaverDef",
+        "kvarn.train.device_setter": "replica_device_setter",
+        "kvarn.train.checkpoint_utils": "init_from_checkpoint",
+        "kvarn.train.warm_starting": "warm_start",
     },
     "nn": {
         "kvarn.ops.nn": """
@@ -350,6 +354,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.sparse_ops": ("kvarn.ops.sparse",),
     "python.ops.state_ops": ("kvarn.ops.state",),
     "python.ops.string_ops": ("kvarn.ops.string",),
+    "python.ops.template": ("kvarn.variables.template",),
     "python.ops.variable_scope": ("kvarn.variables.scope",),
     "python.ops.variables": (
         "kvarn.variables.variable",
@@ -364,7 +369,9 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.training.adagrad_da": ("kvarn.train.optimizers.adagrad_da",),
     "python.training.adam": ("kvarn.train.optimizers.adam",),
     "python.training.checkpoint_management": ("kvarn.checkpoint",),
-    "python.training.checkpoint_utils": ("kvarn.checkpoint",),
+    "python.training.checkpoint_utils": ("kvarn.checkpoint", "kvarn.train.checkpoint_utils"),
+    "python.training.device_setter": ("kvarn.train.device_setter",),
+    "python.training.warm_starting_util": ("kvarn.train.warm_starting",),
     "python.training.ftrl": ("kvarn.train.optimizers.ftrl",),
     "python.training.gradient_descent": ("kvarn.train.optimizers.gradient_descent",),
     "python.training.momentum": ("kvarn.train.optimizers.momentum",),
