@@ -125,7 +125,9 @@ def test_a_gradient_function_must_give_one_for_each_input(graph: Graph) -> None:
 
     with graph.gradient_override_map({"Mul": "TestTooFew"}):
         y = tf.constant(1.0) * tf.constant(2.0)
-    with pytest.raises(ValueError, match=r"Num gradients 1 generated for op mul .* do not match num inputs 2"):
+    with pytest.raises(
+        ValueError, match=r"Num gradients 1 generated for op mul .* do not match num inputs 2"
+    ):
         gradients(y, y.op.inputs[0])
 
 
