@@ -22,6 +22,8 @@ from kvarn.graph.tensor import IndexedSlices, SparseTensor, Tensor
 
 _VALID_OP_NAME_REGEX = re.compile(r"^[A-Za-z0-9.][A-Za-z0-9_.\\\-/]*$")
 _VALID_SCOPE_NAME_REGEX = re.compile(r"^[A-Za-z0-9_.\\\-/]*$")
+# What a GraphDef may hold; the two above let a backslash through, as TensorFlow's do.
+_VALID_NODE_NAME_REGEX = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\-/]*", re.ASCII)
 
 # What TensorFlow 1.15.5 writes into `versions.producer` of a GraphDef.
 GRAPH_DEF_VERSION = 134
@@ -239,8 +241,10 @@ class Graph:
             name = name[:-1]
         elif name:
             name = self.unique_name(name)
-        if not name:
-            raise ValueError("'' is not a valid node name")
+        if not _VALID_NODE_NAME_REGEX.fullmatch(name):
+            raise ValueError(f"'{name}' is not a valid node name")
+        if name in self._nodes_by_name:
+            raise ValueError(f"Duplicate node name in graph: '{name}'")
         output_types: list[DType] = []
         for arg in op_def.outputs:
             if arg.number_attr or arg.type_list_attr or arg.is_ref:
@@ -421,11 +425,11 @@ class Graph:
         if ":" in name:
             raise ValueError(f"Name {name!r} appears to refer to a Tensor, not a Operation.")
         if not allow_operation:
-            if name in self._nodes_by_name:
-                hint = f' However, there is an Operation of that name; did you mean "{name}:0"?'
-            else:
-                hint = ' Tensor names must be of the form "<op_name>:<output_index>".'
-            raise ValueError(f"The name {name!r} refers to an Operation, not a {wanted}.{hint}")
+            found = "refers to an Operation" if name in self._nodes_by_name else "looks like an (invalid) Operation name"
+            raise ValueError(
+                f"The name {name!r} {found}, not a {wanted}. Tensor names must be of the form "
+                '"<op_name>:<output_index>".'
+            )
         if name not in self._nodes_by_name:
             raise KeyError(f"The name {name!r} refers to an Operation not in the graph.")
         return self._nodes_by_name[name]
