@@ -33,6 +33,7 @@ HOLDERS = [
         "formats.detect",
         "formats.meta_graph",
         "graph.graph_io",
+        "ops.files",
     )
 ]
 

@@ -8,6 +8,7 @@ Source: tensorflow/python/training/checkpoint_management.py.
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
 from collections.abc import Sequence
@@ -190,20 +191,24 @@ def remove_checkpoint(
 ) -> None:
     """Removes the files of a checkpoint: the meta graph, the index, then the data.
 
+    TensorFlow takes the prefix for a pattern: there one with ``?`` or ``*`` in its name takes the files of
+    others along.  Here a prefix of V2 means itself alone.
+
     Args:
-      checkpoint_format_version: SaverDef.V2, or another for the one file of V1.
+      checkpoint_format_version: SaverDef.V2, or another for V1: one file, or a pattern of shards.
     """
     files, prefix = fs or LOCAL, as_path(checkpoint_prefix)
-    _remove(files, meta_graph_filename(prefix, meta_graph_suffix))
+    own = glob.escape(prefix) if checkpoint_format_version == _V2 else prefix
+    _remove(files, meta_graph_filename(own, meta_graph_suffix))
     if checkpoint_format_version == _V2:
-        _remove(files, index_filename(prefix))
-        _remove(files, f"{prefix}.data-?????-of-?????")
+        _remove(files, index_filename(own))
+        _remove(files, f"{own}.data-?????-of-?????")
     else:
-        _remove(files, prefix)
+        _remove(files, own)
 
 
 def _remove(fs: FileSystem, pattern: str) -> None:
-    for path in [pattern] if fs.exists(pattern) else fs.glob(pattern):
+    for path in fs.glob(pattern):
         fs.remove(path)
 
 

@@ -118,9 +118,24 @@ _CODES: dict[type[errors.OpError], tuple[int, ...]] = {
 }  # fmt: skip
 _CLASS_OF_ERRNO = {number: cls for cls, numbers in _CODES.items() for number in numbers}
 
+_FULL = "Free space, or write to another place; what was whole before is whole still."
+_REFUSED = "Look at the owner and mode of the file and of its directory, or choose another place."
+_HINTS = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: "The file system or a limit of the process (ulimit -f) allows no larger file: raise it.",
+    errno.EMFILE: "Close files, or raise the limit of the process (ulimit -n).",
+    errno.EACCES: _REFUSED,
+    errno.EPERM: _REFUSED,
+    errno.EROFS: "The file system is mounted read-only: choose another place.",
+    errno.EISDIR: "A directory has the name of the file: choose another name, or move it away.",
+    errno.ENOTDIR: "A file stands where the path needs a directory: check the path.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+}
+
 
 def io_error(path: str, error: OSError) -> errors.OpError:
     """The error of kvarn for a refusal of the operating system."""
     number = error.errno or 0
     cls = _CLASS_OF_ERRNO.get(number, errors.UnknownError)
-    return cls.of(f"{path}; {os.strerror(number) if number else error}", path=path)
+    return cls.of(f"{path}; {os.strerror(number) if number else error}", path=path, hint=_HINTS.get(number))

@@ -127,6 +127,24 @@ def test_existence_times_and_removal(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["m-10.index"]
 
 
+@pytest.mark.parametrize("name", ["m?", "m*", "[m]", "m[a-b]"])
+def test_a_prefix_with_pattern_characters_is_removed_alone(tmp_path: Path, name: str) -> None:
+    others = [save(tmp_path / other) for other in ("ma", "mb", "m")]
+    prefix = save(tmp_path / name)
+    for one in (prefix, *others):
+        Path(one + ".meta").write_bytes(b"")
+    before = {path.name for path in tmp_path.iterdir()}
+    checkpoint.remove_checkpoint(prefix)
+    assert before - {path.name for path in tmp_path.iterdir()} == {
+        f"{name}.index",
+        f"{name}.meta",
+        f"{name}.data-00000-of-00001",
+    }
+    checkpoint.remove_checkpoint(prefix)
+    assert all(checkpoint.checkpoint_exists(other) for other in others)
+    assert len(list(tmp_path.iterdir())) == len(before) - 3
+
+
 def test_names_of_meta_graphs() -> None:
     assert meta_graph_filename("a/m-5") == "a/m-5.meta"
     assert meta_graph_filename("m-5-00001-of-00003") == "m-5.meta"
