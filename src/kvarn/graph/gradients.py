@@ -122,6 +122,7 @@ def gradients(
       ys, xs: tensors or lists of them; variables may be among ``xs``.
       grad_ys: initial gradients of the ``ys``, ones by default; None for single items likewise.
       stop_gradients: tensors to be taken as constants.
+      aggregation_method: one of `AggregationMethod`; AddN sums in any case.
       unconnected_gradients: what to give for an ``x`` that no ``y`` depends on.
 
     Returns:
@@ -136,6 +137,8 @@ def gradients(
     grads: list[Any] = [None] * len(ys) if grad_ys is None else _as_list(grad_ys)
     if len(grads) != len(ys):
         raise ValueError(f"Passed {len(grads)} grad_ys for {len(ys)} ys")
+    if aggregation_method not in (None, 0, 1, 2):
+        raise ValueError(f"Invalid aggregation_method specified {aggregation_method}.")
     unconnected = UnconnectedGradients(unconnected_gradients)
     graph: Graph = _graph_of_all(ys, xs)
     with graph.as_default(), name_scope(name, "gradients"):

@@ -425,7 +425,11 @@ class Graph:
         if ":" in name:
             raise ValueError(f"Name {name!r} appears to refer to a Tensor, not a Operation.")
         if not allow_operation:
-            found = "refers to an Operation" if name in self._nodes_by_name else "looks like an (invalid) Operation name"
+            found = (
+                "refers to an Operation"
+                if name in self._nodes_by_name
+                else "looks like an (invalid) Operation name"
+            )
             raise ValueError(
                 f"The name {name!r} {found}, not a {wanted}. Tensor names must be of the form "
                 '"<op_name>:<output_index>".'

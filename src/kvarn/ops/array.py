@@ -610,8 +610,6 @@ class bitcast:
             return x.reshape(*input.shape, 1).view(new)
         return x.view(new).reshape(input.shape[:-1])
 
-    grad = NOT_DIFFERENTIABLE
-
 
 # -- broadcasting -----------------------------------------------------------------------------------------
 

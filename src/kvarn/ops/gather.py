@@ -21,7 +21,7 @@ from kvarn import _native, dtypes, errors
 from kvarn.graph import tensor_util
 from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.graph import colocate_with, name_scope
-from kvarn.graph.op import NOT_DIFFERENTIABLE, op
+from kvarn.graph.op import op
 from kvarn.graph.shape_inference import merge
 from kvarn.graph.tensor import IndexedSlices, Tensor
 
@@ -478,8 +478,6 @@ class unique_:
         values, idx, _ = _distinct(_vector(x))
         return values, idx.astype(ctx.attrs["out_idx"].np, copy=False)
 
-    grad = NOT_DIFFERENTIABLE
-
 
 @op(
     "UniqueWithCounts",
@@ -497,8 +495,6 @@ class unique_with_counts_:
         kind = ctx.attrs["out_idx"].np
         values, idx, counts = _distinct(_vector(x))
         return values, idx.astype(kind, copy=False), counts.astype(kind, copy=False)
-
-    grad = NOT_DIFFERENTIABLE
 
 
 def _distinct_along(x, axis):
@@ -533,8 +529,6 @@ class unique_v2:
         values, idx, _ = _distinct_along(x, axis)
         return values, idx.astype(ctx.attrs["out_idx"].np, copy=False)
 
-    grad = NOT_DIFFERENTIABLE
-
 
 @op(
     "UniqueWithCountsV2",
@@ -552,8 +546,6 @@ class unique_with_counts_v2:
         kind = ctx.attrs["out_idx"].np
         values, idx, counts = _distinct_along(x, axis)
         return values, idx.astype(kind, copy=False), counts.astype(kind, copy=False)
-
-    grad = NOT_DIFFERENTIABLE
 
 
 def unique(x: Any, out_idx: Any = dtypes.int32, name: str | None = None) -> Any:
@@ -585,8 +577,6 @@ class list_diff:
         else:
             keep = ~np.isin(x, y)
         return x[keep], np.flatnonzero(keep).astype(ctx.attrs["out_idx"].np)
-
-    grad = NOT_DIFFERENTIABLE
 
 
 def setdiff1d(x: Any, y: Any, index_dtype: Any = dtypes.int32, name: str | None = None) -> Any:

@@ -365,7 +365,6 @@ class mod_:
 
     shape = broadcast
     kernel = _dividing(np.fmod)
-    grad = NOT_DIFFERENTIABLE
 
 
 @op(
@@ -379,7 +378,6 @@ class truncate_mod:
 
     shape = broadcast
     kernel = _dividing(np.fmod)
-    grad = NOT_DIFFERENTIABLE
 
 
 def _pow(x, y):

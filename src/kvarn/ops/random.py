@@ -188,8 +188,6 @@ class random_shuffle_:
             order[i], order[i + step] = order[i + step], order[i]
         return value[order]
 
-    grad = NOT_DIFFERENTIABLE
-
 
 def _multinomial_shape(c: Any, logits: Any, num_samples: Any) -> Any:
     shapes.with_rank(num_samples, 0)

@@ -203,7 +203,8 @@ def _declare(name: str, types: str, locking: str, kernel: Any, shape: Any, what:
         "__module__": __name__,
         "shape": shape,
         "kernel": kernel,
-        "grad": NOT_DIFFERENTIABLE,
+        # TensorFlow declares the others to have none, and knows nothing of these.
+        "grad": None if name in ("ScatterUpdate", "ScatterMin", "ScatterMax") else NOT_DIFFERENTIABLE,
     }
     return op(
         name,

@@ -196,7 +196,6 @@ def _declare(
             "shape": staticmethod(_shape_rule(names, len(variable_names), grad, sparse)),
             # A resource form has no output.
             "kernel": staticmethod(_without_output(kernel) if resource else kernel),
-            "grad": NOT_DIFFERENTIABLE,
         }
         return op(
             f"{kind}Apply{name}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,6 +96,29 @@ def test_an_op_without_a_gradient_is_named() -> None:
     assert gradients(graph_y, x)[0] is not None
     missing = tf.invert_permutation(tf.constant([1, 0]))
     assert gradients(tf.cast(missing, tf.float32), missing) == [None]
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda x: tf.unique(x)[0],
+        lambda x: tf.unique_with_counts(x)[0],
+        lambda x: tf.setdiff1d(x, [1.0])[0],
+        lambda x: tf.random_shuffle(x),
+        lambda x: tf.truncatemod(x, 2.0),
+        lambda x: tf.bitcast(x, tf.float64),
+    ],
+)
+def test_ops_that_tensorflow_has_no_gradient_for_stop_the_program_not_the_training(build: Any) -> None:
+    x = tf.constant([3.0, 5.0])
+    with pytest.raises(LookupError, match="No gradient defined for operation"):
+        gradients(build(x * 2.0), x)
+
+
+def test_an_aggregation_method_that_does_not_exist() -> None:
+    x = tf.constant(1.0)
+    with pytest.raises(ValueError, match=r"Invalid aggregation_method specified 17\."):
+        gradients(x, x, aggregation_method=17)
 
 
 def test_own_gradients_and_overrides(graph: Graph) -> None:
