@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +29,9 @@ class _DefaultSessionStack(threading.local):
 
 
 _default_session_stack = _DefaultSessionStack()
+# All sessions of the process, for `Session.reset`.
+_sessions: weakref.WeakSet[BaseSession] = weakref.WeakSet()
+_sessions_lock = threading.Lock()
 
 
 def get_default_session() -> Any:
@@ -115,9 +119,12 @@ class _Fetches:
         self.targets: list[Operation] = []
         self._index: dict[Tensor, int] = {}
         self._graph = graph
+        # Whatever `_key` took the id of lives as long as this, even when the program changes its nest.
+        self._held: list[Any] = []
         self.restore = self._map(fetches)
 
     def _map(self, fetch: Any) -> Callable[[list[Any]], Any]:
+        self._held.append(fetch)
         if fetch is None:
             raise TypeError(f"Fetch argument {fetch!r} has invalid type {type(fetch)!r}")
         if isinstance(fetch, tuple) and hasattr(fetch, "_fields"):
@@ -197,6 +204,7 @@ class BaseSession:
 
     Raises:
       NotFoundError: ``target`` is anything else.
+      TypeError: ``config`` is no ConfigProto, or an argument is of another wrong type.
     """
 
     def __init__(self, target: str = "", graph: Graph | None = None, config: Any = None) -> None:
@@ -215,8 +223,14 @@ class BaseSession:
                 name=self._target,
                 hint="Leave the target empty: kvarn runs a session in the process that makes it.",
             )
+        if config is not None:
+            from kvarn import protos
+
+            if not isinstance(config, protos.ConfigProto):
+                raise TypeError(f"config must be a tf.ConfigProto, but got {type(config)}")
         self._config = config
         self._closed = False
+        self._reset = False
         self._resources = ResourceManager()
         self._plans: dict[Any, _Prepared] = {}
         self._lock = threading.Lock()
@@ -225,6 +239,8 @@ class BaseSession:
             from kvarn import _native
 
             _native.set_num_threads(threads)
+        with _sessions_lock:
+            _sessions.add(self)
 
     @property
     def graph(self) -> Graph:
@@ -276,15 +292,11 @@ class BaseSession:
 
         Raises:
           RuntimeError: the session is closed, or its graph is empty.
+          CancelledError: `Session.reset` closed the session.
           TypeError, ValueError: a fetch or feed is not of the graph or does not fit.
           OpError: a kernel failed; the message names the node, its input shapes and the line that built it.
         """
-        if self._closed:
-            raise RuntimeError("Attempted to use a closed Session.")
-        if self._graph._version == 0:
-            raise RuntimeError(
-                "The Session graph is empty.  Add operations to the graph before calling run()."
-            )
+        self._check_usable()
         if feed_dict:
             feeds, values = self._feeds(feed_dict)
         else:
@@ -297,6 +309,20 @@ class BaseSession:
         else:
             results = executor.execute(prepared.plan, values)
         return prepared.fetches.restore(executor.fetched(prepared.plan, results))
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise RuntimeError("Attempted to use a closed Session.")
+        if self._reset:
+            from kvarn import errors
+
+            raise errors.CancelledError.of(
+                "Session has been closed.", hint="Session.reset closed it; make a new Session."
+            )
+        if not self._graph._version:
+            raise RuntimeError(
+                "The Session graph is empty.  Add operations to the graph before calling run()."
+            )
 
     def _prepare(self, fetches: Any, feeds: list[Tensor]) -> _Prepared:
         # A nest is a key by the identity of its leaves; what cannot be a key is prepared anew.
@@ -317,8 +343,7 @@ class BaseSession:
             with self._lock:
                 if len(self._plans) >= _MAX_PLANS:
                     self._plans.pop(next(iter(self._plans)))
-                # The fetches themselves are held, so that their ids stay theirs.
-                self._plans[key] = (version, prepared, fetches)  # type: ignore[assignment]
+                self._plans[key] = (version, prepared)  # type: ignore[assignment]
         return prepared
 
     def _feeds(self, feed_dict: Any) -> tuple[list[Tensor], list[Any]]:
@@ -381,8 +406,7 @@ class BaseSession:
         def call(*args: Any, **kwargs: Any) -> Any:
             if len(args) != count:
                 raise TypeError(f"Feed values must match the feed list: {count} expected, {len(args)} given.")
-            if self._closed:
-                raise RuntimeError("Attempted to use a closed Session.")
+            self._check_usable()
             values = [self._feed_value(t, v) for t, v in zip(tensors, args, strict=True)]
             prepared = self._prepare(fetches, tensors)
             return prepared.fetches.restore(
@@ -415,7 +439,27 @@ class Session(BaseSession):
 
     @staticmethod
     def reset(target: str, containers: Any = None, config: Any = None) -> None:
-        """Resources belong to a session here, so there is nothing to reset outside one."""
+        """Empties containers of all sessions of the process, and closes these sessions.
+
+        Args:
+          target: ``""``.
+          containers: names given to `Graph.container`; all containers if there are none.
+
+        Raises:
+          TypeError: a name is no string.
+        """
+        del config
+        if target is not None and not isinstance(target, (str, bytes)):
+            raise TypeError(f"target must be a string, but got {type(target)}")
+        names = [os.fsdecode(c) for c in containers or ()]
+        with _sessions_lock:
+            sessions = list(_sessions)
+        for session in sessions:
+            session._reset = True
+            for name in names:
+                session._resources.cleanup(name)
+            if not names:
+                session._resources.clear()
 
 
 class InteractiveSession(BaseSession):

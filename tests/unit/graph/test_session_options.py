@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import kvarn as tf
 from kvarn import dtypes, errors, protos
 from kvarn.graph.convert import constant
 from kvarn.graph.graph import Graph
 from kvarn.graph.session import Session
+from kvarn.graph.tensor import IndexedSlices
 from kvarn.ops import array
 
 
@@ -85,3 +87,44 @@ def test_text_and_bytes_are_strings(value):
     s = array.placeholder(dtypes.string)
     with Session() as session:
         assert session.run(array.identity(s), {s: value}).tolist() == [b"ab", b"c\x00"]
+
+
+def test_a_config_is_a_config_proto():
+    with pytest.raises(TypeError, match=r"config must be a tf\.ConfigProto, but got <class 'dict'>"):
+        Session(config={"device_count": 1})
+
+
+def test_reset_empties_containers_and_closes_the_sessions():
+    with tf.container("kept"):
+        kept = tf.Variable(1.0)
+    with tf.container("dropped"):
+        dropped = tf.get_variable("dropped", initializer=2.0, use_resource=True)
+    session, closed = Session(), Session()
+    closed.close()
+    session.run(tf.global_variables_initializer())
+    resources = session.resources
+    Session.reset("", ["dropped"])
+    assert resources.has_container("kept")
+    assert not resources.has_container("dropped")
+    for run in (lambda: session.run(kept), session.make_callable(dropped)):
+        with pytest.raises(errors.CancelledError, match="Session has been closed"):
+            run()
+    with pytest.raises(RuntimeError, match="closed Session"):
+        closed.run(kept)
+    Session.reset("")
+    assert not resources.has_container("kept")
+    with Session() as later:
+        later.run(tf.global_variables_initializer())
+        assert later.run([kept, dropped]) == [1.0, 2.0]
+
+
+def test_a_nest_that_the_program_changes_does_not_lend_its_plan_to_another():
+    values = [constant(float(i)) for i in range(200)]
+    indices = constant([0])
+    nest = [IndexedSlices(values[0], indices)]
+    with Session() as session:
+        for i, value in enumerate(values):
+            # The slices before are freed here, and the next ones may have their address.
+            nest[0] = None
+            nest[0] = IndexedSlices(value, indices)
+            assert session.run(nest)[0].values == i
