@@ -10,23 +10,40 @@ The sources are the ``.proto`` files beside this one; ``descriptors.bin`` is wha
 TensorFlow, whose messages have the same full names, can live in the same process, and so that importing
 this package costs nothing.  Messages of the two never mix: move them as bytes.
 
-Thread-safe: loading twice gives the same classes.
+Thread-safe: whoever comes while another thread loads waits for it, so that there is one pool and one
+class of each message.
 """
 
 from __future__ import annotations
 
 import functools
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor_pool import DescriptorPool
     from google.protobuf.message import Message
 
 PACKAGE = "tensorflow"
+_loading = threading.RLock()
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-@functools.cache
+def _once(function: F) -> F:
+    """A cache that never runs its function twice for the same arguments, as `functools.cache` may."""
+    cached = functools.cache(function)
+
+    @functools.wraps(function)
+    def locked(*args: Any) -> Any:
+        with _loading:
+            return cached(*args)
+
+    return locked  # type: ignore[return-value]
+
+
+@_once
 def pool() -> DescriptorPool:
     """The private pool with all messages and enums."""
     from google.protobuf import descriptor_pb2, descriptor_pool
@@ -40,7 +57,7 @@ def pool() -> DescriptorPool:
     return private
 
 
-@functools.cache
+@_once
 def message(full_name: str) -> Any:
     """The class of a message.
 
@@ -55,7 +72,7 @@ def message(full_name: str) -> Any:
     return message_factory.GetMessageClass(pool().FindMessageTypeByName(full_name))
 
 
-@functools.cache
+@_once
 def enum(full_name: str) -> Any:
     """The wrapper of an enum, with ``Name(number)``, ``Value(name)`` and ``keys()``.
 

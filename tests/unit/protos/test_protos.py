@@ -20,6 +20,23 @@ def test_import_loads_no_protobuf() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_threads_that_come_at_once_get_the_same_classes() -> None:
+    code = """if True:
+        import sys, threading
+        from kvarn import protos
+        sys.setswitchinterval(1e-6)
+        found, start = [], threading.Barrier(8)
+        def load():
+            start.wait()
+            found.append((protos.message("tensorflow.SaverDef"), protos.enum("tensorflow.DataType")))
+        threads = [threading.Thread(target=load) for _ in range(8)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        sys.exit(len(set(found)) != 1)
+    """
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_descriptors_fit_their_sources() -> None:
     digest = hashlib.sha256()
     for path in sorted(DIRECTORY.glob("*.proto")):
