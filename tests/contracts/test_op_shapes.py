@@ -34,6 +34,8 @@ ELSEWHERE = frozenset(
         "random",
         "resource_variable",
         "sparse",
+        "sparse_math",
+        "sparse_shape",
         "state",
         "string",
         "training",

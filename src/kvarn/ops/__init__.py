@@ -36,6 +36,8 @@ MODULES = [
     "selection",
     "slicing",
     "sparse",
+    "sparse_math",
+    "sparse_shape",
     "special",
     "state",
     "string",

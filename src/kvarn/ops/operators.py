@@ -1,4 +1,4 @@
-"""The operators of Tensor: `x + y`, `-x`, `x[1:]` and the rest.
+"""The operators of Tensor and SparseTensor: `x + y`, `-x`, `x[1:]` and the rest.
 
 They are installed when `kvarn.ops` is imported; what they call is imported when they are first used.
 
@@ -42,16 +42,24 @@ _PLAIN = {
     "__ge__": "math.greater_equal",
     "__getitem__": "slicing.slice_helper",
 }
+# Operators of a SparseTensor with a dense tensor.
+_SPARSE = {
+    "__mul__": "sparse_math.multiply",
+    "__div__": "sparse_math.divide",
+    "__truediv__": "sparse_math.truediv",
+}
 
 
 def install() -> None:
-    """Gives Tensor its operators."""
+    """Gives Tensor and SparseTensor their operators."""
     for name, target in _BINARY.items():
         forward, backward = _binary(name, target)
         Tensor._override_operator(f"__{name}__", forward)
         Tensor._override_operator(f"__r{name}__", backward)
     for name, target in _PLAIN.items():
         Tensor._override_operator(name, _plain(target))
+    for name, target in _SPARSE.items():
+        setattr(SparseTensor, name, _plain(target))
 
 
 def _late(target: str) -> Callable[..., Any]:

@@ -127,6 +127,18 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.ops.manip": "roll",
         "kvarn.ops.special": "digamma polygamma zeta",
         "kvarn.variables.template": "make_template",
+        "kvarn.ops.check": """
+            assert_equal assert_greater assert_greater_equal assert_less assert_less_equal assert_negative
+            assert_non_negative assert_non_positive assert_none_equal assert_positive assert_rank
+            assert_type
+        """,
+        "kvarn.ops.sparse_math": """
+            sparse_add sparse_maximum sparse_minimum sparse_reduce_max sparse_reduce_sum sparse_softmax
+        """,
+        "kvarn.ops.sparse_shape": """
+            sparse_concat sparse_merge sparse_reset_shape sparse_slice sparse_split sparse_to_indicator
+            sparse_transpose
+        """,
     },
     "train": {
         "kvarn.saver.saver": "export_meta_graph import_meta_graph Saver",
@@ -209,6 +221,15 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             retain=sparse_retain sparse_dense_matmul=sparse_tensor_dense_matmul
             to_dense=sparse_tensor_to_dense
         """,
+        "kvarn.ops.sparse_math": """
+            add=sparse_add maximum=sparse_maximum minimum=sparse_minimum reduce_max=sparse_reduce_max
+            reduce_sum=sparse_reduce_sum softmax=sparse_softmax
+        """,
+        "kvarn.ops.sparse_shape": """
+            concat=sparse_concat expand_dims=sparse_expand_dims merge=sparse_merge
+            reset_shape=sparse_reset_shape slice=sparse_slice split=sparse_split
+            to_indicator=sparse_to_indicator transpose=sparse_transpose
+        """,
     },
     "initializers": {
         "kvarn.variables.initializers": """
@@ -275,6 +296,16 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             orthogonal=Orthogonal VarianceScaling Zeros zeros=Zeros
         """,
     },
+    "debugging": {
+        "kvarn.ops.check": """
+            assert_equal assert_greater assert_greater_equal assert_less assert_less_equal assert_negative
+            assert_non_negative assert_non_positive assert_none_equal assert_positive assert_rank
+            assert_type
+        """,
+        "kvarn.ops.array": "check_numerics",
+        "kvarn.ops.math": "is_finite is_inf is_nan",
+        "kvarn.ops.control": "Assert",
+    },
 }
 
 # `tf.raw_ops` has every op by the name of its definition (kvarn.compat.tensorflow.raw_ops).
@@ -329,7 +360,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.framework.tensor_shape": ("kvarn.graph.tensor_shape",),
     "python.framework.tensor_util": ("kvarn.graph.tensor_util",),
     "python.ops.array_ops": ("kvarn.ops.array",),
-    "python.ops.check_ops": ("tf",),
+    "python.ops.check_ops": ("kvarn.ops.check",),
     "python.ops.clip_ops": ("kvarn.ops.clip",),
     "python.ops.control_flow_ops": ("kvarn.ops.control",),
     "python.ops.embedding_ops": ("kvarn.variables.embedding_ops",),
@@ -351,7 +382,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.partitioned_variables": ("kvarn.variables.partitioners",),
     "python.ops.random_ops": ("kvarn.ops.random",),
     "python.ops.resource_variable_ops": ("kvarn.variables.resource_variable", "kvarn.ops.resource_variable"),
-    "python.ops.sparse_ops": ("kvarn.ops.sparse",),
+    "python.ops.sparse_ops": ("kvarn.ops.sparse", "kvarn.ops.sparse_math", "kvarn.ops.sparse_shape"),
     "python.ops.state_ops": ("kvarn.ops.state",),
     "python.ops.string_ops": ("kvarn.ops.string",),
     "python.ops.template": ("kvarn.variables.template",),
