@@ -35,6 +35,7 @@ ELSEWHERE = frozenset(
         "resource_variable",
         "sparse",
         "sparse_math",
+        "sparse_serial",
         "sparse_shape",
         "state",
         "string",

@@ -37,6 +37,7 @@ MODULES = [
     "slicing",
     "sparse",
     "sparse_math",
+    "sparse_serial",
     "sparse_shape",
     "special",
     "state",

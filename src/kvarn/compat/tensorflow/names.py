@@ -139,6 +139,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             sparse_concat sparse_merge sparse_reset_shape sparse_slice sparse_split sparse_to_indicator
             sparse_transpose
         """,
+        "kvarn.ops.sparse_serial": "deserialize_many_sparse serialize_many_sparse",
     },
     "train": {
         "kvarn.saver.saver": "export_meta_graph import_meta_graph Saver",
@@ -273,6 +274,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.graph.graph_io": "write_graph",
         "kvarn.ops.files": "matching_files read_file write_file",
         "kvarn.ops.encoding": "decode_base64 decode_raw encode_base64",
+        "kvarn.ops.sparse_serial": "deserialize_many_sparse serialize_many_sparse",
     },
     "compat": {
         "kvarn.compat.tensorflow.compat_strings": "as_bytes as_str as_str_any as_text bytes_or_text_types",
@@ -323,7 +325,7 @@ NAMESPACES: Final = frozenset(n for name in (*_TABLE, RAW_OPS) for n in _with_pa
 # Modules of TensorFlow's tree that programs import directly.
 MODULES: Final[dict[str, tuple[str, ...]]] = {
     "core.framework.attr_value_pb2": ("protos",),
-    "core.framework.embedding.config_pb2": ("protos",),
+    "core.framework.embedding.config_pb2": ("kvarn.engine.options", "kvarn.variables.embedding_variable"),
     "core.framework.graph_pb2": ("protos",),
     "core.framework.node_def_pb2": ("protos",),
     "core.framework.op_def_pb2": ("protos",),
