@@ -33,6 +33,7 @@ ELSEWHERE = frozenset(
         "matrices",
         "random",
         "resource_variable",
+        "script",
         "sparse",
         "sparse_math",
         "sparse_serial",

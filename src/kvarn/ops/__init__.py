@@ -32,6 +32,7 @@ MODULES = [
     "reduction",
     "resource_variable",
     "search",
+    "script",
     "segment",
     "selection",
     "slicing",

@@ -76,7 +76,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             clip_by_average_norm clip_by_global_norm clip_by_norm clip_by_value global_norm
         """,
         "kvarn.ops.control": "Assert group no_op tuple",
-        "kvarn.ops.logging": "Print",
+        "kvarn.ops.logging": "Print print=print_v2",
         "kvarn.ops.random": "multinomial random_normal random_shuffle random_uniform truncated_normal",
         "kvarn.ops.state": """
             assign assign_add assign_sub count_up_to scatter_add scatter_div scatter_max scatter_min
@@ -140,6 +140,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             sparse_transpose
         """,
         "kvarn.ops.sparse_serial": "deserialize_many_sparse serialize_many_sparse",
+        "kvarn.ops.script": "numpy_function py_func",
     },
     "train": {
         "kvarn.saver.saver": "export_meta_graph import_meta_graph Saver",
@@ -384,6 +385,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.partitioned_variables": ("kvarn.variables.partitioners",),
     "python.ops.random_ops": ("kvarn.ops.random",),
     "python.ops.resource_variable_ops": ("kvarn.variables.resource_variable", "kvarn.ops.resource_variable"),
+    "python.ops.script_ops": ("kvarn.ops.script",),
     "python.ops.sparse_ops": ("kvarn.ops.sparse", "kvarn.ops.sparse_math", "kvarn.ops.sparse_shape"),
     "python.ops.state_ops": ("kvarn.ops.state",),
     "python.ops.string_ops": ("kvarn.ops.string",),
