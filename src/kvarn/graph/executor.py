@@ -103,7 +103,9 @@ def _describe(value: Any) -> str:
         return type(value).__name__
     if type(value).__name__ == "ResourceHandle":
         return f"resource {value.name}"
-    return f"{getattr(value, 'dtype', '?')}[{','.join(str(d) for d in shape)}]"
+    dtype = str(getattr(value, "dtype", "?"))
+    # Strings are in arrays of objects.
+    return f"{'string' if dtype == 'object' else dtype}[{','.join(str(d) for d in shape)}]"
 
 
 def _measure_owned_references() -> None:

@@ -259,7 +259,11 @@ class Graph:
         op = Operation(self, data, name, inputs, output_types, attrs, control_inputs, "")
         op._stack = capture_stack(stack_depth)
         if infer_shapes:
-            self._infer_shapes(op)
+            try:
+                self._infer_shapes(op)
+            except BaseException:
+                op._detach()
+                raise
         self._record(op)
         if self._attr_scope_map or self._gradient_override_map or self._op_to_kernel_label_map:
             self._apply_attr_scopes(op)

@@ -267,6 +267,15 @@ class Operation:
         self._control_inputs = []
         self._graph._version_bump()
 
+    def _detach(self) -> None:
+        """Makes the inputs forget an operation that did not come into the graph."""
+        for x in self._inputs:
+            assert x._consumers is not None
+            x._consumers.remove(self)
+        for op in self._control_inputs:
+            assert op._control_outputs is not None
+            op._control_outputs.remove(self)
+
     def _update_input(self, index: int, tensor: Tensor) -> None:
         """Replaces input ``index``."""
         if tensor.graph is not self._graph:

@@ -123,3 +123,14 @@ def test_a_real_tensorflow_that_is_imported_already_is_not_replaced(tmp_path: pa
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("refused tensorflow is imported already"), done.stderr
+
+
+def test_the_enums_of_embedding_variables_are_where_deeprec_has_them(tmp_path: pathlib.Path) -> None:
+    program = """
+import tensorflow as tf
+from tensorflow.core.framework.embedding import config_pb2
+option = tf.StorageOption(storage_type=config_pb2.StorageType.DRAM, cache_strategy=config_pb2.CacheStrategy.LRU)
+print(int(option.storage_type), int(option.cache_strategy), config_pb2.SlotType.VARIABLE)
+"""
+    done = run(tmp_path, program)
+    assert done.stdout.split() == ["1", "0", "1"], done.stderr

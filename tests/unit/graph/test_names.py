@@ -1,4 +1,4 @@
-"""Names of nodes: which are allowed, and what looking up a wrong one says."""
+"""What a graph refuses to take in, and what it says when asked for what it does not have."""
 
 from __future__ import annotations
 
@@ -41,3 +41,13 @@ def test_a_tensor_needs_the_index_of_its_output(name: str, message: str) -> None
         tf.constant(1.0, name="a")
         with pytest.raises(ValueError, match=message):
             graph.get_tensor_by_name(name)
+
+
+def test_an_operation_that_does_not_fit_leaves_no_trace_at_its_inputs() -> None:
+    with tf.Graph().as_default() as graph:
+        x, y = tf.ones([2, 3], name="x"), tf.ones([4], name="y")
+        with pytest.raises(ValueError, match="Dimensions must be equal"), tf.control_dependencies([y]):
+            tf.matmul(x, x)
+        assert x.consumers() == []
+        assert y.op._control_outputs in (None, [])
+        assert [op.name for op in graph.get_operations()] == ["x", "y"]

@@ -14,7 +14,7 @@ from kvarn.graph.convert import constant
 from kvarn.graph.graph import Graph, control_dependencies
 from kvarn.graph.session import InteractiveSession, Session, get_default_session
 from kvarn.graph.tensor import IndexedSlices, IndexedSlicesValue, SparseTensor, SparseTensorValue
-from kvarn.ops import array, math, state
+from kvarn.ops import array, math, state, string
 
 Pair = collections.namedtuple("Pair", ["a", "b"])
 
@@ -177,6 +177,12 @@ def test_a_failing_kernel_names_node_shapes_and_the_users_line() -> None:
     assert "# the user's line" in text
     assert caught.value.op is y.op
     assert caught.value.name == "product"
+
+
+def test_a_failing_kernel_calls_strings_strings() -> None:
+    number = string.string_to_number(constant(["1", "two"]))
+    with Session() as session, pytest.raises(errors.InvalidArgumentError, match=r"with inputs string\[2\]"):
+        session.run(number)
 
 
 def test_state_belongs_to_its_session() -> None:
