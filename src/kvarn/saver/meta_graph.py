@@ -6,7 +6,10 @@ tensorflow/python/framework/meta_graph.py.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+from collections.abc import Iterator
 from typing import Any
 
 import kvarn.variables.proto  # noqa: F401 - says how collections of variables are written
@@ -30,7 +33,8 @@ def import_meta_graph(
 
     Raises:
       OSError: there is no such file, or it is damaged.
-      TypeError, ValueError, NotFoundError: the graph does not fit.
+      KeyError, TypeError, ValueError, NotFoundError: the graph does not fit, or is damaged; a note of the
+        error names the file.
     """
     return _import_meta_graph_with_return_elements(meta_graph_or_file, clear_devices, import_scope, **kwargs)[
         0
@@ -47,18 +51,38 @@ def _import_meta_graph_with_return_elements(
     """`import_meta_graph`, also returning the graph elements asked for."""
     from kvarn.graph import meta_graph
 
-    if hasattr(meta_graph_or_file, "graph_def"):
-        meta_graph_def = meta_graph_or_file
-    else:
-        meta_graph_def = meta_graph.read_meta_graph_file(meta_graph_or_file)
-    variables, elements = meta_graph.import_scoped_meta_graph_with_return_elements(
-        meta_graph_def,
-        clear_devices=clear_devices,
-        import_scope=import_scope,
-        return_elements=return_elements,
-        **kwargs,
-    )
+    from_file = not hasattr(meta_graph_or_file, "graph_def")
+    meta_graph_def = meta_graph.read_meta_graph_file(meta_graph_or_file) if from_file else meta_graph_or_file
+    with _naming(os.fsdecode(meta_graph_or_file)) if from_file else contextlib.nullcontext():
+        variables, elements = meta_graph.import_scoped_meta_graph_with_return_elements(
+            meta_graph_def,
+            clear_devices=clear_devices,
+            import_scope=import_scope,
+            return_elements=return_elements,
+            **kwargs,
+        )
     return _saver_of_imported(meta_graph_def, import_scope, variables), elements
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Adds the file to errors of importing it; what it holds has no checksum, so damage shows as any of them."""
+    from google.protobuf.message import DecodeError
+
+    from kvarn import errors
+
+    try:
+        yield
+    except DecodeError as e:
+        raise OSError(
+            f"Cannot parse file {path}: {e}\n  The file is damaged: take another copy or that of another step; "
+            "a program that builds the graph itself does not need it."
+        ) from e
+    except (errors.OpError, KeyError, TypeError, ValueError) as e:
+        e.add_note(f"while importing the graph in '{path}'; if it worked before, the file may be damaged")
+        if isinstance(e, errors.OpError) and e.path is None:
+            e.path = path
+        raise
 
 
 def _saver_of_imported(meta_graph_def: Any, import_scope: str | None, variables: dict[str, Any]) -> Any:

@@ -178,7 +178,9 @@ def get_embedding_variable_v2_internal(
     invalid_key = _INVALID_KEYS.get(dtypes.as_dtype(key_dtype))
     if invalid_key is None:
         raise ValueError(
-            f"Not support key_dtype: {dtypes.as_dtype(key_dtype).name}, only support int64/int32/string"
+            f"Not support key_dtype: {dtypes.as_dtype(key_dtype).name}, only support int64/int32/string\n"
+            f"  for embedding variable '{name}'\n"
+            "  Cast its ids to tf.int64, or hash strings with tf.strings.to_hash_bucket_fast."
         )
     if initializer is None:
         initializer = initializers.truncated_normal_initializer()
