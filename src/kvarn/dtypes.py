@@ -20,6 +20,12 @@ class DType:
     Instances are unique: compare them with ``is`` or ``==``.  ``==`` also accepts anything that
     `as_dtype` does.
 
+    Args:
+      type_enum: the number of the type in TensorFlow's DataType enum.
+
+    Raises:
+      TypeError: no type has that number.
+
     Attributes:
       as_datatype_enum: the number of the type in TensorFlow's DataType enum.
       name: TensorFlow's Python name, such as ``float32`` or ``float32_ref``.
@@ -30,15 +36,33 @@ class DType:
 
     __slots__ = ("_base", "_hash", "_np", "_ref", "as_datatype_enum", "as_numpy_dtype", "name", "size")
 
-    def __init__(self, enum: int, name: str, numpy_type: Any, base: DType | None = None) -> None:
+    as_datatype_enum: int
+    as_numpy_dtype: Any
+    name: str
+    size: int
+    _base: DType | None
+    _hash: int
+    _np: np.dtype[Any]
+    _ref: DType | None
+
+    def __new__(cls, type_enum: int) -> DType:
+        found = _BY_ENUM.get(int(type_enum))
+        if found is None:
+            raise TypeError("type_enum is not a valid types_pb2.DataType.")
+        return found
+
+    @classmethod
+    def _create(cls, enum: int, name: str, numpy_type: Any, base: DType | None = None) -> DType:
+        self = object.__new__(cls)
         self.as_datatype_enum = enum
         self.name = name
-        self.as_numpy_dtype: Any = numpy_type
-        self._np: np.dtype[Any] = np.dtype(numpy_type)
-        self.size: int = 1 if self._np.hasobject else self._np.itemsize
+        self.as_numpy_dtype = numpy_type
+        self._np = np.dtype(numpy_type)
+        self.size = 1 if self._np.hasobject else self._np.itemsize
         self._base = base
-        self._ref: DType | None = None
+        self._ref = None
         self._hash = hash(("DType", enum))
+        return self
 
     @property
     def np(self) -> np.dtype[Any]:
@@ -171,8 +195,8 @@ _BY_NAME: dict[str, DType] = {}
 
 
 def _make(enum: int, name: str, numpy_type: Any) -> DType:
-    dtype = DType(enum, name, numpy_type)
-    ref = DType(enum + _REF_OFFSET, name + "_ref", numpy_type, dtype)
+    dtype = DType._create(enum, name, numpy_type)
+    ref = DType._create(enum + _REF_OFFSET, name + "_ref", numpy_type, dtype)
     dtype._ref = ref
     for d in (dtype, ref):
         _BY_ENUM[d.as_datatype_enum] = d

@@ -70,7 +70,7 @@ def _session_for(what: str, call: str, session: Any, graph: Graph) -> Any:
         session = get_default_session()
         if session is None:
             raise ValueError(
-                f"Cannot {what} using `{call[1:5].rstrip('(')}`: No default session is registered. Use `with "
+                f"Cannot {what} using `{call[1:5].rstrip('(')}()`: No default session is registered. Use `with "
                 f"sess.as_default()` or pass an explicit session to {call}"
             )
         if session.graph is not graph:

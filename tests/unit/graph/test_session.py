@@ -204,7 +204,7 @@ def test_a_closed_session_is_closed() -> None:
 
 def test_default_sessions() -> None:
     c = constant(4)
-    with pytest.raises(ValueError, match="No default session is registered"):
+    with pytest.raises(ValueError, match=r"using `eval\(\)`: No default session is registered"):
         c.eval()
     with Session() as session:
         assert get_default_session() is session
