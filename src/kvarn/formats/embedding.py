@@ -330,7 +330,10 @@ def read_embedding(
 
 
 def verify_embedding(reader: BundleReader, name: str, verified: set[str]) -> EmbeddingInfo:
-    """Reads all that `read_embedding` would read and compares checksums and lengths, keeping nothing.
+    """Reads all tensors of an embedding variable and compares checksums and lengths, keeping nothing.
+
+    The offsets are looked at too, although `read_embedding` does not need them: a checkpoint with a damaged
+    byte is not one to go on from without a word.
 
     Args:
       verified: the parts that need not be looked at again; those looked at now are added.
@@ -355,6 +358,9 @@ def verify_embedding(reader: BundleReader, name: str, verified: set[str]) -> Emb
         if filtered is not None and len(filtered):
             _read_column(reader, source, VERSIONS_FILTERED, len(filtered))
             _read_column(reader, source, FREQS_FILTERED, len(filtered))
+        for suffix in (PARTITION_OFFSET, PARTITION_FILTER_OFFSET):
+            if reader.contains(source + suffix):
+                reader.verify(source + suffix)
     return info
 
 

@@ -3,9 +3,9 @@
 TensorFlow finds a wrong shape while it assigns: some variables are restored then and others not, and a
 resource variable takes a value of any shape.  Here all shapes are compared first.
 
-One operation that reads has all its tensors before the first is assigned.  Where there are several (one
-for every shard, one for every embedding variable) the later ones may find damage when the earlier have
-done their work; so all that they will read is read and compared with its checksums first.
+One RestoreV2 has all its tensors before the first is assigned.  Where there are several (one for every
+shard) the later ones may find damage when the earlier have done their work, and an embedding variable is
+filled chunk by chunk; so all that these will read is read and compared with its checksums first.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class RestoreCheck:
             not left for the one operation that reads.
         """
         self._check_shapes(prefix)
-        if len(self._readers) > 1:
+        if len(self._readers) > 1 or any(op.type != "RestoreV2" for op in self._readers):
             self._check_bytes(prefix)
 
     def _check_bytes(self, prefix: str) -> None:
