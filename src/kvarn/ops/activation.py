@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 import kvarn.ops.array as array_ops
+import kvarn.ops.casting as casting
+import kvarn.ops.comparison as comparison
 import kvarn.ops.joining as joining
 import kvarn.ops.math as math_ops
 import kvarn.ops.ranges as ranges
@@ -337,7 +339,7 @@ def _along(function: Any, logits: Any, axis: Any, name: str | None) -> Tensor:
         )
     count = array_ops.rank(logits)
     if isinstance(axis, Tensor):
-        axis = selection.where(math_ops.less(axis, 0), axis + count, axis)
+        axis = selection.where(comparison.less(axis, 0), axis + count, axis)
     elif axis < 0:
         axis += count
     input_rank = array_ops.rank(logits)
@@ -377,7 +379,7 @@ def leaky_relu(features: Any, alpha: Any = 0.2, name: str | None = None) -> Tens
     with name_scope(name, "LeakyRelu", [features, alpha]) as scope:
         features = convert_to_tensor(features, name="features")
         if features.dtype.is_integer:
-            features = math_ops.cast(features, dtypes.float32)
+            features = casting.cast(features, dtypes.float32)
         return leaky_relu_(features, alpha=float(alpha), name=scope)
 
 

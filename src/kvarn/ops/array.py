@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-import kvarn.ops.math as math_ops
+import kvarn.ops.casting as casting
 import kvarn.ops.reduction as reduction_ops
 from kvarn import dtypes, errors
 from kvarn.graph import tensor_shape
@@ -153,7 +153,7 @@ def _shape(
 ) -> Tensor:
     with name_scope(name, "Shape", [input]) as scope:
         if isinstance(input, SparseTensor):
-            dense_shape: Tensor = math_ops.cast(input.dense_shape, out_type)
+            dense_shape: Tensor = casting.cast(input.dense_shape, out_type)
             return dense_shape
         tensor = convert_to_tensor(input)
         known = tensor.static_shape
@@ -384,7 +384,7 @@ def size(input: Any, name: str | None = None, out_type: Any = dtypes.int32) -> T
     """The number of elements of a tensor; a constant where it is known."""
     with name_scope(name, "Size", [input]) as scope:
         if isinstance(input, SparseTensor):
-            return reduction_ops.reduce_prod(math_ops.cast(input.dense_shape, out_type), 0, name=scope)
+            return reduction_ops.reduce_prod(casting.cast(input.dense_shape, out_type), 0, name=scope)
         tensor = convert_to_tensor(input)
         known = tensor.static_shape
         if known is not None and None not in known:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import kvarn.ops.array as array
-import kvarn.ops.math as math_ops
+import kvarn.ops.comparison as comparison
 import kvarn.ops.reduction as reduction
 from kvarn import dtypes, errors
 from kvarn.graph import tensor_util
@@ -94,12 +94,12 @@ def _declare_binary(
     return check
 
 
-assert_equal = _declare_binary("assert_equal", "==", math_ops.equal, operator.eq)
-assert_none_equal = _declare_binary("assert_none_equal", "!=", math_ops.not_equal, operator.ne)
-assert_less = _declare_binary("assert_less", "<", math_ops.less, operator.lt)
-assert_less_equal = _declare_binary("assert_less_equal", "<=", math_ops.less_equal, operator.le)
-assert_greater = _declare_binary("assert_greater", ">", math_ops.greater, operator.gt)
-assert_greater_equal = _declare_binary("assert_greater_equal", ">=", math_ops.greater_equal, operator.ge)
+assert_equal = _declare_binary("assert_equal", "==", comparison.equal, operator.eq)
+assert_none_equal = _declare_binary("assert_none_equal", "!=", comparison.not_equal, operator.ne)
+assert_less = _declare_binary("assert_less", "<", comparison.less, operator.lt)
+assert_less_equal = _declare_binary("assert_less_equal", "<=", comparison.less_equal, operator.le)
+assert_greater = _declare_binary("assert_greater", ">", comparison.greater, operator.gt)
+assert_greater_equal = _declare_binary("assert_greater_equal", ">=", comparison.greater_equal, operator.ge)
 
 
 def _declare_unary(what: str, condition: str, check: Callable[[Any, Any, Any, Any], Operation]) -> Any:
@@ -171,7 +171,7 @@ def assert_rank(
                         f"{len(x.static_shape)}, shape {x.get_shape()}"
                     )
                 return control.no_op(name="static_checks_determined_all_ok")
-        condition = math_ops.equal(array.rank(x), rank)
+        condition = comparison.equal(array.rank(x), rank)
         if wanted is None:
             scalar = assert_rank(rank, 0, data=["Rank must be a scalar. Received rank: ", rank])
             condition = control.with_dependencies([scalar], condition)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import kvarn.ops.array as array_ops
+import kvarn.ops.casting as casting
 import kvarn.ops.joining as joining
 import kvarn.ops.math as math_ops
 import kvarn.ops.nn as nn_ops
@@ -129,7 +130,7 @@ def clip_by_average_norm(t: Any, clip_norm: Any, name: str | None = None) -> Ten
     """`t` scaled so that its Euclidean norm over its number of elements is at most `clip_norm`."""
     with name_scope(name, "clip_by_average_norm", [t, clip_norm]) as scope:
         t = convert_to_tensor(t, name="t")
-        count = math_ops.cast(array_ops.size(t), dtypes.float32)
+        count = casting.cast(array_ops.size(t), dtypes.float32)
         inverse = unary_ops.rsqrt(reduction_ops.reduce_sum(t * t, ranges.range(array_ops.rank(t))))
         found: Tensor = array_ops.identity(
             t * clip_norm * math_ops.minimum(inverse * count, constant(1.0) / clip_norm), name=scope

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 import kvarn.ops.array as array_ops
+import kvarn.ops.casting as casting
 import kvarn.ops.joining as joining
 import kvarn.ops.layout as layout
-import kvarn.ops.math as math_ops
 import kvarn.ops.ranges as ranges
 import kvarn.ops.reduction as reduction_ops
 from kvarn import _native, dtypes, errors
@@ -24,6 +24,7 @@ from kvarn.graph.graph import colocate_with, name_scope
 from kvarn.graph.op import op
 from kvarn.graph.shape_inference import merge
 from kvarn.graph.tensor import IndexedSlices, Tensor
+from kvarn.ops._elementwise import dims_text
 
 _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
@@ -86,7 +87,7 @@ class gather_v1:
         params, indices = op.inputs
         with colocate_with(params):
             params_shape = array_ops.shape(params, out_type=dtypes.int64)
-            params_shape = math_ops.cast(params_shape, dtypes.int32)
+            params_shape = casting.cast(params_shape, dtypes.int32)
         size = array_ops.expand_dims(array_ops.size(indices), 0)
         values = array_ops.reshape(d, joining.concat([size, params_shape[1:]], 0))
         return IndexedSlices(values, array_ops.reshape(indices, size), params_shape), None
@@ -146,7 +147,7 @@ def _gather_grad(op, d):
     params, indices, axis = op.inputs
     with colocate_with(params):
         params_shape = array_ops.shape(params, out_type=dtypes.int64)
-        params_shape = math_ops.cast(params_shape, dtypes.int32)
+        params_shape = casting.cast(params_shape, dtypes.int32)
     size = array_ops.expand_dims(array_ops.size(indices), 0)
     at = tensor_util.constant_value(axis)
     batch = op.attrs["batch_dims"]
@@ -196,7 +197,7 @@ def _batch_indices(params_shape, indices, batch):
     """`indices` counted through all batches."""
     rank = len(indices.static_shape)
     dtype = indices.dtype.base_dtype
-    sizes = math_ops.cast(params_shape, dtype)
+    sizes = casting.cast(params_shape, dtype)
     step = array_ops.ones((), dtype=dtype)
     for dim in range(batch, 0, -1):
         count = sizes[dim - 1]
@@ -335,8 +336,8 @@ def _scatter(out, indices, updates, function):
         raise errors.InvalidArgumentError.of(
             f"Must have updates.shape = indices.shape[:batch_dim] + buffer_shape[num_index_dims:], got "
             f"updates.shape: "
-            f"{math_ops.dims_text(updates)}, indices.shape: {math_ops.dims_text(indices)}, buffer_shape: "
-            f"{math_ops.dims_text(out)}, num_index_dims: {depth}, and batch_dim: {len(indices.shape) - 1}"
+            f"{dims_text(updates)}, indices.shape: {dims_text(indices)}, buffer_shape: "
+            f"{dims_text(out)}, num_index_dims: {depth}, and batch_dim: {len(indices.shape) - 1}"
         )
     index = _nd_index(indices, out.shape, "shape")
     if function is None:
@@ -612,8 +613,8 @@ class dynamic_partition:
         num = ctx.attrs["num_partitions"]
         if data.shape[: len(partitions.shape)] != partitions.shape:
             raise errors.InvalidArgumentError.of(
-                f"data.shape must start with partitions.shape, got data.shape = {math_ops.dims_text(data)}, "
-                f"partitions.shape = {math_ops.dims_text(partitions)}"
+                f"data.shape must start with partitions.shape, got data.shape = {dims_text(data)}, "
+                f"partitions.shape = {dims_text(partitions)}"
             )
         flat = partitions.reshape(-1)
         bad = (flat < 0) | (flat >= num)
@@ -643,16 +644,15 @@ def _stitch(indices, data):
     for n, (i, d) in enumerate(zip(indices, data, strict=True)):
         if d.shape[: len(i.shape)] != i.shape:
             raise errors.InvalidArgumentError.of(
-                f"data[{n}].shape = {math_ops.dims_text(d)} does not start with indices[{n}].shape = "
-                f"{math_ops.dims_text(i)}"
+                f"data[{n}].shape = {dims_text(d)} does not start with indices[{n}].shape = {dims_text(i)}"
             )
         if d.shape[len(i.shape) :] != tail:
             raise errors.InvalidArgumentError.of(
                 f"Need data[0].shape[{len(indices[0].shape)}:] = data[{n}].shape[{len(i.shape)}:], got "
                 f"data[0].shape = "
-                f"{math_ops.dims_text(data[0])}, data[{n}].shape = {math_ops.dims_text(d)}, "
+                f"{dims_text(data[0])}, data[{n}].shape = {dims_text(d)}, "
                 f"indices[0].shape = "
-                f"{math_ops.dims_text(indices[0])}, indices[{n}].shape = {math_ops.dims_text(i)}"
+                f"{dims_text(indices[0])}, indices[{n}].shape = {dims_text(i)}"
             )
         if i.size and int(i.min()) < 0:
             raise errors.InvalidArgumentError.of(f"indices[{n}] is out of range")

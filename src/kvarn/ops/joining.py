@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 import kvarn.ops.array as array_ops
+import kvarn.ops.casting as casting
+import kvarn.ops.comparison as comparison
 import kvarn.ops.math as math_ops
 from kvarn import dtypes, errors
 from kvarn.graph import tensor_util
@@ -18,6 +20,7 @@ from kvarn.graph.graph import name_scope
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
 from kvarn.graph.shape_inference import merge, merge_all
 from kvarn.graph.tensor import IndexedSlices, Tensor
+from kvarn.ops._elementwise import dims_text
 
 
 def _canonical_axis(axis, rank):
@@ -42,8 +45,8 @@ class pack:
         for i, v in enumerate(values):
             if v.shape != first:
                 raise errors.InvalidArgumentError.of(
-                    f"Shapes of all inputs must match: values[0].shape = {math_ops.dims_text(values[0])} != "
-                    f"values[{i}].shape = {math_ops.dims_text(v)}"
+                    f"Shapes of all inputs must match: values[0].shape = {dims_text(values[0])} != "
+                    f"values[{i}].shape = {dims_text(v)}"
                 )
         if not first:
             out = np.empty(len(values), ctx.attrs["T"].np)
@@ -95,7 +98,7 @@ class unpack:
         axis, num = ctx.attrs["axis"], ctx.attrs["num"]
         if value.shape[axis] != num:
             raise errors.InvalidArgumentError.of(
-                f"Input shape axis {axis} must equal {num}, got shape {math_ops.dims_text(value)}"
+                f"Input shape axis {axis} must equal {num}, got shape {dims_text(value)}"
             )
         moved = np.moveaxis(value, axis, 0)
         return tuple(moved[i, ...] for i in range(num))
@@ -176,8 +179,7 @@ def _concat_kernel(values, axis):
                     else "Ranks of all input tensors should match"
                 )
                 raise errors.InvalidArgumentError.of(
-                    f"ConcatOp : {what}: shape[0] = {math_ops.dims_text(first)} vs. shape[{i}] = "
-                    f"{math_ops.dims_text(v)}"
+                    f"ConcatOp : {what}: shape[0] = {dims_text(first)} vs. shape[{i}] = {dims_text(v)}"
                 ) from None
         raise
 
@@ -253,9 +255,11 @@ def _concat_sparse_grads(d, values, axis, wrapped):
     for size in sizes:
         length = gather(size, wrapped)
         if length.dtype != d.indices.dtype:
-            length = math_ops.cast(length, dtype=d.indices.dtype)
+            length = casting.cast(length, dtype=d.indices.dtype)
         end = start + length
-        chosen = array_ops.squeeze(where(math_ops.logical_and(d.indices >= start, d.indices < end)), axis=[1])
+        chosen = array_ops.squeeze(
+            where(comparison.logical_and(d.indices >= start, d.indices < end)), axis=[1]
+        )
         indices = gather(d.indices, chosen) - start
         parts.append(IndexedSlices(gather(d.values, chosen), indices, size))
         start = end

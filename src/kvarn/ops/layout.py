@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 import kvarn.ops.array as array_ops
+import kvarn.ops.casting as casting
+import kvarn.ops.division as division
 import kvarn.ops.joining as joining
-import kvarn.ops.math as math_ops
 import kvarn.ops.ranges as ranges
 import kvarn.ops.reduction as reduction_ops
 import kvarn.ops.slicing as slicing
@@ -22,6 +23,7 @@ from kvarn.graph.graph import name_scope
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
 from kvarn.graph.shape_inference import same_as
 from kvarn.graph.tensor import IndexedSlices, Tensor
+from kvarn.ops._elementwise import dims_text
 
 
 def _transposed(c, x, perm):
@@ -183,8 +185,8 @@ class tile:
         if isinstance(d, IndexedSlices):
             from kvarn.ops.segment import unsorted_segment_sum
 
-            rows = math_ops.cast(x_shape[0], d.indices.dtype)
-            d = unsorted_segment_sum(d.values, math_ops.mod(d.indices, rows), rows)
+            rows = casting.cast(x_shape[0], d.indices.dtype)
+            d = unsorted_segment_sum(d.values, division.mod(d.indices, rows), rows)
             pairs = joining.concat([[1], pairs[1:]], axis=0)
         dx = reduction_ops.reduce_sum(array_ops.reshape(d, pairs), axes)
         dx.set_shape(x.static_shape)
@@ -209,8 +211,7 @@ def _padded(c, input, paddings, *rest):
 def _widths(x, paddings):
     if paddings.shape != (len(x.shape), 2):
         raise errors.InvalidArgumentError.of(
-            "The first dimension of paddings must be the rank of inputs"
-            f"{math_ops.dims_text(paddings)} {math_ops.dims_text(x)}"
+            f"The first dimension of paddings must be the rank of inputs{dims_text(paddings)} {dims_text(x)}"
         )
     if (paddings < 0).any():
         before, after = next(w for w in paddings.tolist() if min(w) < 0)
@@ -478,7 +479,7 @@ class matrix_set_diag_:
             raise errors.InvalidArgumentError.of(
                 "must have diagonal.shape == input.shape[:-2] + min(input.shape[-2:]), but received input "
                 "shape: "
-                f"{math_ops.dims_text(input)} and diagonal shape: {math_ops.dims_text(diagonal)}"
+                f"{dims_text(input)} and diagonal shape: {dims_text(diagonal)}"
             )
         out[..., np.arange(n), np.arange(n)] = diagonal
         return out

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import kvarn.ops.array as array_ops
+import kvarn.ops.casting as casting
 import kvarn.ops.joining as joining
 import kvarn.ops.math as math_ops
 import kvarn.ops.ranges as ranges
@@ -21,6 +22,7 @@ from kvarn.graph.graph import name_scope
 from kvarn.graph.op import op
 from kvarn.graph.shape_inference import broadcast_shapes, merge, merge_dim, with_rank
 from kvarn.graph.tensor import Tensor
+from kvarn.ops._elementwise import dims_text
 
 
 def _product(a, b):
@@ -44,13 +46,13 @@ def _mat_mul(ctx, a, b):
     for i, x in enumerate((a, b)):
         if len(x.shape) != 2:
             raise errors.InvalidArgumentError.of(
-                f"In[{i}] is not a matrix. Instead it has shape {math_ops.dims_text(x)}"
+                f"In[{i}] is not a matrix. Instead it has shape {dims_text(x)}"
             )
     left = a.T if ctx.attrs["transpose_a"] else a
     right = b.T if ctx.attrs["transpose_b"] else b
     if left.shape[1] != right.shape[0]:
         raise errors.InvalidArgumentError.of(
-            f"Matrix size-incompatible: In[0]: {math_ops.dims_text(a)}, In[1]: {math_ops.dims_text(b)}"
+            f"Matrix size-incompatible: In[0]: {dims_text(a)}, In[1]: {dims_text(b)}"
         )
     return left, right
 
@@ -121,7 +123,7 @@ class sparse_mat_mul:
             if transpose_b:
                 y = array_ops.transpose(y)
             out = matmul(x, y, transpose_a=transpose_a, a_is_sparse=sparse[x], b_is_sparse=y_sparse)
-            return out if out.dtype == like.dtype else math_ops.cast(out, like.dtype)
+            return out if out.dtype == like.dtype else casting.cast(out, like.dtype)
 
         if not turned_a and not turned_b:
             return product(d, b, a, transpose_b=True), product(a, d, b, transpose_a=True)
@@ -159,15 +161,14 @@ def _batch_kernel(ctx, x, y):
     left, right = _adjoint(x, ctx.attrs["adj_x"]), _adjoint(y, ctx.attrs["adj_y"])
     if left.shape[-1] != right.shape[-2]:
         raise errors.InvalidArgumentError.of(
-            f"In[0] mismatch In[1] shape: {left.shape[-1]} vs. {right.shape[-2]}: {math_ops.dims_text(x)} "
-            f"{math_ops.dims_text(y)} {int(ctx.attrs['adj_x'])} {int(ctx.attrs['adj_y'])}"
+            f"In[0] mismatch In[1] shape: {left.shape[-1]} vs. {right.shape[-2]}: {dims_text(x)} "
+            f"{dims_text(y)} {int(ctx.attrs['adj_x'])} {int(ctx.attrs['adj_y'])}"
         )
     try:
         return _product(left, right)
     except ValueError:
         raise errors.InvalidArgumentError.of(
-            f"In[0] and In[1] must have compatible batch dimensions: {math_ops.dims_text(x)} vs. "
-            f"{math_ops.dims_text(y)}"
+            f"In[0] and In[1] must have compatible batch dimensions: {dims_text(x)} vs. {dims_text(y)}"
         ) from None
 
 
@@ -284,7 +285,7 @@ def matmul(
                 name=scope,
             )
             both_short = a.dtype.base_dtype is dtypes.bfloat16 and b.dtype.base_dtype is dtypes.bfloat16
-            return math_ops.cast(out, dtypes.bfloat16) if both_short else out
+            return casting.cast(out, dtypes.bfloat16) if both_short else out
         return mat_mul(a, b, transpose_a=transpose_a, transpose_b=transpose_b, name=scope)
 
 

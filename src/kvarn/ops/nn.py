@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 import kvarn.ops.array as array_ops
+import kvarn.ops.casting as casting
+import kvarn.ops.comparison as comparison
 import kvarn.ops.joining as joining
 import kvarn.ops.layout as layout
 import kvarn.ops.math as math_ops
@@ -28,6 +30,7 @@ from kvarn.graph.graph import control_dependencies, name_scope
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
 from kvarn.graph.shape_inference import broadcast_shapes, merge_dim, scalar, with_rank
 from kvarn.graph.tensor import Tensor
+from kvarn.ops._elementwise import dims_text
 from kvarn.ops.activation import (
     crelu,
     elu,
@@ -93,15 +96,15 @@ def _biased(c, value, bias):
 
 def _add_bias(ctx, value, bias):
     if len(value.shape) < 2:
-        raise errors.InvalidArgumentError.of(f"Input tensor must be at least 2D: {math_ops.dims_text(value)}")
+        raise errors.InvalidArgumentError.of(f"Input tensor must be at least 2D: {dims_text(value)}")
     if len(bias.shape) != 1:
-        raise errors.InvalidArgumentError.of(f"Biases must be 1D: {math_ops.dims_text(bias)}")
+        raise errors.InvalidArgumentError.of(f"Biases must be 1D: {dims_text(bias)}")
     channels_first = ctx.attrs.get("data_format") == b"NCHW"
     axis = 1 if channels_first else -1
     if bias.shape[0] != value.shape[axis]:
         raise errors.InvalidArgumentError.of(
             "Must provide as many biases as the last dimension of the input tensor: "
-            f"{math_ops.dims_text(bias)} vs. {math_ops.dims_text(value)}"
+            f"{dims_text(bias)} vs. {dims_text(value)}"
         )
     if channels_first:
         bias = bias.reshape(-1, *(1,) * (len(value.shape) - 2))
@@ -262,8 +265,8 @@ class softmax_cross_entropy_with_logits_:
             features, labels = np.broadcast_arrays(features, labels)
         except ValueError:
             raise errors.InvalidArgumentError.of(
-                f"logits and labels must be broadcastable: logits_size={math_ops.dims_text(features)} "
-                f"labels_size={math_ops.dims_text(labels)}"
+                f"logits and labels must be broadcastable: logits_size={dims_text(features)} "
+                f"labels_size={dims_text(labels)}"
             ) from None
         shifted, log_sum = _cross_entropy_parts(features)
         # Where the label is 0 the logit may be infinite.
@@ -313,12 +316,12 @@ class sparse_softmax_cross_entropy_with_logits_:
         if len(features.shape) != 2 or len(labels.shape) != 1 or features.shape[0] != labels.shape[0]:
             raise errors.InvalidArgumentError.of(
                 "logits and labels must have the same first dimension, got logits shape "
-                f"{math_ops.dims_text(features)} and labels shape {math_ops.dims_text(labels)}"
+                f"{dims_text(features)} and labels shape {dims_text(labels)}"
             )
         classes = features.shape[1]
         if classes == 0:
             raise errors.InvalidArgumentError.of(
-                f"Must have at least one class, but got logits shape {math_ops.dims_text(features)}"
+                f"Must have at least one class, but got logits shape {dims_text(features)}"
             )
         bad = (labels < 0) | (labels >= classes)
         if bad.any():
@@ -357,7 +360,7 @@ def _assert_equal(x: Tensor, y: Tensor) -> Any:
             f"y ({y.name}) = ",
             y,
         ]
-        return Assert(reduction_ops.reduce_all(math_ops.equal(x, y)), data)
+        return Assert(reduction_ops.reduce_all(comparison.equal(x, y)), data)
 
 
 def _named_only(function: str, sentinel: Any, labels: Any, logits: Any) -> None:
@@ -444,8 +447,8 @@ def softmax_cross_entropy_with_logits_v2(
         logits = convert_to_tensor(logits, name="logits")
         labels = convert_to_tensor(labels, name="labels")
         short = logits.dtype.base_dtype in (dtypes.float16, dtypes.bfloat16)
-        precise = math_ops.cast(logits, dtypes.float32) if short else logits
-        labels = math_ops.cast(labels, precise.dtype)
+        precise = casting.cast(logits, dtypes.float32) if short else logits
+        labels = casting.cast(labels, precise.dtype)
         rank = array_ops.rank(precise)
         shape = logits.static_shape
         if axis != -1:
@@ -464,7 +467,7 @@ def softmax_cross_entropy_with_logits_v2(
             kept = list(shape)
             del kept[axis]
             cost.set_shape(kept)
-        return math_ops.cast(cost, logits.dtype) if short else cost
+        return casting.cast(cost, logits.dtype) if short else cost
 
 
 def softmax_cross_entropy_with_logits(
@@ -497,7 +500,7 @@ def sparse_softmax_cross_entropy_with_logits(
         labels = convert_to_tensor(labels)
         logits = convert_to_tensor(logits)
         short = logits.dtype.base_dtype is dtypes.float16
-        precise = math_ops.cast(logits, dtypes.float32) if short else logits
+        precise = casting.cast(logits, dtypes.float32) if short else logits
         labels_static, shape = labels.static_shape, logits.static_shape
         labels_shape = array_ops.shape(labels)
         known = (
@@ -522,7 +525,7 @@ def sparse_softmax_cross_entropy_with_logits(
             )
         if shape is not None and len(shape) == 2:
             cost, _ = sparse_softmax_cross_entropy_with_logits_(precise, labels, name=name)
-            found: Tensor = math_ops.cast(cost, dtypes.float16) if short else cost
+            found: Tensor = casting.cast(cost, dtypes.float16) if short else cost
             return found
         checks = []
         if not known:
@@ -534,7 +537,7 @@ def sparse_softmax_cross_entropy_with_logits(
             cost, _ = sparse_softmax_cross_entropy_with_logits_(precise, labels, name=name)
             cost = array_ops.reshape(cost, labels_shape)
             cost.set_shape(labels_static)
-            return math_ops.cast(cost, dtypes.float16) if short else cost
+            return casting.cast(cost, dtypes.float16) if short else cost
 
 
 # -- normalisation and dropout ---------------------------------------------------------------------
@@ -569,7 +572,7 @@ def moments(
     keep = bool(keep_dims if keepdims is None else keepdims)
     with name_scope(name, "moments", [x, axes]):
         short = x.dtype.base_dtype is dtypes.float16
-        y = math_ops.cast(x, dtypes.float32) if short else x
+        y = casting.cast(x, dtypes.float32) if short else x
         mean = reduction_ops.reduce_mean(y, axes, keepdims=True, name="mean")
         variance = reduction_ops.reduce_mean(
             math_ops.squared_difference(y, array_ops.stop_gradient(mean)),
@@ -580,7 +583,7 @@ def moments(
         if not keep:
             mean, variance = array_ops.squeeze(mean, axes), array_ops.squeeze(variance, axes)
         if short:
-            return math_ops.cast(mean, dtypes.float16), math_ops.cast(variance, dtypes.float16)
+            return casting.cast(mean, dtypes.float16), casting.cast(variance, dtypes.float16)
         return mean, variance
 
 
@@ -593,9 +596,9 @@ def batch_normalization(
         if scale is not None:
             inv *= scale
         # One multiplication and one addition of the whole tensor.
-        scaled = x * math_ops.cast(inv, x.dtype)
+        scaled = x * casting.cast(inv, x.dtype)
         shift = -mean * inv if offset is None else offset - mean * inv
-        found: Tensor = scaled + math_ops.cast(shift, x.dtype)
+        found: Tensor = scaled + casting.cast(shift, x.dtype)
         return found
 
 
@@ -665,7 +668,7 @@ def dropout_v2(
         keep_prob = 1 - rate
         scale = 1 / keep_prob
         keep_mask = noise >= rate
-        out: Tensor = x * scale * math_ops.cast(keep_mask, x.dtype)
+        out: Tensor = x * scale * casting.cast(keep_mask, x.dtype)
         out.set_shape(x.static_shape)
         return out
 
@@ -691,7 +694,7 @@ def _top(x, k):
     if k < 0:
         raise errors.InvalidArgumentError.of(f"Need k >= 0, got {k}")
     if len(x.shape) < 1:
-        raise errors.InvalidArgumentError.of(f"input must be >= 1-D, got shape {math_ops.dims_text(x)}")
+        raise errors.InvalidArgumentError.of(f"input must be >= 1-D, got shape {dims_text(x)}")
     size = x.shape[-1]
     if size < k:
         raise errors.InvalidArgumentError.of("input must have at least k columns")
@@ -705,12 +708,12 @@ def _top_grad(op, d, d_indices):
 
     shape = array_ops.shape(op.inputs[0])
     indices_shape = array_ops.shape(op.outputs[1])
-    last = gather(math_ops.cast(indices_shape, dtypes.int64), array_ops.size(indices_shape) - 1)
+    last = gather(casting.cast(indices_shape, dtypes.int64), array_ops.size(indices_shape) - 1)
     rows = array_ops.reshape(op.outputs[1], joining.stack([-1, last]))
-    width = gather(math_ops.cast(shape, dtypes.int64), array_ops.size(shape) - 1)
+    width = gather(casting.cast(shape, dtypes.int64), array_ops.size(shape) - 1)
     count = array_ops.shape(rows)[0]
-    starts = ranges.range(0, math_ops.cast(count, dtypes.int64) * width, width)
-    flat = array_ops.reshape(rows + math_ops.cast(array_ops.expand_dims(starts, -1), dtypes.int32), [-1])
+    starts = ranges.range(0, casting.cast(count, dtypes.int64) * width, width)
+    flat = array_ops.reshape(rows + casting.cast(array_ops.expand_dims(starts, -1), dtypes.int32), [-1])
     placed = scatter_nd(
         array_ops.expand_dims(flat, -1), array_ops.reshape(d, [-1]), [reduction_ops.reduce_prod(shape)]
     )

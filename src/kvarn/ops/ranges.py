@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-import kvarn.ops.math as math_ops
+import kvarn.ops.casting as casting
 from kvarn import dtypes, errors
 from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.graph import name_scope
@@ -75,7 +75,7 @@ def range(start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None, name
         if dtype is None:
             order = [dtypes.int32, dtypes.int64, dtypes.float32, dtypes.float64]
             widest = max((x.dtype.base_dtype for x in (start, limit, delta)), key=order.index)
-            start, limit, delta = (math_ops.cast(x, widest) for x in (start, limit, delta))
+            start, limit, delta = (casting.cast(x, widest) for x in (start, limit, delta))
         return range_(start, limit, delta, name=scope)
 
 

@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 
 import kvarn.ops.array as array_ops
+import kvarn.ops.casting as casting
+import kvarn.ops.comparison as comparison
+import kvarn.ops.division as division
 import kvarn.ops.gather as gather_ops
 import kvarn.ops.joining as joining
 import kvarn.ops.layout as layout
@@ -26,6 +29,7 @@ from kvarn.graph.op import NOT_DIFFERENTIABLE, op
 from kvarn.graph.shape_inference import same_as
 from kvarn.graph.tensor import SparseTensor, Tensor
 from kvarn.graph.tensor_util import constant_value
+from kvarn.ops._elementwise import dims_text
 
 # Sums of these are formed in float32, or they would lose digits quickly.
 _SHORT = (dtypes.float16, dtypes.bfloat16)
@@ -83,8 +87,8 @@ def _summing(function):
 
 def reduced_shape(input_shape: Any, axes: Any) -> Tensor:
     """The shape that a reduction of `axes` gives when it keeps the dimensions, as an int32 vector."""
-    input_shape = math_ops.cast(input_shape, dtypes.int32)
-    axes = math_ops.cast(axes, dtypes.int32)
+    input_shape = casting.cast(input_shape, dtypes.int32)
+    axes = casting.cast(axes, dtypes.int32)
     rank = array_ops.size(input_shape)
     axes = (axes + rank) % rank
     axes_shape = array_ops.shape(axes)
@@ -182,7 +186,7 @@ class mean_:
         else:
             before, after = array_ops.shape(op.inputs[0]), array_ops.shape(op.outputs[0])
             factor = _safe_shape_div(reduce_prod(before), reduce_prod(after))
-        return math_ops.truediv(total, math_ops.cast(factor, total.dtype)), None
+        return division.truediv(total, casting.cast(factor, total.dtype)), None
 
 
 @op(
@@ -208,7 +212,7 @@ class prod_:
         # elements is the running product from the left times the one from the right.
         with device("/cpu:0"):
             rank = array_ops.rank(x)
-            reduced = math_ops.cast((axes + rank) % rank, dtypes.int32)
+            reduced = casting.cast((axes + rank) % rank, dtypes.int32)
             idx = ranges.range(0, rank)
             other, _ = gather_ops.setdiff1d(idx, reduced)
             perm = joining.concat([reduced, other], 0)
@@ -247,9 +251,9 @@ def _extreme_grad(op, d):
     y = array_ops.reshape(op.outputs[0], kept)
     d = array_ops.reshape(d, kept)
     # Elements that are equally extreme share the gradient.
-    indicators = math_ops.cast(math_ops.equal(y, op.inputs[0]), d.dtype)
+    indicators = casting.cast(comparison.equal(y, op.inputs[0]), d.dtype)
     selected = array_ops.reshape(reduce_sum(indicators, op.inputs[1]), kept)
-    return math_ops.divide(indicators, selected) * d, None
+    return division.divide(indicators, selected) * d, None
 
 
 @op(
@@ -359,7 +363,7 @@ def _arg(function):
             )
         if input.shape[axis] == 0:
             raise errors.InvalidArgumentError.of(
-                f"Reduction axis {axis} is empty in shape {math_ops.dims_text(input)}"
+                f"Reduction axis {axis} is empty in shape {dims_text(input)}"
             )
         return function(input, axis).astype(ctx.attrs["output_type"].np)
 
@@ -661,6 +665,6 @@ def count_nonzero(
     with name_scope(name, "count_nonzero", [input_tensor]):
         x = convert_to_tensor(input_tensor, name="input")
         zero = array_ops.zeros([], dtype=x.dtype)
-        not_zero = math_ops.cast(math_ops.not_equal(x, zero), dtypes.int64)
-        found: Tensor = math_ops.cast(reduce_sum(not_zero, axis=axis, keepdims=keep), dtype=dtype)
+        not_zero = casting.cast(comparison.not_equal(x, zero), dtypes.int64)
+        found: Tensor = casting.cast(reduce_sum(not_zero, axis=axis, keepdims=keep), dtype=dtype)
         return found

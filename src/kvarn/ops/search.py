@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 import kvarn.ops.array as array
+import kvarn.ops.casting as casting
 import kvarn.ops.clip as clip
-import kvarn.ops.math as math_ops
+import kvarn.ops.division as division
 import kvarn.ops.unary as unary
 from kvarn import dtypes, errors
 from kvarn.graph import shape_inference as shapes
@@ -197,10 +198,10 @@ def histogram_fixed_width_bins(
         flat = array.reshape(values, [-1])
         value_range = convert_to_tensor(value_range, name="value_range")
         nbins = convert_to_tensor(nbins, dtype=dtypes.int32, name="nbins")
-        count = math_ops.cast(nbins, flat.dtype)
+        count = casting.cast(nbins, flat.dtype)
         above = flat - value_range[0]
-        scaled = math_ops.truediv(above, value_range[1] - value_range[0], name="scaled_values")
+        scaled = division.truediv(above, value_range[1] - value_range[0], name="scaled_values")
         indices = unary.floor(count * scaled, name="indices")
-        bins = math_ops.cast(clip.clip_by_value(indices, 0, count - 1), dtypes.int32)
+        bins = casting.cast(clip.clip_by_value(indices, 0, count - 1), dtypes.int32)
         result: Tensor = array.reshape(bins, shape)
         return result

@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 
 import kvarn.ops.array as array_ops
+import kvarn.ops.casting as casting
+import kvarn.ops.comparison as comparison
+import kvarn.ops.division as division
 import kvarn.ops.gather as gather_ops
 import kvarn.ops.joining as joining
 import kvarn.ops.math as math_ops
@@ -20,6 +23,7 @@ from kvarn.graph.convert import constant, convert_to_tensor
 from kvarn.graph.graph import name_scope
 from kvarn.graph.op import op
 from kvarn.graph.tensor import Tensor
+from kvarn.ops._elementwise import dims_text
 from kvarn.ops.gather import gather
 
 # -- segments in order -----------------------------------------------------------------------------
@@ -121,7 +125,7 @@ class segment_mean:
             [array_ops.shape(ids), array_ops.fill(array_ops.expand_dims(rank - 1, 0), 1)], 0
         )
         ones = array_ops.fill(ones_shape, constant(1, dtype=d.dtype))
-        scaled = math_ops.divide(d, segment_sum(ones, ids))
+        scaled = division.divide(d, segment_sum(ones, ids))
         return gather(scaled, ids), None
 
 
@@ -165,9 +169,9 @@ def _extreme_grad(op, d):
     zeros = array_ops.zeros_like(data, dtype=data.dtype)
     # Rows that are equally extreme share the gradient.
     gathered = gather(op.outputs[0], ids)
-    selected = math_ops.equal(data, gathered)
-    count = segment_sum(math_ops.cast(selected, d.dtype), ids)
-    weighted = math_ops.divide(d, count)
+    selected = comparison.equal(data, gathered)
+    count = segment_sum(casting.cast(selected, d.dtype), ids)
+    weighted = division.divide(d, count)
     return selection.where(selected, gather(weighted, ids), zeros), None
 
 
@@ -216,8 +220,7 @@ def _flat(data, ids):
     """Data and ids with the dimensions of ids made one."""
     if data.shape[: len(ids.shape)] != ids.shape:
         raise errors.InvalidArgumentError.of(
-            f"data.shape = {math_ops.dims_text(data)} does not start with segment_ids.shape = "
-            f"{math_ops.dims_text(ids)}"
+            f"data.shape = {dims_text(data)} does not start with segment_ids.shape = {dims_text(ids)}"
         )
     flat = np.reshape(ids, -1)
     return np.reshape(data, (flat.size, *data.shape[len(ids.shape) :])), flat
@@ -248,7 +251,7 @@ def _gather_drop_negatives(params, ids, clipped=None, is_positive=None):
         clipped = math_ops.maximum(ids, array_ops.zeros_like(ids))
     gathered = gather(params, clipped)
     if is_positive is None:
-        is_positive = math_ops.greater_equal(ids, 0)
+        is_positive = comparison.greater_equal(ids, 0)
         for _ in range(len(gathered.static_shape or ()) - len(is_positive.static_shape or ())):
             is_positive = array_ops.expand_dims(is_positive, -1)
         is_positive = is_positive & array_ops.ones_like(gathered, dtype=dtypes.bool)
@@ -269,9 +272,9 @@ def _unsorted_extreme(function, greatest):
 def _unsorted_extreme_grad(op, d):
     data, ids, n = op.inputs
     gathered, clipped, is_positive = _gather_drop_negatives(op.outputs[0], ids)
-    selected = math_ops.logical_and(math_ops.equal(data, gathered), is_positive)
-    count = unsorted_segment_sum(math_ops.cast(selected, d.dtype), ids, n)
-    weighted = math_ops.divide(d, count)
+    selected = comparison.logical_and(comparison.equal(data, gathered), is_positive)
+    count = unsorted_segment_sum(casting.cast(selected, d.dtype), ids, n)
+    weighted = division.divide(d, count)
     grads, _, _ = _gather_drop_negatives(weighted, None, clipped, is_positive)
     return selection.where(selected, grads, array_ops.zeros_like(grads)), None, None
 
@@ -325,9 +328,9 @@ class unsorted_segment_prod:
         # Product over element is right where no element of the segment is zero. With one zero, only that
         # element has a gradient: the product of the others. With more, none has.
         data, ids, n = op.inputs
-        is_zero = math_ops.equal(data, 0)
-        zeros = unsorted_segment_sum(math_ops.cast(is_zero, dtype=dtypes.int32), ids, n)
-        d = selection.where(math_ops.greater(zeros, 1), array_ops.zeros_like(d), d)
+        is_zero = comparison.equal(data, 0)
+        zeros = unsorted_segment_sum(casting.cast(is_zero, dtype=dtypes.int32), ids, n)
+        d = selection.where(comparison.greater(zeros, 1), array_ops.zeros_like(d), d)
         non_zero = selection.where(is_zero, array_ops.ones_like(data), data)
         non_zero_prod = unsorted_segment_prod(non_zero, ids, n)
         clipped = math_ops.maximum(ids, array_ops.zeros_like(ids))

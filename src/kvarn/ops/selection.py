@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import kvarn.ops.array as array_ops
+import kvarn.ops.casting as casting
 import kvarn.ops.gather as gather_ops
 import kvarn.ops.joining as joining
 import kvarn.ops.math as math_ops
@@ -21,6 +22,7 @@ from kvarn.graph.graph import name_scope
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
 from kvarn.graph.shape_inference import broadcast_shapes, merge
 from kvarn.graph.tensor import Tensor
+from kvarn.ops._elementwise import dims_text
 
 
 @op(
@@ -60,15 +62,14 @@ class select:
     def kernel(ctx, condition, t, e):
         if t.shape != e.shape:
             raise errors.InvalidArgumentError.of(
-                f"'then' and 'else' must have the same size.  but received: {math_ops.dims_text(t)} vs. "
-                f"{math_ops.dims_text(e)}"
+                f"'then' and 'else' must have the same size.  but received: {dims_text(t)} vs. {dims_text(e)}"
             )
         if condition.shape != t.shape and condition.shape:
             if len(condition.shape) != 1 or not t.shape or condition.shape[0] != t.shape[0]:
                 raise errors.InvalidArgumentError.of(
                     f"Inputs to operation {ctx.op.name} of type Select must have compatible shapes.  "
                     f"Condition: "
-                    f"{math_ops.dims_text(condition)}, then: {math_ops.dims_text(t)}"
+                    f"{dims_text(condition)}, then: {dims_text(t)}"
                 )
             condition = condition.reshape(-1, *(1,) * (len(t.shape) - 1))
         return np.where(condition, t, e)
@@ -244,7 +245,7 @@ def sequence_mask(
         if maxlen.static_shape not in (None, ()):
             raise ValueError("maxlen must be scalar for sequence_mask")
         row = ranges.range_(constant(0, maxlen.dtype), maxlen, constant(1, maxlen.dtype))
-        matrix = math_ops.cast_(array_ops.expand_dims(lengths, -1), maxlen.dtype)
+        matrix = casting.cast_(array_ops.expand_dims(lengths, -1), maxlen.dtype)
         result: Tensor = row < matrix
         wanted = None if dtype is None else dtypes.as_dtype(dtype).base_dtype
-        return result if wanted in (None, dtypes.bool) else math_ops.cast_(result, wanted)
+        return result if wanted in (None, dtypes.bool) else casting.cast_(result, wanted)

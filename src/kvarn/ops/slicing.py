@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 import kvarn.ops.array as array_ops
+import kvarn.ops.casting as casting
 import kvarn.ops.joining as joining
 import kvarn.ops.layout as layout
-import kvarn.ops.math as math_ops
 import kvarn.ops.selection as selection
 from kvarn import dtypes, errors
 from kvarn.graph import tensor_util
@@ -24,6 +24,7 @@ from kvarn.graph.graph import name_scope
 from kvarn.graph.op import op
 from kvarn.graph.tensor import Tensor
 from kvarn.graph.tensor_shape import Dimension
+from kvarn.ops._elementwise import dims_text
 
 #: Adds a dimension of size 1 in `tensor[...]`.
 newaxis = None
@@ -61,7 +62,7 @@ class slice:
         if begin.shape != (rank,) or size.shape != (rank,):
             raise errors.InvalidArgumentError.of(
                 f"Expected begin and size arguments to be 1-D tensors of size {rank}, but got shapes "
-                f"{math_ops.dims_text(begin)} and {math_ops.dims_text(size)} instead."
+                f"{dims_text(begin)} and {dims_text(size)} instead."
             )
         index = []
         for i, (dim, b, s) in enumerate(zip(input.shape, begin.tolist(), size.tolist(), strict=True)):
@@ -249,7 +250,7 @@ class strided_slice_grad:
         index = numpy_index(out.shape, begin, end, strides, ctx.attrs)
         if out[index].shape != dy.shape:
             raise errors.InvalidArgumentError.of(
-                f"shape of dy was {math_ops.dims_text(dy)} instead of {math_ops.dims_text(out[index])}"
+                f"shape of dy was {dims_text(dy)} instead of {dims_text(out[index])}"
             )
         out[index] = dy
         return out
@@ -265,8 +266,7 @@ def _assigned(var, begin, end, strides, value, ctx):
     part = target[index]
     if part.shape != value.shape:
         raise errors.InvalidArgumentError.of(
-            f"Input shape {math_ops.dims_text(value)} does not match the shape of the slice "
-            f"{math_ops.dims_text(part)}"
+            f"Input shape {dims_text(value)} does not match the shape of the slice {dims_text(part)}"
         )
     target[index] = value
 
@@ -439,7 +439,7 @@ def slice_helper(tensor: Any, slice_spec: Any, var: Any = None) -> Tensor:
         if begin:
             packed = [joining.stack(values) for values in (begin, end, strides)]
             if any(p.dtype is dtypes.int64 for p in packed):
-                packed = [p if p.dtype is dtypes.int64 else math_ops.cast_(p, dtypes.int64) for p in packed]
+                packed = [p if p.dtype is dtypes.int64 else casting.cast_(p, dtypes.int64) for p in packed]
         else:
             packed = [constant([], dtype=dtypes.int32)] * 3
         first, last, step = packed

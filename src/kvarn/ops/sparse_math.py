@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import kvarn.ops.array as array
+import kvarn.ops.casting as casting
 import kvarn.ops.math as math_ops
 import kvarn.ops.reduction as reduction
 from kvarn import dtypes, errors
@@ -123,7 +124,7 @@ class sparse_reduce_sum_:
         indices, shape, axes = op.inputs[0], op.inputs[2], op.inputs[3]
         kept = reduction.reduced_shape(shape, axes)
         reshaped = array.reshape(d, kept)
-        scale = shape // math_ops.cast(kept, dtypes.int64)
+        scale = shape // casting.cast(kept, dtypes.int64)
         return None, gather.gather_nd(reshaped, indices // scale), None, None
 
 
@@ -473,7 +474,7 @@ def _cwise_grad(op: Any, d: Any, multiplied: bool) -> Any:
     from kvarn.ops import slicing as slicing_ops
 
     indices, values, shape, y = op.inputs
-    y_shape = math_ops.cast(array.shape(y), dtypes.int64)
+    y_shape = casting.cast(array.shape(y), dtypes.int64)
     added = array.expand_dims(array.size(shape) - array.size(y_shape), 0)
     wide_y = array.concat([array.ones(added, dtypes.int64), y_shape], 0)
     scaling = shape // wide_y
@@ -540,7 +541,7 @@ def _true_division(indices: Any, values: Any, shape: Any, y: Any, name: str) -> 
         if kind.is_integer:
             # Small integers divide as float32, others as float64.
             wide = dtypes.float32 if kind.size < 4 else dtypes.float64
-            values, y = math_ops.cast(values, wide), math_ops.cast(y, wide)
+            values, y = casting.cast(values, wide), casting.cast(y, wide)
         return sparse_dense_cwise_div(indices, values, shape, y, name=scope)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import kvarn.ops.array as array
+import kvarn.ops.casting as casting
 import kvarn.ops.math as math_ops
 import kvarn.ops.reduction as reduction
 from kvarn import dtypes, errors
@@ -330,7 +331,7 @@ def sparse_reset_shape(sp_input: Any, new_shape: Any = None) -> SparseTensor:
     else:
         result = convert_to_tensor(new_shape)
         result.get_shape().assert_has_rank(1)
-        result = math_ops.cast(result, dtypes.int64)
+        result = casting.cast(result, dtypes.int64)
         if result.static_shape is not None:
             shapes.merge_dim(result.static_shape[0], shapes.with_rank(shape.static_shape, 1)[0])
         known = tensor_util.constant_value(result)
@@ -425,9 +426,9 @@ def sparse_merge(
         for i in ids:
             column = i.values
             if column.dtype != dtypes.int64:
-                column = math_ops.cast(column, dtypes.int64)
+                column = casting.cast(column, dtypes.int64)
             columns.append(array.expand_dims(column, axis=1))
-        sizes = [math_ops.cast(size, dtypes.int64) for size in sizes]
+        sizes = [casting.cast(size, dtypes.int64) for size in sizes]
         kept = ids[0].indices[:, :-1]
         indices = array.concat([kept, *columns], 1)
         shape = array.concat([ids[0].dense_shape[:-1], sizes], 0)

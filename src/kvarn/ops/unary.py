@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import kvarn.ops.array as array_ops
+import kvarn.ops.division as division
 import kvarn.ops.math as math_ops
 from kvarn import dtypes
 from kvarn.graph.convert import constant, convert_to_tensor
@@ -68,7 +69,7 @@ class complex_abs:
     kernel = _of(np.abs)
 
     def grad(op, d):
-        return math_ops.div_no_nan(
+        return division.div_no_nan(
             complex(d, array_ops.zeros_like(d)) * op.inputs[0],
             complex(op.outputs[0], array_ops.zeros_like(op.outputs[0])),
         )
