@@ -230,12 +230,6 @@ def _pack(value: Any, dtype: DType | None, name: str) -> Tensor:
     return node.outputs[0]
 
 
-def _tensor_conversion(
-    value: Tensor, dtype: DType | None = None, name: str | None = None, as_ref: bool = False
-) -> Tensor:
-    return convert_to_tensor(value, dtype, name)
-
-
 register_tensor_conversion_function((list, tuple), _autopack_conversion, 99)
 register_tensor_conversion_function(object, _constant_conversion, 200)
 

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from kvarn import dtypes
 from kvarn.dtypes import DType
 from kvarn.graph import registry
 from kvarn.graph.graph_keys import GraphKeys as GraphKeys
@@ -90,10 +89,6 @@ class Graph:
         self._variable_creators: list[tuple[int, Callable[..., Any]]] = []
         self._unfeedable_tensors: set[Tensor] = set()
         self._unfetchable_ops: set[Operation] = set()
-        self._handle_feeders: dict[str, Any] = {}
-        self._handle_readers: dict[str, Any] = {}
-        self._handle_movers: dict[str, Any] = {}
-        self._handle_deleters: dict[str, Any] = {}
         self._building_function = False
         # Producer, least consumer and bad consumers, as VersionDef has them.
         self._graph_def_versions: tuple[int, int, list[int]] = (
@@ -101,7 +96,6 @@ class Graph:
             GRAPH_DEF_VERSION_MIN_CONSUMER,
             [],
         )
-        self._add_control_dependencies = False
 
     # -- versions and finalizing ------------------------------------------------------------------
 
@@ -885,7 +879,3 @@ def _op_to_colocate_with(value: Any, graph: Graph) -> Operation | None:
         return handle.op
     element = graph.as_graph_element(value)
     return element.op if isinstance(element, Tensor) else element
-
-
-def as_dtype_or_none(value: Any) -> DType | None:
-    return None if value is None else dtypes.as_dtype(value)

@@ -155,9 +155,6 @@ def same_as(index: int) -> Callable[..., Shape]:
     return shape
 
 
-unchanged = same_as(0)
-
-
 def merge_all(c: InferenceContext, *shapes: Any) -> Shape:
     """All inputs, lists included, and the only output have one shape."""
     out: Shape = None

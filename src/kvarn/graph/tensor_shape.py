@@ -539,33 +539,6 @@ def merge_tuples(a: StaticShape, b: StaticShape) -> StaticShape:
     return tuple([y if x is None else x for x, y in zip(a, b, strict=True)])
 
 
-def broadcast_tuples(a: StaticShape, b: StaticShape) -> StaticShape:
-    """The static shape that broadcasting ``a`` and ``b`` against each other gives.
-
-    Raises:
-      ValueError: two known sizes differ and neither is 1.
-
-    Source: tensorflow/python/framework/common_shapes.py (`broadcast_shape`).
-    """
-    if a is None or b is None:
-        return None
-    rank = max(len(a), len(b))
-    result: list[int | None] = []
-    for x, y in zip((1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b, strict=True):
-        if x == y:
-            result.append(x)
-        elif x == 1:
-            result.append(y)
-        elif y == 1:
-            result.append(x)
-        elif x is None or y is None:
-            # The known size is greater than 1 (or 0): the other must be 1 or the same.
-            result.append(y if x is None else x)
-        else:
-            raise ValueError(f"Incompatible shapes for broadcasting: {shape_text(a)} and {shape_text(b)}")
-    return tuple(result)
-
-
 def _dimension_value(value: Any) -> int | None:
     if value is None:
         return None

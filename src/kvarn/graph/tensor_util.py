@@ -124,11 +124,6 @@ def make_tensor_proto(
     return to_tensor_value(values, dtype, shape, verify_shape, allow_broadcast).to_proto()
 
 
-def tensor_proto_from_ndarray(array: npt.NDArray[Any], dtype: Any = None) -> Any:
-    """The TensorProto of an array; ``dtype`` tells quantised types from plain integers."""
-    return to_tensor_value(array, dtype).to_proto()
-
-
 def MakeNdarray(tensor: Any) -> npt.NDArray[Any]:
     """The elements of a TensorProto, in an array of its own that may be changed.
 

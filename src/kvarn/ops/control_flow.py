@@ -90,26 +90,26 @@ ref_merge = _declare(
 )
 enter = _declare("Enter", "data: T", "output: T", _LOOP, _entered, "Takes a value into a loop.")
 ref_enter = _declare(
-    "RefEnter", "data: Ref(T)", "output: Ref(T)", _LOOP, shapes.unchanged, "Takes a reference into a loop."
+    "RefEnter", "data: Ref(T)", "output: Ref(T)", _LOOP, shapes.same_as(0), "Takes a reference into a loop."
 )
-exit = _declare("Exit", "data: T", "output: T", "T: type", shapes.unchanged, "Takes a value out of a loop.")
+exit = _declare("Exit", "data: T", "output: T", "T: type", shapes.same_as(0), "Takes a value out of a loop.")
 ref_exit = _declare(
     "RefExit",
     "data: Ref(T)",
     "output: Ref(T)",
     "T: type",
-    shapes.unchanged,
+    shapes.same_as(0),
     "Takes a reference out of a loop.",
 )
 next_iteration = _declare(
-    "NextIteration", "data: T", "output: T", "T: type", shapes.unchanged, "Hands a value to the next round."
+    "NextIteration", "data: T", "output: T", "T: type", shapes.same_as(0), "Hands a value to the next round."
 )
 ref_next_iteration = _declare(
     "RefNextIteration",
     "data: Ref(T)",
     "output: Ref(T)",
     "T: type",
-    shapes.unchanged,
+    shapes.same_as(0),
     "Hands a reference to the next round.",
 )
 loop_cond = _declare(

@@ -44,7 +44,7 @@ def _decoded(text: bytes) -> bytes:
 class encode_base64:
     """Strings in web-safe base64, filled up with ``=`` to a multiple of four characters if ``pad``."""
 
-    shape = shapes.unchanged
+    shape = shapes.same_as(0)
 
     def kernel(ctx: Any, input: Any) -> Any:
         pad = ctx.attrs["pad"]
@@ -62,7 +62,7 @@ class encode_base64:
 class decode_base64:
     """What strings in web-safe base64, filled up or not, stand for."""
 
-    shape = shapes.unchanged
+    shape = shapes.same_as(0)
 
     def kernel(ctx: Any, input: Any) -> Any:
         return _each(_decoded, input)

@@ -74,7 +74,7 @@ class matrix_band_part:
     ``num_lower`` diagonals below it and ``num_upper`` above it are kept, all of them if negative.
     """
 
-    shape = shapes.unchanged
+    shape = shapes.same_as(0)
 
     def kernel(ctx: Any, input: Any, num_lower: Any, num_upper: Any) -> Any:
         if input.ndim < 2:

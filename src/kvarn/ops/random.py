@@ -172,7 +172,7 @@ class truncated_normal_:
 class random_shuffle_:
     """The rows of ``value`` in random order."""
 
-    shape = shapes.unchanged
+    shape = shapes.same_as(0)
 
     def kernel(ctx: Any, value: Any) -> Any:
         if value.size <= 1 or value.shape[0] <= 1:

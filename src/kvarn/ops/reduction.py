@@ -402,7 +402,7 @@ class arg_min:
     grad = _no_grads
 
 
-def _argument(function, default, input, axis, name, dimension, output_type):
+def _argument(function, input, axis, name, dimension, output_type):
     if dimension is not None:
         if axis is not None:
             raise ValueError("Cannot specify both 'axis' and 'dimension'")
@@ -418,7 +418,7 @@ def argmax(
     output_type: Any = dtypes.int64,
 ) -> Tensor:
     """The index of the greatest element along `axis` (0 by default)."""
-    found: Tensor = _argument(arg_max, "ArgMax", input, axis, name, dimension, output_type)
+    found: Tensor = _argument(arg_max, input, axis, name, dimension, output_type)
     return found
 
 
@@ -430,7 +430,7 @@ def argmin(
     output_type: Any = dtypes.int64,
 ) -> Tensor:
     """The index of the least element along `axis` (0 by default)."""
-    found: Tensor = _argument(arg_min, "ArgMin", input, axis, name, dimension, output_type)
+    found: Tensor = _argument(arg_min, input, axis, name, dimension, output_type)
     return found
 
 

@@ -15,7 +15,7 @@ import kvarn.ops.math as math_ops
 import kvarn.ops.reduction as reduction
 from kvarn.graph.graph import control_dependencies
 from kvarn.graph.op import op
-from kvarn.graph.shape_inference import broadcast, unchanged
+from kvarn.graph.shape_inference import broadcast, same_as
 
 # Coefficients B(2k) / (2k) of the asymptotic series of digamma, k = 1, 2, ...
 _DIGAMMA = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12)
@@ -90,7 +90,7 @@ def _second_only(op: Any, d: Any, partial: Any) -> Any:
 class digamma:
     """The derivative of log |Γ(x)|."""
 
-    shape = unchanged
+    shape = same_as(0)
 
     def kernel(ctx: Any, x: Any) -> Any:
         return digamma_of(x).astype(x.dtype)

@@ -62,7 +62,7 @@ def _buckets(hashes: Any, num_buckets: int, shape: tuple[int, ...]) -> Any:
 class string_to_hash_bucket_fast:
     """The bucket of each string by its FarmHash fingerprint, the same on every machine."""
 
-    shape = shapes.unchanged
+    shape = shapes.same_as(0)
 
     def kernel(ctx: Any, input: Any) -> Any:
         from kvarn import _native
@@ -82,7 +82,7 @@ class string_to_hash_bucket_fast:
 class string_to_hash_bucket_strong:
     """The bucket of each string by a hash with a secret ``key`` of two integers, hard to attack."""
 
-    shape = shapes.unchanged
+    shape = shapes.same_as(0)
 
     def kernel(ctx: Any, input: Any) -> Any:
         key = ctx.attrs["key"]
@@ -104,7 +104,7 @@ class string_to_hash_bucket_strong:
 class string_to_hash_bucket_:
     """The bucket of each string by the hash of TensorFlow's first versions."""
 
-    shape = shapes.unchanged
+    shape = shapes.same_as(0)
 
     def kernel(ctx: Any, string_tensor: Any) -> Any:
         hashes = [_text.hash64(s) for s in _flat(string_tensor)]
@@ -189,7 +189,7 @@ def _formatted(pattern: str, value: Any) -> str:
 class as_string:
     """Numbers as text, by the rules of C's printf."""
 
-    shape = shapes.unchanged
+    shape = shapes.same_as(0)
 
     def kernel(ctx: Any, input: Any) -> Any:
         array = np.asarray(input)
@@ -236,7 +236,7 @@ def _to_int(text: bytes, bits: int) -> int | None:
 class string_to_number_:
     """The number that each string spells; InvalidArgumentError where it does not."""
 
-    shape = shapes.unchanged
+    shape = shapes.same_as(0)
 
     def kernel(ctx: Any, string_tensor: Any) -> Any:
         kind = ctx.attrs["out_type"]
@@ -500,7 +500,7 @@ def string_split_v2(source: Any, sep: Any = None, maxsplit: int = -1) -> SparseT
 class string_length_:
     """The length of each string in bytes or characters."""
 
-    shape = shapes.unchanged
+    shape = shapes.same_as(0)
 
     def kernel(ctx: Any, input: Any) -> Any:
         length = len if ctx.attrs["unit"] == b"BYTE" else _text.count_characters
@@ -583,7 +583,7 @@ def substr(input: Any, pos: Any, len: Any, name: str | None = None, unit: str = 
 class string_strip:
     """Each string without white space at its ends."""
 
-    shape = shapes.unchanged
+    shape = shapes.same_as(0)
 
     def kernel(ctx: Any, input: Any) -> Any:
         return map_strings(bytes.strip, input)
@@ -608,7 +608,7 @@ def _by_encoding(
 class string_lower:
     """Each string in lower case: ASCII letters only, or all with encoding utf-8."""
 
-    shape = shapes.unchanged
+    shape = shapes.same_as(0)
 
     def kernel(ctx: Any, input: Any) -> Any:
         return _by_encoding(ctx, bytes.lower, str.lower, input)
@@ -620,7 +620,7 @@ class string_lower:
 class string_upper:
     """Each string in upper case: ASCII letters only, or all with encoding utf-8."""
 
-    shape = shapes.unchanged
+    shape = shapes.same_as(0)
 
     def kernel(ctx: Any, input: Any) -> Any:
         return _by_encoding(ctx, bytes.upper, str.upper, input)
@@ -674,7 +674,7 @@ class regex_replace_:
 class static_regex_replace:
     """RegexReplace with a pattern that is known when the graph is built."""
 
-    shape = shapes.unchanged
+    shape = shapes.same_as(0)
 
     def kernel(ctx: Any, input: Any) -> Any:
         return _replaced(input, ctx.attrs["pattern"], ctx.attrs["rewrite"], ctx.attrs["replace_global"])
@@ -698,7 +698,7 @@ class regex_full_match_:
 class static_regex_full_match:
     """RegexFullMatch with a pattern that is known when the graph is built."""
 
-    shape = shapes.unchanged
+    shape = shapes.same_as(0)
 
     def kernel(ctx: Any, input: Any) -> Any:
         return _matched(input, ctx.attrs["pattern"])

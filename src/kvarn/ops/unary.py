@@ -751,14 +751,6 @@ class imag_part:
 # -- public functions that are more than their op ------------------------------------------------------
 
 
-def _on_values(function: Any, default: str, x: Any, name: str | None) -> Any:
-    """`function` of a tensor, or of the values of a SparseTensor."""
-    with name_scope(name, default, [x]) as scope:
-        if isinstance(x, SparseTensor):
-            return SparseTensor(x.indices, function(x.values, name=scope), x.dense_shape)
-        return function(convert_to_tensor(x, name="x"), name=scope)
-
-
 def abs(x: Any, name: str | None = None) -> Any:
     """|x|."""
     with name_scope(name, "Abs", [x]) as scope:
