@@ -226,6 +226,11 @@ class EmbeddingRows:
     versions: Int64s | None
     freqs: Int64s | None
 
+    @property
+    def admitted(self) -> bool:
+        """False for keys that a filter had not admitted: they have no values."""
+        return self.values is not None
+
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingInfo:
