@@ -1,0 +1,1 @@
+"""The embedding engine: tables from keys to rows, native and, as their specification, in plain NumPy."""

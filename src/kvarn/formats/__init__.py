@@ -1,0 +1,1 @@
+"""Bytes to arrays and back, one module for each format.  No graph, no engine."""

@@ -1,0 +1,1 @@
+"""Graphs, operations and the sessions that run them; what an op is, but no single op."""

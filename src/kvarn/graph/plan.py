@@ -29,6 +29,7 @@ class Plan:
       template: initial slot values, constants included.
       feed_slots: the slot of each fed tensor, in the order given.
       fetch_slots: the slot of each fetched tensor, in the order given.
+      fetch_refs: for each fetched tensor, whether its slot holds a variable's buffer rather than a value.
     """
 
     __slots__ = ("feed_slots", "fetch_refs", "fetch_slots", "steps", "template")

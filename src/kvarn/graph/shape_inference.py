@@ -91,6 +91,7 @@ def with_rank(shape: Shape, rank: int) -> tuple[int | None, ...]:
 
 
 def with_rank_at_least(shape: Shape, rank: int) -> Shape:
+    """``shape`` itself; ValueError if its rank is known to be less than ``rank``."""
     if shape is not None and len(shape) < rank:
         raise ValueError(f"Shape must be at least rank {rank} but is rank {len(shape)}")
     return shape
@@ -138,6 +139,7 @@ def unknown(c: InferenceContext, *shapes: Any) -> Any:
 
 
 def no_outputs(c: InferenceContext, *shapes: Any) -> Any:
+    """The op has no outputs."""
     return []
 
 

@@ -18,7 +18,11 @@ Buffer: TypeAlias = Any
 
 
 class ReadFile(Protocol):
-    """An open file that is only read.  Safe to share between threads; close it once."""
+    """An open file that is only read.  Safe to share between threads; close it once.
+
+    Attributes:
+      size: in bytes.
+    """
 
     path: str
     size: int
@@ -50,9 +54,15 @@ class WriteFile(Protocol):
 
 
 class FileSystem(Protocol):
-    """Files by path."""
+    """Files by path.
 
-    def open_read(self, path: str) -> ReadFile: ...
+    Raises, whatever the operation:
+      NotFoundError: there is no such file or directory.
+      PermissionDeniedError, ResourceExhaustedError and others: see `kvarn.io.filesystem.io_error`.
+    """
+
+    def open_read(self, path: str) -> ReadFile:
+        """An existing file."""
 
     def open_write(self, path: str) -> WriteFile:
         """A new file, or an emptied one."""
@@ -60,13 +70,17 @@ class FileSystem(Protocol):
     def rename(self, source: str, target: str) -> None:
         """Gives a file another name, at once and over an existing file."""
 
-    def remove(self, path: str) -> None: ...
+    def remove(self, path: str) -> None:
+        """Removes a file."""
 
-    def exists(self, path: str) -> bool: ...
+    def exists(self, path: str) -> bool:
+        """Whether there is a file or directory."""
 
-    def is_directory(self, path: str) -> bool: ...
+    def is_directory(self, path: str) -> bool:
+        """Whether there is a directory."""
 
-    def size(self, path: str) -> int: ...
+    def size(self, path: str) -> int:
+        """The length of a file in bytes."""
 
     def modified_secs(self, path: str) -> float:
         """Time of the last change, in seconds since 1970."""

@@ -44,6 +44,7 @@ def sum_to(d: Any, args: tuple[Any, Any, bool]) -> Any:
 
 
 def same_known_shape(x: Tensor, y: Tensor, d: Any) -> bool:
+    """Whether nothing was broadcast: all three have one shape, known in full."""
     if not isinstance(d, Tensor):
         return False
     shape = x.static_shape

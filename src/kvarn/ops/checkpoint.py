@@ -1,7 +1,7 @@
 """Ops that write and read checkpoints.
 
 `SaveV2` and `MergeV2Checkpoints` write the V2 format of `kvarn.formats.bundle`, `RestoreV2` reads it.
-Embedding variables are handed to `kvarn.ops.kv`, which writes all of one table from one snapshot.
+Embedding variables are handed to `kvarn.ops.kv_checkpoint`, which writes all of one table from one snapshot.
 
 Source: tensorflow/core/ops/io_ops.cc, tensorflow/core/kernels/{save_restore_v2_ops,save_restore_tensor}.cc;
 DeepRec's attributes ``ev_key_types`` and ``has_ev`` of SaveV2, and SaveV3.

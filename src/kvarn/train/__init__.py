@@ -1,0 +1,1 @@
+"""Training: optimizers, slots, the global step, starting from checkpoints."""

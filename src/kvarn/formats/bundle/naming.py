@@ -29,10 +29,12 @@ _SHARD_OF = re.compile(r"-(\d{5,})-of-(\d{5,})\Z")
 
 
 def index_filename(prefix: str) -> str:
+    """The file that names the tensors of a checkpoint: ``model.ckpt-7.index``."""
     return f"{prefix}.index"
 
 
 def data_filename(prefix: str, shard: int, num_shards: int) -> str:
+    """The file with the bytes of one shard: ``model.ckpt-7.data-00000-of-00002``."""
     return f"{prefix}.data-{shard:05d}-of-{num_shards:05d}"
 
 
