@@ -21,27 +21,8 @@ from kvarn.graph.op import NOT_DIFFERENTIABLE, op
 from kvarn.graph.operation import Operation
 from kvarn.graph.shape_inference import InferenceContext, Shape, no_outputs, scalar
 from kvarn.graph.tensor import IndexedSlices, Tensor
-from kvarn.ops.kv_checkpoint import restore, save_group
-from kvarn.ops.kv_resource import (
-    KIND,
-    EmbeddingResource,
-    SharedTable,
-    find_or_create,
-    initialized,
-    resource_at,
-)
-
-__all__ = [
-    "KIND",
-    "EmbeddingResource",
-    "SharedTable",
-    "find_or_create",
-    "handle_shape",
-    "initialized",
-    "resource_at",
-    "restore",
-    "save_group",
-]
+from kvarn.ops.kv_checkpoint import restore
+from kvarn.ops.kv_resource import KIND, EmbeddingResource, find_or_create, initialized
 
 # On an importing node: columns that the checkpoint does not have are 0 (docs/adr/0004).  An attr whose name
 # starts with "_" may stand on any node, so the graph still loads elsewhere.

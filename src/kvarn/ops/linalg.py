@@ -57,6 +57,17 @@ def _mat_mul(ctx, a, b):
     return left, right
 
 
+def _product_grads(product, a, b, d, turned_a, turned_b):
+    """The gradients of `product(a, b, turned_a, turned_b)`; a factor is turned before it is multiplied."""
+    if turned_a:
+        da = product(b, d, turned_b, True)
+    else:
+        da = product(d, b, False, not turned_b)
+    if turned_b:
+        return da, product(d, a, True, turned_a)
+    return da, product(a, d, not turned_a, False)
+
+
 @op(
     "MatMul",
     inputs="a: T, b: T",
@@ -77,18 +88,7 @@ class mat_mul:
 
     def grad(op, d):
         a, b = math_ops.conj(op.inputs[0]), math_ops.conj(op.inputs[1])
-        turned_a, turned_b = op.attrs["transpose_a"], op.attrs["transpose_b"]
-        if not turned_a and not turned_b:
-            da = mat_mul(d, b, transpose_b=True)
-            return da, mat_mul(a, d, transpose_a=True)
-        if not turned_a:
-            da = mat_mul(d, b)
-            return da, mat_mul(d, a, transpose_a=True)
-        if not turned_b:
-            da = mat_mul(b, d, transpose_b=True)
-            return da, mat_mul(a, d)
-        da = mat_mul(b, d, transpose_a=True, transpose_b=True)
-        return da, mat_mul(d, a, transpose_a=True, transpose_b=True)
+        return _product_grads(mat_mul, a, b, d, op.attrs["transpose_a"], op.attrs["transpose_b"])
 
 
 @op(
@@ -173,19 +173,11 @@ def _batch_kernel(ctx, x, y):
 
 
 def _batch_grads(op, d):
+    def product(a, b, adjoint_a, adjoint_b):
+        return matmul(a, b, adjoint_a=adjoint_a, adjoint_b=adjoint_b)
+
     x, y = op.inputs
-    adj_x, adj_y = op.attrs["adj_x"], op.attrs["adj_y"]
-    if not adj_x and not adj_y:
-        dx = matmul(d, y, adjoint_b=True)
-        return dx, matmul(x, d, adjoint_a=True)
-    if not adj_x:
-        dx = matmul(d, y)
-        return dx, matmul(d, x, adjoint_a=True)
-    if not adj_y:
-        dx = matmul(y, d, adjoint_b=True)
-        return dx, matmul(x, d)
-    dx = matmul(y, d, adjoint_a=True, adjoint_b=True)
-    return dx, matmul(d, x, adjoint_a=True, adjoint_b=True)
+    return _product_grads(product, x, y, d, op.attrs["adj_x"], op.attrs["adj_y"])
 
 
 @op(

@@ -9,6 +9,7 @@ multinomial_op}.cc, tensorflow/python/ops/random_ops.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,17 @@ def _shape_from_input(c: Any, *unused: Any) -> Any:
     return c.constant_shape(0)
 
 
+def _drawing(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """The kernel that fills an output with ``draw(generator, count, dtype)``."""
+
+    def kernel(ctx: Any, shape: Any) -> Any:
+        dims = _output_shape(shape)
+        count = _count(dims)
+        return draw(generator_of(ctx).reserve_outputs(count), count, ctx.attrs["dtype"].np).reshape(dims)
+
+    return kernel
+
+
 @op(
     "RandomUniform",
     inputs="shape: T",
@@ -72,13 +84,7 @@ class random_uniform_:
     """Numbers of the uniform distribution on [0, 1)."""
 
     shape = _shape_from_input
-
-    def kernel(ctx: Any, shape: Any) -> Any:
-        dims = _output_shape(shape)
-        count = _count(dims)
-        generator = generator_of(ctx).reserve_outputs(count)
-        return _philox.uniform(generator, count, ctx.attrs["dtype"].np).reshape(dims)
-
+    kernel = _drawing(_philox.uniform)
     grad = NOT_DIFFERENTIABLE
 
 
@@ -131,13 +137,7 @@ class random_standard_normal:
     """Numbers of the normal distribution with mean 0 and standard deviation 1."""
 
     shape = _shape_from_input
-
-    def kernel(ctx: Any, shape: Any) -> Any:
-        dims = _output_shape(shape)
-        count = _count(dims)
-        generator = generator_of(ctx).reserve_outputs(count)
-        return _philox.normal(generator, count, ctx.attrs["dtype"].np).reshape(dims)
-
+    kernel = _drawing(_philox.normal)
     grad = NOT_DIFFERENTIABLE
 
 
@@ -152,13 +152,7 @@ class truncated_normal_:
     """Numbers of the standard normal distribution inside (-2, 2)."""
 
     shape = _shape_from_input
-
-    def kernel(ctx: Any, shape: Any) -> Any:
-        dims = _output_shape(shape)
-        count = _count(dims)
-        generator = generator_of(ctx).reserve_outputs(count)
-        return _philox.truncated_normal(generator, count, ctx.attrs["dtype"].np).reshape(dims)
-
+    kernel = _drawing(_philox.truncated_normal)
     grad = NOT_DIFFERENTIABLE
 
 

@@ -9,7 +9,7 @@ from kvarn import dtypes, errors
 from kvarn.graph.convert import constant
 from kvarn.graph.graph import Graph
 from kvarn.graph.session import Session
-from kvarn.ops import array, kv, training
+from kvarn.ops import array, kv, kv_resource, training
 
 
 @pytest.fixture(autouse=True)
@@ -256,9 +256,9 @@ def test_an_address_stands_for_the_variable_in_its_session():
         sess.run(init)
         number = sess.run(address)
         assert number.dtype == np.int64
-        assert kv.resource_at(sess.resources, number).name == "ev"
+        assert kv_resource.resource_at(sess.resources, number).name == "ev"
         with pytest.raises(errors.NotFoundError):
-            kv.resource_at(other.resources, number)
+            kv_resource.resource_at(other.resources, number)
 
 
 def test_the_tier_of_a_key_is_zero_or_minus_one():
