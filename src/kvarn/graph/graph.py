@@ -70,6 +70,7 @@ class Graph:
         self._nodes_by_id: dict[int, Operation] = {}
         self._nodes_by_name: dict[str, Operation] = {}
         self._next_id_counter = 0
+        # Grows with every change, also of existing operations; sessions tell by it which plans are stale.
         self._version = 0
         self._names_in_use: dict[str, int] = {}
         self._name_stack = ""
@@ -104,16 +105,12 @@ class Graph:
         """The number of operations made so far."""
         return self._next_id_counter
 
-    @property
-    def mutation_version(self) -> int:
-        """Grows with every change, also of existing operations; plans are cached by it."""
-        return self._version
-
     def _version_bump(self) -> None:
         self._version += 1
 
     @property
     def graph_def_versions(self) -> Any:
+        """The VersionDef that the GraphDef of this graph carries."""
         from kvarn import protos
 
         producer, min_consumer, bad_consumers = self._graph_def_versions
@@ -139,6 +136,7 @@ class Graph:
 
     @property
     def finalized(self) -> bool:
+        """Whether the graph is read-only."""
         return self._finalized
 
     def finalize(self) -> None:
@@ -154,6 +152,7 @@ class Graph:
 
     @property
     def building_function(self) -> bool:
+        """Whether this is the body of a function; kvarn builds none."""
         return self._building_function
 
     @property
@@ -654,9 +653,11 @@ class Graph:
         return list(self._collections)
 
     def get_all_collection_keys(self) -> list[Any]:
+        """The names of the collections, those that are not strings left out."""
         return [k for k in self._collections if isinstance(k, str)]
 
     def add_to_collection(self, name: Any, value: Any) -> None:
+        """Adds to the end of a collection; RuntimeError if the graph is finalized."""
         self._check_not_finalized()
         self._collections.setdefault(name, []).append(value)
 
@@ -678,21 +679,26 @@ class Graph:
         return [i for i in items if hasattr(i, "name") and regex.match(i.name)]
 
     def clear_collection(self, name: Any) -> None:
+        """Removes a collection; RuntimeError if the graph is finalized."""
         self._check_not_finalized()
         self._collections.pop(name, None)
 
     # -- feeding and fetching ---------------------------------------------------------------------
 
     def prevent_feeding(self, tensor: Tensor) -> None:
+        """Lets no session feed ``tensor``."""
         self._unfeedable_tensors.add(tensor)
 
     def is_feedable(self, tensor: Tensor) -> bool:
+        """Whether a session may feed ``tensor``."""
         return tensor not in self._unfeedable_tensors
 
     def prevent_fetching(self, op: Operation) -> None:
+        """Lets no session fetch ``op`` or its outputs."""
         self._unfetchable_ops.add(op)
 
     def is_fetchable(self, tensor_or_op: Any) -> bool:
+        """Whether a session may fetch an operation or a tensor."""
         op = tensor_or_op.op if isinstance(tensor_or_op, Tensor) else tensor_or_op
         return op not in self._unfetchable_ops
 

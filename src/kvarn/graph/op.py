@@ -162,6 +162,8 @@ def op(
     Args:
       name: TensorFlow's name of the op type.
       inputs, outputs, attrs: in the registration language of `kvarn.graph.op_def`.
+      stateful, commutative, aggregate, allows_uninitialized_input: the flags of TensorFlow's OpDef.  A
+        stateful op is not folded into a constant.
       graph_only: the op has no kernel on purpose: it can be built and written, but not run.
 
     Raises:
