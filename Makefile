@@ -22,7 +22,7 @@ $(VENV)/.made:
 	touch $@
 
 $(VENV)/.built: $(VENV)/.made $(NATIVE)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[cli]'
 	touch $@
 
 $(VENV)/.test: $(VENV)/.built
@@ -72,4 +72,4 @@ format: $(VENV)/.test
 
 ## make clean     remove the environment and everything built
 clean:
-	rm -rf $(VENV) build dist demo_output
+	rm -rf $(VENV) build dist demo_output .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -67,6 +67,8 @@ def w6(bars: Bars, reps: int) -> None:
     else:
         print("     (PY_TF115 is not set: beside TensorFlow's recorded numbers)")
     for case, row in ours.items():
+        if case.startswith("installed"):
+            continue  # of this environment, tools included; `size` measures a clean one
         print(
             f"     {case}: {row['median']:.4g} {row['unit']}"
             + (f", TensorFlow {theirs[case]['median']:.4g}" if case in theirs else "")

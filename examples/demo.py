@@ -111,15 +111,15 @@ def draw(
     for axes in (left, middle):
         axes.axvline(killed_at, color="red", alpha=0.5, linewidth=1, label="SIGKILL")
     middle.axhline(yardstick, color="grey", linestyle=":", label="logistic regression")
-    left.set(title="training loss", xlabel="step")
-    middle.set(title="AUC, November and December", xlabel="step")
+    left.set(title="training loss", xlabel="step", ylabel="mean cross-entropy")
+    middle.set(title="AUC, November and December", xlabel="step", ylabel="AUC", ylim=(0.68, 0.72))
     left.legend()
     middle.legend()
     entries = [e for e in whole if "keys" in e]
     largest = sorted(FEATURES, key=lambda f: -entries[-1]["keys"][f])[:6]
     for feature in largest:
         right.plot([e["step"] for e in entries], [e["keys"][feature] for e in entries], label=feature)
-    right.set(title="keys in the six largest embedding variables", xlabel="step", yscale="log")
+    right.set(title="keys in the six largest embedding variables", xlabel="step", ylabel="keys", yscale="log")
     right.legend()
     figure.savefig(path, dpi=110)
 

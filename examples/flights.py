@@ -12,6 +12,7 @@ again, it goes on from the newest checkpoint in the folder and ends with the sam
 import argparse
 import json
 import os
+import sys
 import time
 
 import numpy as np
@@ -107,6 +108,8 @@ def note(**what):
 
 
 def show_progress(step, mean_loss, keys):
+    if not sys.stdout.isatty() and step != last_step:
+        return  # a bar is for a terminal
     filled = 30 * step // last_step
     bar = "#" * filled + "." * (30 - filled)
     print(f"\r[{bar}] step {step}/{last_step}  loss {mean_loss:.4f}  {keys:,} keys ", end="", flush=True)

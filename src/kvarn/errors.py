@@ -46,6 +46,10 @@ DATA_LOSS = 15
 UNAUTHENTICATED = 16
 
 
+class OperatorNotAllowedInGraphError(TypeError):
+    """An operator of Python that needs a value was used on a tensor, which has none while a graph is built."""
+
+
 class OpError(Exception):
     """Base of all errors.
 

@@ -26,7 +26,8 @@ def main(arguments: list[str] | None = None) -> None:
         if e.name not in ("typer", "rich", "click"):
             raise
         print(
-            f"kvarn: this command needs the package '{e.name}', which is missing: pip install 'kvarn[cli]'",
+            f"kvarn: this command needs the package '{e.name}', which is missing: install kvarn with its extra "
+            "[cli] (from a clone: pip install '.[cli]')",
             file=sys.stderr,
         )
         raise SystemExit(1) from None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from typing import Annotated
 
 import typer
 
@@ -12,6 +14,7 @@ from kvarn.cli import checkpoint_commands
 app = typer.Typer(
     name="kvarn",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
     help="TensorFlow-1 and DeepRec programs and checkpoints without TensorFlow.",
@@ -28,6 +31,17 @@ def run_command(context: typer.Context) -> None:
     run_script(context.args)
 
 
+@app.callback(invoke_without_command=True)
+def _options(
+    shown: Annotated[
+        bool, typer.Option("--version", "-V", help="Print kvarn's version.", is_eager=True)
+    ] = False,
+) -> None:
+    if shown:
+        version()
+        raise typer.Exit
+
+
 @app.command("version")
 def version() -> None:
     """Print kvarn's version."""
@@ -38,12 +52,19 @@ def version() -> None:
 
 def run(arguments: list[str]) -> None:
     """Runs one command; SystemExit with its status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal cannot show is shown escaped.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(args=arguments, prog_name="kvarn")
     except errors.OpError as e:
         print(f"{type(e).__name__}: {e.message}", file=sys.stderr)
         raise SystemExit(1) from None
-    except BrokenPipeError:
+    except OSError as e:
+        if not isinstance(e, BrokenPipeError):
+            print(f"kvarn: {e}", file=sys.stderr)
+            raise SystemExit(1) from None
         # The reader of our output has gone: `kvarn ls … | head`.
         sys.stderr.close()
         raise SystemExit(0) from None

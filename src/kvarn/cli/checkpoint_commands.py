@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import math
+import os
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -18,8 +21,9 @@ from kvarn.checkpoint import CheckpointDescription, EmbeddingDescription, Tensor
 Prefix = Annotated[str, typer.Argument(help="a checkpoint's prefix, or a folder for its newest checkpoint")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 
-# How many elements or rows `show` prints before it stops.
+# How many elements or rows `show` prints before it stops; a few more are no reason to stop.
 _SHOWN = 8
+_ALL = 16
 
 
 def ls(prefix: Prefix, as_json: Json = False) -> None:
@@ -30,9 +34,12 @@ def ls(prefix: Prefix, as_json: Json = False) -> None:
         return
     console = _console()
     total = sum(t.size_bytes for t in found.tensors)
-    console.print(
-        f"{escape(found.prefix)}  ({found.format}, {len(found.files) - 1} data files, {_bytes(total)})"
-    )
+    count = len(found.files) - 1
+    files = f"{count} data file{'' if count == 1 else 's'}"
+    console.print(f"{escape(found.prefix)}  ({found.format}, {files}, {_bytes(total)})", soft_wrap=True)
+    for path, size in found.files:
+        if size < 0:
+            console.print(f"[red]missing:[/] {escape(path)}", soft_wrap=True)
     if found.embeddings:
         table = Table("embedding variable", "keys", "dim", "slots", "parts", "bytes", title_justify="left")
         for column in (1, 2, 4, 5):
@@ -70,11 +77,23 @@ def show(
         if tensor.name == name:
             _show_tensor(found, tensor, as_json)
             return
-    # Raises with the nearest names.
-    checkpoint.load_variable(found.prefix, name)
+    names = [ev.name for ev in found.embeddings] + [t.name for t in found.variables]
+    near = difflib.get_close_matches(name, names, n=3) or [n for n in names if n.startswith(name)][:3]
+    near = near or difflib.get_close_matches(name, [t.name for t in found.tensors], n=3)
+    advice = f"The nearest are {', '.join(repr(n) for n in near)}. " if near else ""
+    raise errors.NotFoundError.of(
+        f"Key {name} not found in checkpoint '{found.prefix}'.",
+        name=name,
+        path=found.prefix,
+        hint=f"{advice}`kvarn ls {found.prefix}` lists all {len(names)}.",
+    )
 
 
 def _describe(prefix: str, ranges: bool) -> CheckpointDescription:
+    if os.path.isfile(prefix):
+        # Files that lie beside a checkpoint stand for it.
+        prefix = os.path.dirname(prefix) or "." if os.path.basename(prefix) == "checkpoint" else prefix
+        prefix = prefix.removesuffix(".meta")
     try:
         return checkpoint.describe(prefix, ranges=ranges)
     except ValueError as e:
@@ -124,9 +143,11 @@ def _show_tensor(found: CheckpointDescription, tensor: TensorDescription, as_jso
         if value.dtype.kind == "f":
             statistics["nan"] = int(np.isnan(wide).sum())
             statistics["inf"] = int(np.isinf(wide).sum())
-    head = [_plain(v) for v in value.ravel()[:_SHOWN]]
+    shown = value.size if value.size <= _ALL else _SHOWN
+    head = [_plain(v) for v in value.ravel()[:shown]]
     if as_json:
-        print(json.dumps({**asdict(tensor), "statistics": statistics, "head": head}, indent=2))
+        finite_head = [None if isinstance(v, float) and not math.isfinite(v) else v for v in head]
+        print(json.dumps({**asdict(tensor), "statistics": statistics, "head": finite_head}, indent=2))
         return
     console = _console()
     console.print(f"{escape(tensor.name)}  {tensor.dtype}{_shape(tensor.shape)}  {_bytes(tensor.size_bytes)}")
@@ -134,7 +155,9 @@ def _show_tensor(found: CheckpointDescription, tensor: TensorDescription, as_jso
         console.print(f"stored in {len(tensor.slices)} slices: {escape('  '.join(tensor.slices[:_SHOWN]))}")
     if statistics:
         console.print("  ".join(f"{k} {v:.6g}" for k, v in statistics.items()))
-    more = " …" if value.size > _SHOWN else ""
+    more = " …" if value.size > shown else ""
+    if not value.size:
+        head = ["(no elements)"]
     console.print(escape(" ".join(str(v) for v in head) + more))
 
 

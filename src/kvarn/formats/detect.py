@@ -108,6 +108,8 @@ def _matches(fs: FileSystem, path: str) -> list[str]:
 
 def _hint(fs: FileSystem, path: str) -> str:
     directory = directory_of(path)
+    if fs.exists(path) and path not in ("", "."):
+        return f"'{path}' is a folder; give the prefix of a checkpoint in it, as `latest_checkpoint` does."
     if _has_pattern(directory):
         return "No file fits the pattern."
     names = [name.removesuffix(".index") for name in fs.list_directory(directory) if name.endswith(".index")]

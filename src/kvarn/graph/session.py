@@ -547,7 +547,10 @@ def _to_feed(tensor: Tensor, dtype: Any, value: Any) -> Any:
                 f"{dtype.as_numpy_dtype}. Try explicitly setting the type of the feed tensor to a larger type "
                 "(e.g. int64)."
             )
-    return np.asarray(value, dtype=dtype.np)
+    try:
+        return np.asarray(value, dtype=dtype.np)
+    except (TypeError, ValueError) as e:
+        raise type(e)(f"{e} (the value fed for Tensor '{tensor.name}', dtype {dtype.name})") from None
 
 
 def _strings(value: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import collections
 from typing import TYPE_CHECKING, Any
 
-from kvarn import dtypes
+from kvarn import dtypes, errors
 from kvarn.dtypes import DType
 from kvarn.graph.shape_inference import Shape, merge
 from kvarn.graph.tensor_proto import TensorValue as TensorValue
@@ -123,13 +123,10 @@ class Tensor:
         return self is other
 
     def __iter__(self) -> Any:
-        if self._shape is None:
-            raise TypeError("Cannot iterate over a tensor with unknown shape.")
-        if not self._shape:
-            raise TypeError("Cannot iterate over a scalar tensor.")
-        if self._shape[0] is None:
-            raise TypeError("Cannot iterate over a tensor with unknown first dimension.")
-        return iter([self[i] for i in range(self._shape[0])])
+        raise errors.OperatorNotAllowedInGraphError(
+            "iterating over `tf.Tensor` is not allowed in Graph execution. Use Eager execution or decorate this "
+            "function with @tf.function."
+        )
 
     def __len__(self) -> int:
         raise TypeError(
@@ -138,10 +135,9 @@ class Tensor:
         )
 
     def __bool__(self) -> bool:
-        raise TypeError(
-            "Using a `tf.Tensor` as a Python `bool` is not allowed. Use `if t is not None:` instead of `if t:` to "
-            "test if a tensor is defined, and use TensorFlow ops such as tf.cond to execute subgraphs conditioned "
-            "on the value of a tensor."
+        raise errors.OperatorNotAllowedInGraphError(
+            "using a `tf.Tensor` as a Python `bool` is not allowed in Graph execution. Use Eager execution or "
+            "decorate this function with @tf.function."
         )
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:

@@ -69,7 +69,10 @@ def message(full_name: str) -> Any:
     """
     from google.protobuf import message_factory
 
-    return message_factory.GetMessageClass(pool().FindMessageTypeByName(full_name))
+    cls = message_factory.GetMessageClass(pool().FindMessageTypeByName(full_name))
+    # help() and pickle look for a class where its module is said to be.
+    cls.__module__ = __name__
+    return cls
 
 
 @_once

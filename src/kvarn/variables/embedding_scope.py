@@ -15,6 +15,7 @@ from kvarn.engine.options import (
     GlobalStepEvict,
     L2WeightEvict,
 )
+from kvarn.graph.tensor_shape import dimension_value
 from kvarn.variables.scope_state import get_variable_scope
 from kvarn.variables.variable_store import _get_default_variable_store
 
@@ -181,6 +182,11 @@ def get_embedding_variable_v2_internal(
             f"Not support key_dtype: {dtypes.as_dtype(key_dtype).name}, only support int64/int32/string\n"
             f"  for embedding variable '{name}'\n"
             "  Cast its ids to tf.int64, or hash strings with tf.strings.to_hash_bucket_fast."
+        )
+    width = dimension_value(embedding_dim)
+    if width is None or width <= 0:
+        raise ValueError(
+            f"embedding variable '{name}': embedding_dim must be greater than 0, not {embedding_dim}"
         )
     if initializer is None:
         initializer = initializers.truncated_normal_initializer()

@@ -1,6 +1,7 @@
 """`kvarn ls` and `kvarn show` on checkpoints that TensorFlow wrote."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -86,3 +87,52 @@ def test_output_that_nobody_reads_ends_quietly() -> None:
     command = f"{sys.executable} -m kvarn ls {SLICES} | true"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
     assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_name_points_to_embedding_variables_too(capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, err = run(capsys, "show", EV, "bb")
+    assert status == 1
+    assert "Key bb not found" in err
+    assert "kvarn ls" in err
+
+
+def test_the_files_beside_a_checkpoint_stand_for_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path
+) -> None:
+    import kvarn as tf
+
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.get_variable("v", initializer=np.float32([1, np.nan, np.inf]))
+        session.run(tf.global_variables_initializer())
+        prefix = tf.train.Saver().save(session, str(tmp_path / "m"))
+    for path in (prefix, prefix + ".meta", prefix + ".index", str(tmp_path / "checkpoint"), str(tmp_path)):
+        status, out, err = run(capsys, "ls", path)
+        assert status == 0, err
+        assert f"{prefix}  (V2, 1 data file, " in out
+    _, out, _ = run(capsys, "show", prefix, "v", "--json")
+    assert json.loads(out, parse_constant=lambda c: pytest.fail(f"{c} is not JSON"))["head"] == [
+        1.0,
+        None,
+        None,
+    ]
+    (tmp_path / "m.data-00000-of-00001").unlink()
+    _, out, _ = run(capsys, "ls", prefix)
+    assert "missing: " in out
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    from kvarn import __version__
+
+    assert run(capsys, "--version")[1].strip() == __version__
+    assert "ls" in run(capsys, "-h")[1]
+
+
+def test_a_terminal_that_knows_only_ascii(tmp_path: pathlib.Path) -> None:
+    command = [sys.executable, "-m", "kvarn", "show", SLICES, "far/offsets"]
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=env)
+    assert done.returncode == 0, done.stderr
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert "Traceback" not in done.stderr
+    assert "No space left on device" in done.stderr

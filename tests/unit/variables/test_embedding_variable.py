@@ -341,3 +341,9 @@ def test_combining_rows():
 def test_block_numbers_are_refused():
     with pytest.raises(errors.UnimplementedError, match="blocknums"):
         tf.nn.embedding_lookup(variable(), keys(1), blocknums=[1])
+
+
+@pytest.mark.parametrize("width", [0, -3, None])
+def test_a_row_without_elements_is_refused(width):
+    with pytest.raises(ValueError, match="embedding variable 'u': embedding_dim must be greater than 0"):
+        tf.get_embedding_variable("u", embedding_dim=width)

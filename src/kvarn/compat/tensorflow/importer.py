@@ -99,7 +99,7 @@ def _module_advice(fullname: str) -> str:
 
     known = ["tensorflow." + m for m in [*names.MODULES, *names.NAMESPACES] if m]
     near = difflib.get_close_matches(fullname, known, n=3, cutoff=0.6)
-    return " kvarn does not have it." + (f" Nearest: {', '.join(near)}." if near else "")
+    return " kvarn does not have it" + (f"; nearest: {', '.join(near)}" if near else "")
 
 
 def install() -> None:

@@ -15,6 +15,10 @@ TENSORFLOW_VERSION: Final = "1.15.5"
 
 _TABLE: Final[dict[str, dict[str, str]]] = {
     "": {
+        "kvarn.compat.tensorflow.versions": """
+            COMPILER_VERSION GIT_VERSION VERSION disable_control_flow_v2 disable_eager_execution disable_v2_behavior
+            disable_v2_tensorshape executing_eagerly
+        """,
         "kvarn.dtypes": """
             as_dtype bfloat16 bool complex128 complex64 double DType float16 float32 float64 half int16
             int32 int64 int8 qint16 qint32 qint8 quint16 quint8 resource string uint16 uint32 uint64 uint8
@@ -248,6 +252,9 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
     "graph_util": {
         "kvarn.graph.graph_util": "convert_variables_to_constants extract_sub_graph remove_training_nodes",
     },
+    "app": {
+        "kvarn.compat.tensorflow.flags": "run",
+    },
     "errors": {
         "kvarn.errors": """
             ABORTED AbortedError ALREADY_EXISTS AlreadyExistsError CANCELLED CancelledError DATA_LOSS
@@ -263,6 +270,12 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.compat.tensorflow.logging": """
             DEBUG debug ERROR error FATAL fatal flush get_verbosity INFO info log log_every_n log_first_n
             log_if set_verbosity vlog WARN warn warning
+        """,
+    },
+    "flags": {
+        "kvarn.compat.tensorflow.flags": """
+            DEFINE_bool DEFINE_boolean DEFINE_enum DEFINE_float DEFINE_integer DEFINE_list DEFINE_string FLAGS
+            mark_flag_as_required
         """,
     },
     "gfile": {
@@ -322,6 +335,17 @@ def _with_parents(name: str) -> Iterator[str]:
 
 
 NAMESPACES: Final = frozenset(n for name in (*_TABLE, RAW_OPS) for n in _with_parents(name))
+
+# What TensorFlow has and this version does not: said so, instead of guessing at names that look alike.
+NOT_YET: Final = frozenset(
+    (
+        "case", "cond", "contrib", "custom_gradient", "data", "estimator", "feature_column", "hessians", "keras",
+        "layers", "lookup", "losses", "map_fn", "metrics", "python_io", "saved_model", "scan", "summary", "test",
+        "train.Checkpoint", "train.CheckpointManager", "train.CheckpointSaverHook",
+        "train.ExponentialMovingAverage", "train.MonitoredTrainingSession", "train.Scaffold",
+        "train.SessionManager", "train.SessionRunHook", "train.Supervisor", "while_loop",
+    )
+)  # fmt: skip
 
 # Modules of TensorFlow's tree that programs import directly.
 MODULES: Final[dict[str, tuple[str, ...]]] = {
@@ -397,6 +421,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.engine.options",
         "kvarn.variables.partitioned_variable",
     ),
+    "python.platform.app": ("tf:app",),
+    "python.platform.flags": ("tf:flags",),
     "python.platform.gfile": ("tf:gfile",),
     "python.platform.tf_logging": ("tf:logging",),
     "python.training.adadelta": ("kvarn.train.optimizers.adadelta",),

@@ -39,22 +39,29 @@ def resolve(namespace: str, name: str, shown_as: str) -> Any:
     if target is not None:
         return load(target)
     full = f"{namespace}.{name}" if namespace else name
+    if full == "compat.v1":
+        return module_of("")
     if full in names.NAMESPACES:
         return module_of(full)
+    if full == "app.flags":
+        return module_of("flags")
     raise AttributeError(f"module '{shown_as}' has no attribute '{name}'.{advice(full)}")
 
 
 def advice(full: str) -> str:
     """Which names come nearest to a missing one, as a sentence."""
+    parts = full.split(".")
+    if any(".".join(parts[:n]) in names.NOT_YET for n in range(1, len(parts) + 1)):
+        return " kvarn does not have it yet"
     everything = names.all_names()
     tail = full.rpartition(".")[2]
     same_tail = [n for n in everything if n.rpartition(".")[2] == tail]
-    near = same_tail[:3] or difflib.get_close_matches(full, everything, n=3, cutoff=0.6)
+    near = same_tail[:3] or difflib.get_close_matches(full, everything, n=3, cutoff=0.75)
     if not near:
         near = [n for n in everything if n.rpartition(".")[2].lower() == tail.lower()][:3]
-    text = " kvarn does not have it."
+    text = " kvarn does not have it"
     if near:
-        text += f" Nearest: {', '.join('tf.' + n for n in near)}."
+        text += f"; nearest: {', '.join('tf.' + n for n in near)}"
     return text
 
 

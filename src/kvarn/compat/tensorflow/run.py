@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import runpy
 import sys
@@ -32,6 +33,15 @@ def run_script(arguments: list[str]) -> None:
             raise SystemExit(2)
         sys.argv = arguments[1:]
         sys.path.insert(0, os.getcwd())
+        try:
+            found = importlib.util.find_spec(arguments[1])
+        except ModuleNotFoundError:
+            found = None
+        if found is None:
+            print(
+                f"kvarn run: no module named '{arguments[1]}' in {os.getcwd()} or installed", file=sys.stderr
+            )
+            raise SystemExit(2)
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
         return
     script = arguments[0]
