@@ -18,7 +18,7 @@ venv: $(VENV)/.built
 $(VENV)/.made:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "kvarn needs Python 3.11 or newer, this is " + sys.version'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "scikit-build-core>=0.11" "nanobind>=2.9" "cmake>=3.26" ninja
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "scikit-build-core>=0.11" "nanobind>=2.9" "cmake>=3.26" ninja "setuptools>=70.1"
 	touch $@
 
 $(VENV)/.built: $(VENV)/.made $(NATIVE)
