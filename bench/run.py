@@ -1,8 +1,8 @@
 """The numbers that must hold, each measured in this run beside what it is held against.
 
-    make bench                            W4 (one thread), W6, sizes
+    make bench                            W4 (one thread), W5, W6, sizes
     PY_TF115=…/python make bench          W6 beside TensorFlow 1.15 of that interpreter
-    .venv/bin/python bench/run.py --only w4,w6,size --reps 3
+    .venv/bin/python bench/run.py --only w4,w5,w6,size --reps 3
 
 Wall and CPU seconds are both read: on a busy machine the ratio of CPU seconds is the one to believe.
 Ends with status 1 if a bar is missed.
@@ -25,8 +25,15 @@ ROOT = HERE.parent
 RECORDED_TF115_US = {"build, per op (1,000-op graph)": 310.0, "session.run of a constant": 91.0}
 
 
-def lines_of(*command: str, python: str = sys.executable) -> list[dict]:
-    done = subprocess.run([python, *command], cwd=HERE, stdout=subprocess.PIPE, text=True, check=True)
+def lines_of(*command: str, python: str = sys.executable, **environment: str) -> list[dict]:
+    done = subprocess.run(
+        [python, *command],
+        cwd=HERE,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=os.environ | environment,
+    )
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
@@ -54,6 +61,20 @@ def w4(bars: Bars, reps: int) -> None:
         )
         if row.get("dist") == "zipf1.05":
             bars.show(f"W4 zipf1.05 {row['case']}", min(row["x_limit"], row["x_limit_cpu"]), 3.0)
+
+
+def w5(reps: int) -> None:
+    print("W5: training step of a model with 26 tables, beside peak FMA and the bare C table (no bar)")
+    for threads in (1, 2):
+        command = ("peers/train_kvarn.py", "--threads", str(threads), "--reps", str(reps))
+        # NumPy's own matrix products do not ask a session how many threads they may use.
+        for row in lines_of(*command, OPENBLAS_NUM_THREADS=str(threads)):
+            print(
+                f"     {threads} thread{'s' if threads > 1 else ''}: {row['median'] * 1e3:.1f} ms a step "
+                f"(CPU {row['cpu_median'] * 1e3:.1f} ms), wall {row['x_limit']:.2f}x, "
+                f"CPU {row['x_limit_cpu']:.2f}x of the limit; loss {row['first_loss']:.4f} to {row['last_loss']:.4f}",
+                flush=True,
+            )
 
 
 def w6(bars: Bars, reps: int) -> None:
@@ -102,7 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default="verify,w4,w6,size")
+    parser.add_argument("--only", default="verify,w4,w5,w6,size")
     parser.add_argument("--reps", type=int, default=3)
     options = parser.parse_args()
     chosen = options.only.split(",")
@@ -111,6 +132,8 @@ def main() -> None:
         verify()
     if "w4" in chosen:
         w4(bars, options.reps)
+    if "w5" in chosen:
+        w5(options.reps)
     if "w6" in chosen:
         w6(bars, options.reps)
     if "size" in chosen:
