@@ -14,6 +14,7 @@ DeepRec, but checked.
 from __future__ import annotations
 
 import difflib
+import math
 import threading
 from collections.abc import Iterator
 from types import TracebackType
@@ -37,6 +38,7 @@ from kvarn.formats.bundle.entry import BIG_ENDIAN, HEADER_KEY, VERSION, BundleEn
 from kvarn.formats.checksum import crc32c, unmask
 from kvarn.formats.coding import DecodeError
 from kvarn.formats.ordered_code import encode_slice_key
+from kvarn.formats.reader import CHUNK_BYTES, TensorInfo
 from kvarn.formats.table.reader import TableReader
 from kvarn.formats.tensor_slice import TensorSlice, print_shape
 from kvarn.io import LOCAL, FileSystem, Path, ReadFile, as_path
@@ -61,6 +63,8 @@ class BundleReader:
       DataLossError, OutOfRangeError: the index is damaged.
       InvalidArgumentError: the checkpoint demands a newer reader.
     """
+
+    format = "V2"
 
     def __init__(self, prefix: Path, fs: FileSystem | None = None) -> None:
         self.prefix = as_path(prefix)
@@ -135,6 +139,28 @@ class BundleReader:
         """Full shape of a tensor."""
         return self.entry(name).shape
 
+    def tensors(self) -> Iterator[TensorInfo]:
+        """Every tensor, sorted by the bytes of the names.  Reads the index only."""
+        for name, entry in self.entries():
+            yield self._info(name, entry)
+
+    def info(self, name: str | bytes) -> TensorInfo:
+        """What the index says of one tensor.
+
+        Raises:
+          NotFoundError: no such tensor; the hint names the nearest ones.
+        """
+        return self._info(decode_name(_key(name)), self.entry(name))
+
+    def files(self) -> list[tuple[str, int]]:
+        """Path and bytes of every file of the checkpoint, the index first; -1 for one that is missing."""
+        total = self.header.num_shards
+        shards = [naming.data_filename(self.prefix, shard, total) for shard in range(total)]
+        paths = [path + self._suffix if self._waits(path) else path for path in shards]
+        return [
+            (path, self.fs.size(path) if self.fs.exists(path) else -1) for path in (self.index_path, *paths)
+        ]
+
     # Values ------------------------------------------------------------------------------------------
 
     def lookup(self, name: str | bytes) -> npt.NDArray[Any]:
@@ -182,6 +208,34 @@ class BundleReader:
     def lookup_stored_slice(self, name: str | bytes, tensor_slice: TensorSlice) -> npt.NDArray[Any]:
         """One slice as it was saved: an element of ``entry(name).slices``."""
         return self._read(*self._slice_entry(_key(name), tensor_slice))
+
+    def chunks(self, name: str | bytes, chunk_bytes: int = CHUNK_BYTES) -> Iterator[npt.NDArray[Any]]:
+        """A whole tensor in consecutive pieces along its first dimension, about ``chunk_bytes`` each.
+
+        Strings, sliced tensors, big-endian files, scalars and empty tensors come as one piece.  The last piece is given out
+        only after the checksum of the tensor was found right: until then the pieces are not certain.
+
+        Raises:
+          DataLossError: with the last piece, if the tensor is damaged.
+        """
+        info = self.info(name)
+        row_bytes = math.prod(info.shape[1:]) * info.dtype.size
+        whole = (
+            info.slices
+            or info.dtype.np.hasobject
+            or self.big_endian
+            or not math.prod(info.shape)
+            or not info.shape
+        )
+        if whole or info.dtype in (dtypes.int4, dtypes.uint4):
+            yield self.lookup(name)
+            return
+        self.lookup_header(name)
+        at_once = max(1, chunk_bytes // row_bytes)
+        for start in range(0, info.shape[0], at_once):
+            piece = np.empty((min(at_once, info.shape[0] - start), *info.shape[1:]), info.dtype.np)
+            self.lookup_segment(name, piece.reshape(-1).view(np.uint8).data)
+            yield piece
 
     def verify(self, name: str | bytes) -> None:
         """Reads all bytes of a tensor and compares their checksums, keeping none.
@@ -256,6 +310,22 @@ class BundleReader:
         self.close()
 
     # Steps -------------------------------------------------------------------------------------------
+
+    def _info(self, name: str, entry: BundleEntry) -> TensorInfo:
+        key = encode_name(name)
+        pieces = [self._slice_entry(key, piece)[1] for piece in entry.slices] or [entry]
+        return TensorInfo(
+            name,
+            elements.dtype_of(entry.dtype, name, self.prefix),
+            entry.shape,
+            sum(piece.size for piece in pieces),
+            tuple(entry.slices),
+            tuple(sorted({piece.shard_id for piece in pieces})),
+        )
+
+    def _waits(self, path: str) -> bool:
+        """Whether a data file still has the name of an interrupted commit."""
+        return bool(self._suffix) and self.fs.exists(path + self._suffix)
 
     def _read_header(self) -> BundleHeader:
         def unreadable(why: str, cause: str) -> OpError:
@@ -462,7 +532,7 @@ class BundleReader:
     def _open_shard(self, text: str, shard: int) -> ReadFile:
         path = naming.data_filename(self.prefix, shard, self.header.num_shards)
         try:
-            if self._suffix and self.fs.exists(path + self._suffix):
+            if self._waits(path):
                 return self.fs.open_read(path + self._suffix)
             return self.fs.open_read(path)
         except NotFoundError as error:
