@@ -95,8 +95,9 @@ class TensorReader(Protocol):
     def chunks(self, name: str | bytes, chunk_bytes: int = CHUNK_BYTES) -> Iterator[npt.NDArray[Any]]:
         """A whole tensor in consecutive pieces along its first dimension, about ``chunk_bytes`` each.
 
-        A scalar, an empty tensor, and one that cannot be read in pieces comes as one.  The last piece is given out only
-        after the checksum of the tensor was found right: until then the pieces are not certain.
+        A scalar, an empty tensor, and one that cannot be read in pieces comes as one.  The last piece is
+        given out only after the checksum of the tensor was found right: until then the pieces are not
+        certain.
 
         Raises:
           DataLossError: with the last piece, if the tensor is damaged.

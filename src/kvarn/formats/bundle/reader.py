@@ -212,8 +212,9 @@ class BundleReader:
     def chunks(self, name: str | bytes, chunk_bytes: int = CHUNK_BYTES) -> Iterator[npt.NDArray[Any]]:
         """A whole tensor in consecutive pieces along its first dimension, about ``chunk_bytes`` each.
 
-        Strings, sliced tensors, big-endian files, scalars and empty tensors come as one piece.  The last piece is given out
-        only after the checksum of the tensor was found right: until then the pieces are not certain.
+        Strings, sliced tensors, big-endian files, scalars and empty tensors come as one piece.  The last
+        piece is given out only after the checksum of the tensor was found right: until then the pieces are
+        not certain.
 
         Raises:
           DataLossError: with the last piece, if the tensor is damaged.
