@@ -30,5 +30,5 @@ def main(arguments: list[str] | None = None) -> None:
             "[cli] (from a clone: pip install '.[cli]')",
             file=sys.stderr,
         )
-        raise SystemExit(1) from None
+        raise SystemExit(2) from None
     run(arguments)

@@ -1,70 +1,96 @@
-"""The commands and what they share: errors become one line on stderr and status 1."""
+"""The commands by name, and how one is run: errors become a message on stderr and status 2.
+
+Only the module of the command that is asked for is loaded; help loads all.
+"""
 
 from __future__ import annotations
 
 import io
 import sys
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
 
 from kvarn import errors
-from kvarn.cli import checkpoint_commands
+from kvarn.cli import output
 
-app = typer.Typer(
-    name="kvarn",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="TensorFlow-1 and DeepRec programs and checkpoints without TensorFlow.",
+# Name of a command, and the function that is it.  In the order of `kvarn --help`.
+COMMANDS = (
+    ("ls", "kvarn.cli.checkpoint_commands:ls"),
+    ("show", "kvarn.cli.checkpoint_commands:show"),
 )
-app.command("ls")(checkpoint_commands.ls)
-app.command("show")(checkpoint_commands.show)
 
 
-@app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def run_command(context: typer.Context) -> None:
-    """Run a TensorFlow program: kvarn run SCRIPT [ARGS]…"""
-    from kvarn.compat.tensorflow.run import run_script
+def run(arguments: list[str]) -> None:
+    """Runs one command.
 
-    run_script(context.args)
+    Raises:
+      SystemExit: with its status; see `kvarn.cli.output`.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal cannot show is shown escaped.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            _application(arguments)(args=arguments, prog_name="kvarn")
+        finally:
+            output.flush()
+    except errors.OpError as e:
+        print(f"{type(e).__name__}: {output.escaped_lines(e.message)}", file=sys.stderr)
+        raise SystemExit(output.FAILED) from None
+    except OSError as e:
+        print(f"kvarn: {output.escaped_lines(str(e))}", file=sys.stderr)
+        raise SystemExit(output.FAILED) from None
+    except KeyboardInterrupt:
+        raise SystemExit(output.INTERRUPTED) from None
 
 
-@app.callback(invoke_without_command=True)
+def _application(arguments: list[str]) -> typer.Typer:
+    app = typer.Typer(
+        name="kvarn",
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help="TensorFlow-1 and DeepRec programs and checkpoints without TensorFlow.",
+    )
+    app.callback(invoke_without_command=True)(_options)
+    wanted = [entry for entry in COMMANDS if arguments[:1] == [entry[0]]]
+    for name, place in wanted or COMMANDS:
+        app.command(name)(_function(place))
+    if not wanted:
+        settings = {"allow_extra_args": True, "ignore_unknown_options": True}
+        app.command("run", context_settings=settings)(_run)
+        app.command("version")(_version)
+    return app
+
+
+def _function(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
 def _options(
     shown: Annotated[
         bool, typer.Option("--version", "-V", help="Print kvarn's version.", is_eager=True)
     ] = False,
 ) -> None:
     if shown:
-        version()
+        _version()
         raise typer.Exit
 
 
-@app.command("version")
-def version() -> None:
+def _run(context: typer.Context) -> None:
+    """Run a TensorFlow program: kvarn run SCRIPT [ARGS]…"""
+    from kvarn.compat.tensorflow.run import run_script
+
+    run_script(context.args)
+
+
+def _version() -> None:
     """Print kvarn's version."""
     from kvarn import __version__
 
-    print(__version__)
-
-
-def run(arguments: list[str]) -> None:
-    """Runs one command; SystemExit with its status."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A name that the terminal cannot show is shown escaped.
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        app(args=arguments, prog_name="kvarn")
-    except errors.OpError as e:
-        print(f"{type(e).__name__}: {e.message}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except OSError as e:
-        if not isinstance(e, BrokenPipeError):
-            print(f"kvarn: {e}", file=sys.stderr)
-            raise SystemExit(1) from None
-        # The reader of our output has gone: `kvarn ls … | head`.
-        sys.stderr.close()
-        raise SystemExit(0) from None
+    output.line(__version__)

@@ -73,11 +73,11 @@ def test_show_a_sliced_tensor(capsys: pytest.CaptureFixture[str]) -> None:
         (("ls", str(GOLDEN)), "checkpoint"),
     ],
 )
-def test_mistakes_are_one_message_and_status_1(
+def test_mistakes_are_one_message_and_status_2(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], text: str
 ) -> None:
     status, out, err = run(capsys, *arguments)
-    assert (status, out) == (1, "")
+    assert (status, out) == (2, "")
     assert err.startswith("NotFoundError: ")
     assert text in err
     assert "Traceback" not in err
@@ -91,7 +91,7 @@ def test_output_that_nobody_reads_ends_quietly() -> None:
 
 def test_a_wrong_name_points_to_embedding_variables_too(capsys: pytest.CaptureFixture[str]) -> None:
     status, _, err = run(capsys, "show", EV, "bb")
-    assert status == 1
+    assert status == 2
     assert "Key bb not found" in err
     assert "kvarn ls" in err
 
