@@ -90,6 +90,7 @@ nb::dict build_info() {
 
 void bind_base(nb::module_& m) {
   m.def("crc32c", &crc32c, nb::arg("data"), nb::arg("crc") = 0);
+  m.def("crc32c_combine", &crc32c_combine, nb::arg("crc_a"), nb::arg("crc_b"), nb::arg("length_b"));
   m.def("snappy_uncompress", &uncompress, nb::arg("data"));
   m.def("farmhash_fingerprint64", &fingerprints, nb::arg("strings"));
   m.def("fingerprint_cat64", &fingerprint_cat64, nb::arg("a"), nb::arg("b"));

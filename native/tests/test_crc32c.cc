@@ -39,6 +39,28 @@ TEST(pieces_extend_to_the_whole) {
   }
 }
 
+TEST(checksums_of_pieces_combine_to_that_of_the_whole) {
+  std::vector<unsigned char> data(70'000);
+  for (size_t i = 0; i < data.size(); i++) data[i] = static_cast<unsigned char>(i * 7 + (i >> 8));
+  const std::span<const unsigned char> all(data);
+  const uint32_t whole = kvarn::crc32c_extend(0, all);
+  for (size_t cut = 0; cut <= all.size(); cut += 1 + cut / 5) {
+    const uint32_t a = kvarn::crc32c_extend(0, all.first(cut));
+    const uint32_t b = kvarn::crc32c_extend(0, all.subspan(cut));
+    CHECK(kvarn::crc32c_combine(a, b, all.size() - cut) == whole);
+  }
+  CHECK(kvarn::crc32c_combine(0x12345678u, 0, 0) == 0x12345678u);
+  CHECK(kvarn::crc32c_combine(0, whole, all.size()) == whole);
+}
+
+// Lengths beyond 32 bits: two moves by half of it are one move by all of it.
+TEST(combining_knows_long_lengths) {
+  const uint64_t half = (uint64_t{1} << 40) + 12'345;
+  const uint32_t once = kvarn::crc32c_combine(0xe3069283u, 0, 2 * half);
+  CHECK(kvarn::crc32c_combine(kvarn::crc32c_combine(0xe3069283u, 0, half), 0, half) == once);
+  CHECK(once != 0xe3069283u);
+}
+
 }  // namespace
 
 KVARN_TEST_MAIN

@@ -28,6 +28,9 @@ def num_threads() -> int:
 def crc32c(data: _Buffer, crc: int = 0) -> int:
     """CRC-32C of any contiguous buffer, extending `crc` (that of the bytes before it)."""
 
+def crc32c_combine(crc_a: int, crc_b: int, length_b: int) -> int:
+    """CRC-32C of A followed by B, from that of A, that of B, and the length of B in bytes."""
+
 def snappy_uncompress(data: _Buffer) -> bytes:
     """The bytes of a raw snappy stream. Raises ValueError when it is damaged."""
 

@@ -33,6 +33,28 @@ constexpr ByteTables make_byte_tables() {
 
 constexpr ByteTables kBytes = make_byte_tables();
 
+// Checksums are remainders of polynomials over GF(2); bit 31 is the coefficient of x^0.
+constexpr uint32_t kOne = 1u << 31;
+
+constexpr uint32_t multiply(uint32_t a, uint32_t b) {
+  uint32_t product = 0;
+  for (uint32_t bit = kOne; bit != 0; bit >>= 1) {
+    if (a & bit) product ^= b;
+    b = (b >> 1) ^ (b & 1 ? kPolynomial : 0);  // times x
+  }
+  return product;
+}
+
+// powers[k]: x to the power of 2^k bytes.
+constexpr std::array<uint32_t, 64> make_powers() {
+  std::array<uint32_t, 64> powers{};
+  powers[0] = kOne >> 8;
+  for (size_t k = 1; k < powers.size(); k++) powers[k] = multiply(powers[k - 1], powers[k - 1]);
+  return powers;
+}
+
+constexpr std::array<uint32_t, 64> kPowers = make_powers();
+
 #if defined(__x86_64__) || (defined(__aarch64__) && defined(__ARM_FEATURE_CRC32))
 #define KVARN_CRC_INSTRUCTION 1
 
@@ -141,6 +163,15 @@ uint32_t crc32c_extend(uint32_t crc, std::span<const unsigned char> data) {
   if (has_crc_instruction()) return extend_by_instruction(crc, data.data(), data.size());
 #endif
   return crc32c_extend_portable(crc, data);
+}
+
+uint32_t crc32c_combine(uint32_t crc_a, uint32_t crc_b, uint64_t length_b) {
+  // B moves A up by its length; what start value and final inversion add cancels out.
+  uint32_t power = kOne;
+  for (size_t k = 0; length_b != 0; length_b >>= 1, k++) {
+    if (length_b & 1) power = multiply(kPowers[k], power);
+  }
+  return multiply(power, crc_a) ^ crc_b;
 }
 
 }  // namespace kvarn

@@ -5,14 +5,17 @@
 A stored checksum is rotated right by 15 bits and a282ead8 is added, so that the checksum of data that
 itself holds checksums stays a good one.  Messages print the unmasked value.
 
+``crc32c_combine(crc_a, crc_b, length_b)`` is the checksum of A and B together, from those of both: what is
+read in another order than it was saved is checked by it.
+
 Source: tensorflow/core/lib/hash/crc32c.h.
 """
 
 from __future__ import annotations
 
-from kvarn._native import crc32c
+from kvarn._native import crc32c, crc32c_combine
 
-__all__ = ["crc32c", "mask", "unmask"]
+__all__ = ["crc32c", "crc32c_combine", "mask", "unmask"]
 
 _DELTA = 0xA282EAD8
 

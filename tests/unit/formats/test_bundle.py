@@ -12,6 +12,7 @@ import pytest
 from kvarn import dtypes, errors
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.bundle.strings import decode_strings, encode_strings
+from kvarn.formats.checksum import crc32c, crc32c_combine
 from kvarn.formats.coding import DecodeError
 from kvarn.formats.tensor_slice import TensorSlice
 from kvarn.io import MemoryFileSystem
@@ -183,6 +184,49 @@ def test_streams_of_another_size_are_refused(fs: MemoryFileSystem) -> None:
         reader.lookup_header("a", 25)
     with pytest.raises(errors.DataLossError, match="segments"):
         reader.lookup_header("s")
+
+
+def test_rows_by_ranged_reads(fs: MemoryFileSystem) -> None:
+    values = np.arange(21, dtype=np.int16).reshape(7, 3)
+    reader = save(fs, before=np.ones(5), v=values, s=np.array(["a", "b", "c"], object))
+    assert reader.read_rows("v", 2, 5).tolist() == values[2:5].tolist()
+    assert reader.read_rows("s", 1, 3).tolist() == [b"b", b"c"]
+    assert reader.read_rows("v", 7, 7).shape == (0, 3)
+    out = np.zeros((7, 3), np.int16)
+    assert reader.read_rows("v", 0, 7, out=out) is out
+    assert out.tolist() == values.tolist()
+    crc = crc32c_combine(crc32c(values[:2]), crc32c(values[2:]), values[2:].nbytes)
+    assert crc == reader.stored_checksum("v")
+    reader.check_checksum("v", crc)
+    with pytest.raises(errors.DataLossError, match="tensor 'v'"):
+        reader.check_checksum("v", crc ^ 1)
+    for start, stop in ((-1, 2), (3, 2), (0, 8)):
+        with pytest.raises(errors.InvalidArgumentError, match=r"shape \[7,3\] has no rows"):
+            reader.read_rows("v", start, stop)
+    with pytest.raises(errors.InvalidArgumentError, match=r"do not fit into int16\[7, 3\]"):
+        reader.read_rows("v", 0, 6, out=out)
+
+
+def test_slices_in_pieces_have_the_bytes_of_slices(fs: MemoryFileSystem) -> None:
+    values = np.arange(20, dtype=np.float32).reshape(5, 4)
+    with BundleWriter("pieces", fs) as pieces, BundleWriter("whole", fs) as whole:
+        for text, rows in (("0,3:0,4", values[:3]), ("3,2:-", values[3:])):
+            whole.add_slice("p", (5, 4), TensorSlice.parse(text), rows)
+            pieces.add_slice_header("p", (5, 4), TensorSlice.parse(text), np.float32)
+            for row in rows:
+                pieces.append_segment(row)
+            pieces.end_segment()
+        whole.add_slice("full", (5, 4), TensorSlice.parse("0,5:0,4"), values)
+        pieces.add_slice_header("full", (5, 4), TensorSlice.parse("0,5:0,4"), np.float32)
+        pieces.append_segment(values)
+        pieces.end_segment()
+        with pytest.raises(errors.InvalidArgumentError, match="Adding duplicate key"):
+            pieces.add_slice_header("p", (5, 4), TensorSlice.parse("0,3:0,4"), np.float32)
+        with pytest.raises(errors.InvalidArgumentError, match="Adding duplicate key"):
+            pieces.add_slice_header("p", (6, 4), TensorSlice.parse("5,1:0,4"), np.float32)
+    for suffix in (".index", ".data-00000-of-00001"):
+        assert fs.files[f"pieces{suffix}"] == fs.files[f"whole{suffix}"]
+    assert BundleReader("pieces", fs).lookup("p").tolist() == values.tolist()
 
 
 def test_a_segment_that_is_not_whole_aborts_the_save(fs: MemoryFileSystem) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvarn.formats.checksum import crc32c, mask, unmask
+from kvarn.formats.checksum import crc32c, crc32c_combine, mask, unmask
 from kvarn.formats.coding import (
     DecodeError,
     decode_fixed32,
@@ -88,6 +88,14 @@ def test_checksums() -> None:
     assert crc32c(b"6789", crc32c(b"12345")) == 0xE3069283
     assert mask(0) == 0xA282EAD8
     assert all(unmask(mask(crc)) == crc for crc in (0, 1, 0xE3069283, 0xFFFFFFFF))
+
+
+def test_checksums_of_pieces_combine() -> None:
+    data = bytes(range(251)) * 40
+    for cut in (0, 1, 255, 4096, len(data)):
+        a, b = data[:cut], data[cut:]
+        assert crc32c_combine(crc32c(a), crc32c(b), len(b)) == crc32c(data)
+    assert crc32c_combine(0xE3069283, 0, 1 << 63) != 0xE3069283
 
 
 def test_compression_kinds() -> None:

@@ -13,4 +13,7 @@ uint32_t crc32c_extend(uint32_t crc, std::span<const unsigned char> data);
 // The same from tables alone, whatever the processor can do.
 uint32_t crc32c_extend_portable(uint32_t crc, std::span<const unsigned char> data);
 
+// The checksum of A+B, given those of A and B and how many bytes B has. Thread-safe.
+uint32_t crc32c_combine(uint32_t crc_a, uint32_t crc_b, uint64_t length_b);
+
 }  // namespace kvarn

@@ -221,14 +221,7 @@ class BundleReader:
         """
         info = self.info(name)
         row_bytes = math.prod(info.shape[1:]) * info.dtype.size
-        whole = (
-            info.slices
-            or info.dtype.np.hasobject
-            or self.big_endian
-            or not math.prod(info.shape)
-            or not info.shape
-        )
-        if whole or info.dtype in (dtypes.int4, dtypes.uint4):
+        if not info.shape or not math.prod(info.shape) or not self.has_plain_bytes(info):
             yield self.lookup(name)
             return
         self.lookup_header(name)
@@ -237,6 +230,73 @@ class BundleReader:
             piece = np.empty((min(at_once, info.shape[0] - start), *info.shape[1:]), info.dtype.np)
             self.lookup_segment(name, piece.reshape(-1).view(np.uint8).data)
             yield piece
+
+    def read_rows(
+        self, name: str | bytes, start: int, stop: int, out: npt.NDArray[Any] | None = None
+    ) -> npt.NDArray[Any]:
+        """Rows ``start`` to ``stop`` of a tensor's first dimension, by a ranged read of only those.
+
+        The checksum covers the whole tensor: the values are not certain until `verify`, or until the
+        checksums of all its rows, combined, are `stored_checksum`.  Strings, sliced tensors and big-endian
+        files are read, and checked, whole.
+
+        Args:
+          out: C-contiguous, of the tensor's element type and the shape of the rows; a new array by default.
+
+        Raises:
+          InvalidArgumentError: the tensor has no such rows, or ``out`` does not fit.
+          and as `lookup`.
+        """
+        info = self.info(name)
+        shape = (stop - start, *info.shape[1:])
+        if not info.shape or not 0 <= start <= stop <= info.shape[0]:
+            raise InvalidArgumentError.of(
+                f"tensor '{info.name}' of shape {print_shape(info.shape)} has no rows {start} to {stop}",
+                name=info.name,
+                path=self.prefix,
+                hint="Rows count from 0; the last one is not among those read.",
+            )
+        if out is None:
+            out = np.empty(shape, info.dtype.np)
+        elif out.shape != shape or out.dtype != info.dtype.np or not out.flags.c_contiguous:
+            raise InvalidArgumentError.of(
+                f"rows {start} to {stop} of tensor '{info.name}' do not fit into {out.dtype}{list(out.shape)}",
+                name=info.name,
+                path=self.prefix,
+                hint=f"They need a C-contiguous {info.dtype.name}{list(shape)}.",
+            )
+        if not self.has_plain_bytes(info):
+            out[...] = self.lookup(name)[start:stop]
+            return out
+        entry = self.entry(name)
+        self._check_size(info.name, entry, entry.num_elements * info.dtype.size)
+        if out.size:
+            raw = out.reshape(-1).view(np.uint8).data
+            row_bytes = out.nbytes // len(out)
+            self._fill(self._open(info.name, entry), entry.offset + start * row_bytes, raw, None, info.name)
+        return out
+
+    def has_plain_bytes(self, info: TensorInfo) -> bool:
+        """Whether a tensor lies in one piece in its file, as it lies in memory."""
+        return not (
+            info.slices
+            or self.big_endian
+            or info.dtype.np.hasobject
+            or info.dtype in (dtypes.int4, dtypes.uint4)
+        )
+
+    def stored_checksum(self, name: str | bytes) -> int:
+        """The CRC-32C that the index has of the bytes of a tensor stored whole."""
+        return unmask(self.entry(name).crc32c)
+
+    def check_checksum(self, name: str | bytes, actual: int) -> None:
+        """Compares what a caller computed over all bytes of a tensor stored whole with `stored_checksum`.
+
+        Raises:
+          DataLossError: they differ.
+        """
+        text, entry = decode_name(_key(name)), self.entry(name)
+        self._check_crc(text, entry, self._open(text, entry), actual)
 
     def verify(self, name: str | bytes) -> None:
         """Reads all bytes of a tensor and compares their checksums, keeping none.
@@ -544,8 +604,8 @@ class BundleReader:
                 hint="Put the file back beside the index, or take an older checkpoint.",
             ) from error
 
-    def _fill(self, file: ReadFile, offset: int, target: memoryview, crc: int, text: str) -> int:
-        """Reads into ``target``; the checksum ``crc`` continued over it."""
+    def _fill(self, file: ReadFile, offset: int, target: memoryview, crc: int | None, text: str) -> int:
+        """Reads into ``target``; the checksum ``crc`` continued over it (None: not wanted)."""
         for start in range(0, len(target), _CHUNK_BYTES):
             piece = target[start : start + _CHUNK_BYTES]
             if file.read_into(offset + start, piece) != len(piece):
@@ -557,8 +617,9 @@ class BundleReader:
                     offset=offset + start,
                     hint=_DAMAGED,
                 )
-            crc = crc32c(piece, crc)
-        return crc
+            if crc is not None:
+                crc = crc32c(piece, crc)
+        return crc or 0
 
     def _check_size(self, text: str, entry: BundleEntry, expected: int) -> None:
         if entry.size != expected:

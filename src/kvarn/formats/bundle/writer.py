@@ -120,11 +120,7 @@ class BundleWriter:
             self._add(key, values, dtype)
             return
         saved = elements.saved_dtype(values, dtype, decode_name(key))
-        whole = self._records.get(key)
-        if whole is None:
-            whole = BundleEntry(dtype=saved.as_datatype_enum, shape=shape)
-        elif not whole.slices or whole.shape != shape or whole.dtype != saved.as_datatype_enum:
-            raise self._duplicate(key)
+        whole = self._whole(key, shape, saved)
         self._add(encode_slice_key(key, tensor_slice), values, saved)
         whole.slices.append(tensor_slice)
         self._records[key] = whole
@@ -135,9 +131,31 @@ class BundleWriter:
         Raises:
           InvalidArgumentError: the name was added before, or the type has no plain bytes.
         """
-        self._check_idle()
+        self._begin(encode_name(name), dtype, shape)
+
+    def add_slice_header(
+        self, name: str | bytes, full_shape: Sequence[int], tensor_slice: TensorSlice, dtype: Any
+    ) -> None:
+        """Begins a part of a tensor whose bytes follow by `append_segment`; else as `add_slice`.
+
+        Raises:
+          InvalidArgumentError, InternalError: as `add_slice` and `add_tensor_header`.
+        """
         key = encode_name(name)
-        if key in self._records:
+        shape = tuple(int(size) for size in full_shape)
+        part = tensor_slice.shape_within(shape)
+        if part == shape:
+            self._begin(key, dtype, shape)
+            return
+        saved = dtypes.as_dtype(dtype).base_dtype
+        whole = self._whole(key, shape, saved)
+        self._begin(encode_slice_key(key, tensor_slice), saved, part)
+        whole.slices.append(tensor_slice)
+        self._records[key] = whole
+
+    def _begin(self, key: bytes, dtype: Any, shape: Sequence[int]) -> None:
+        self._check_idle()
+        if key in self._records or not key:
             raise self._duplicate(key)
         saved = dtypes.as_dtype(dtype).base_dtype
         if saved.np.hasobject or saved in (dtypes.int4, dtypes.uint4):
@@ -240,6 +258,15 @@ class BundleWriter:
             self.abort()
 
     # Steps -------------------------------------------------------------------------------------------
+
+    def _whole(self, key: bytes, shape: tuple[int, ...], saved: dtypes.DType) -> BundleEntry:
+        """The entry of a tensor that a slice is to be added to."""
+        whole = self._records.get(key)
+        if whole is None:
+            return BundleEntry(dtype=saved.as_datatype_enum, shape=shape)
+        if not whole.slices or whole.shape != shape or whole.dtype != saved.as_datatype_enum:
+            raise self._duplicate(key)
+        return whole
 
     def _add(self, key: bytes, array: npt.NDArray[Any], dtype: Any) -> None:
         self._check_idle()
