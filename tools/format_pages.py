@@ -40,6 +40,8 @@ CONTENTS: dict[str, tuple[str, tuple[str, ...], str]] = {
         "",
     ),
     "embedding": ("Embedding variables", ("kvarn.formats.embedding",), ""),
+    "safetensors": ("safetensors", ("kvarn.formats.safetensors.format",), ""),
+    "npz": ("npz", ("kvarn.formats.npz.format",), ""),
     "numbers": ("Numbers and checksums", ("kvarn.formats.coding", "kvarn.formats.checksum"), ""),
     "directory": (
         "State file and meta graph",
