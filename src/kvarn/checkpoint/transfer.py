@@ -1,0 +1,258 @@
+"""From one checkpoint file to another: which reader, which writer, and how a tensor passes between them.
+
+    *.safetensors, *.npz          files of those formats
+    anything else                 a checkpoint: its prefix, one of its files, or a directory for its newest
+
+A tensor passes in pieces of a few MB, so that memory does not grow with it.  Slices stay slices where the
+target knows them; joined they pass one stored slice at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kvarn import dtypes
+from kvarn.checkpoint.load import checkpoint_filename
+from kvarn.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
+from kvarn.formats import detect
+from kvarn.formats.bundle import BundleWriter
+from kvarn.formats.npz import NpzReader, NpzWriter
+from kvarn.formats.reader import TensorInfo, TensorReader
+from kvarn.formats.safetensors import SafetensorsReader, SafetensorsWriter
+from kvarn.formats.tensor_slice import TensorSlice
+from kvarn.formats.whole_tensors import WholeTensorWriter
+from kvarn.formats.writer import TensorWriter
+from kvarn.io import LOCAL, FileSystem, Path, as_path
+
+Array = npt.NDArray[Any]
+Convert = Callable[[Array], Array]
+# Bytes done, bytes in all.
+Progress = Callable[[int, int], None]
+
+SAFETENSORS, NPZ = "safetensors", "npz"
+FORMATS = (detect.V1, detect.V2, SAFETENSORS, NPZ)
+_SUFFIXES = {".safetensors": SAFETENSORS, ".npz": NPZ}
+_FILE_WRITERS: dict[str, type[WholeTensorWriter]] = {SAFETENSORS: SafetensorsWriter, NPZ: NpzWriter}
+
+
+def format_of(path: Path) -> str | None:
+    """The format that the suffix of a path names; None for that of a checkpoint."""
+    return _SUFFIXES.get(os.path.splitext(as_path(path))[1].lower())
+
+
+def open_source(path: Path, fs: FileSystem | None = None) -> TensorReader:
+    """A reader of a checkpoint, of the newest one of a directory, or of a safetensors or npz file.
+
+    Raises:
+      NotFoundError, DataLossError and the like: as the readers.
+    """
+    kind = format_of(path)
+    if kind == SAFETENSORS:
+        return SafetensorsReader(path, fs)
+    if kind == NPZ:
+        return NpzReader(path, fs)
+    try:
+        return detect.open_checkpoint(checkpoint_filename(path, fs), fs)
+    except ValueError as error:
+        raise NotFoundError.of(
+            str(error),
+            path=as_path(path),
+            hint="Give a checkpoint's prefix, or a folder with a `checkpoint` file.",
+        ) from None
+
+
+def open_target(
+    path: Path,
+    format_name: str,
+    tensors: Sequence[TensorInfo],
+    fs: FileSystem | None = None,
+    *,
+    sources: Iterable[TensorReader] = (),
+    overwrite: bool = False,
+) -> tuple[TensorWriter, list[str]]:
+    """A writer, and the names in the order in which it wants the tensors.
+
+    Args:
+      format_name: one of `FORMATS`.
+      tensors: all that will be written.
+      sources: what is read meanwhile; never written over.
+      overwrite: whether another checkpoint of that path may be replaced.
+
+    Raises:
+      InvalidArgumentError: the target is a source.
+      AlreadyExistsError: the target exists.
+      UnimplementedError: the format cannot hold a tensor; nothing was written.
+    """
+    check_target(path, format_name, fs, sources=sources, overwrite=overwrite)
+    if format_name in _FILE_WRITERS:
+        writer = _FILE_WRITERS[format_name](path, tensors, fs)
+        return writer, writer.order
+    return BundleWriter(path, fs), [info.name for info in tensors]
+
+
+def check_target(
+    path: Path,
+    format_name: str,
+    fs: FileSystem | None = None,
+    *,
+    sources: Iterable[TensorReader] = (),
+    overwrite: bool = False,
+) -> None:
+    """Raises as `open_target` if the target is a source, or exists."""
+    files, target = fs or LOCAL, as_path(path)
+    if format_name not in FORMATS:
+        raise InvalidArgumentError.of(
+            f"'{format_name}' is no format", hint=f"The formats are {', '.join(FORMATS)}."
+        )
+    for source in sources:
+        if same_place(source.fs, source.prefix, files, target):
+            raise InvalidArgumentError.of(
+                f"'{target}' would be written over its own source",
+                path=target,
+                hint="Choose another target; move it there when you are content with it.",
+            )
+    taken = target if format_name != detect.V2 else f"{target}.index"
+    if not overwrite and files.exists(taken):
+        raise AlreadyExistsError.of(
+            f"{taken}; File exists", path=taken, hint="Choose another target, or allow overwriting."
+        )
+
+
+def same_place(fs: FileSystem, path: str, other_fs: FileSystem, other: str) -> bool:
+    """Whether two paths name the same file or prefix."""
+    if fs is not other_fs:
+        return False
+    if fs is LOCAL:
+        return os.path.realpath(path) == os.path.realpath(other)
+    return os.path.normpath(path) == os.path.normpath(other)
+
+
+def copy_tensor(
+    reader: TensorReader,
+    writer: TensorWriter,
+    info: TensorInfo,
+    *,
+    name: str | None = None,
+    dtype: dtypes.DType | None = None,
+    convert: Convert | None = None,
+    join: bool = False,
+    count: Callable[[int], None] | None = None,
+) -> None:
+    """Copies one tensor.
+
+    Args:
+      name, dtype: what it becomes; as it is by default.
+      convert: makes pieces of the new type of pieces of the old one.
+      join: makes one tensor of stored slices.
+      count: told the source's bytes as they pass.
+    """
+    new_name, new_dtype = name or info.name, dtype or info.dtype
+    change = convert or _as_it_is
+    tell = count or _nobody
+    if info.slices and not join:
+        for piece in info.slices:
+            stored = reader.lookup_stored_slice(info.name, piece)
+            tell(stored.nbytes)
+            writer.add_slice(new_name, info.shape, piece, change(stored), new_dtype)
+        return
+    if new_dtype.np.hasobject or new_dtype in (dtypes.int4, dtypes.uint4):
+        pieces = list(tensor_pieces(reader, info))
+        whole = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        tell(info.size_bytes)
+        writer.add(new_name, change(whole), new_dtype)
+        return
+    writer.add_tensor_header(new_name, new_dtype, info.shape)
+    for part in tensor_pieces(reader, info):
+        tell(part.nbytes)
+        writer.append_segment(np.ascontiguousarray(change(part)))
+    writer.end_segment()
+
+
+def tensor_pieces(reader: TensorReader, info: TensorInfo) -> Iterator[Array]:
+    """A whole tensor in consecutive pieces along its first dimension, stored slices joined.
+
+    Raises:
+      InvalidArgumentError: the stored slices do not cover it.
+      InternalError: they overlap.
+    """
+    if not info.slices:
+        yield from reader.chunks(info.name)
+        return
+    spans = sorted((piece.resolve(info.shape).extents, piece) for piece in info.slices)
+    if _are_rows([extents for extents, _ in spans], info.shape):
+        for _, piece in spans:
+            yield reader.lookup_stored_slice(info.name, piece)
+        return
+    if info.dtype.np.hasobject or math.prod(info.shape) == 0:
+        yield reader.lookup(info.name)
+        return
+    # What TensorFlow does not cut (half, …) we may still put together: every stored slice is taken whole.
+    whole = np.empty(info.shape, info.dtype.np)
+    seen = np.zeros(info.shape, np.bool_)
+    origin = TensorSlice.of_shape(info.shape)
+    for extents, piece in spans:
+        place = TensorSlice(extents).relative_to(origin)
+        if seen[place].any():
+            reader.lookup(info.name)  # raises: slices overlap
+        seen[place] = True
+        whole[place] = reader.lookup_stored_slice(info.name, piece)
+    if not seen.all():
+        raise InvalidArgumentError.of(
+            f"Does not have sufficient slices for partitioned tensor {info.name} to restore in slice_spec: "
+            f"{TensorSlice.full(len(info.shape))}\n  in '{reader.prefix}': stored are "
+            f"{', '.join(map(str, info.slices))}",
+            name=info.name,
+            path=reader.prefix,
+            hint="A part was not saved, or its shard was not merged.",
+        )
+    yield whole
+
+
+def _are_rows(spans: list[tuple[tuple[int, int], ...]], shape: tuple[int, ...]) -> bool:
+    """Whether slices are runs of whole rows that follow one another from first to last."""
+    end = 0
+    for (start, length), *others in spans:
+        if start != end or any(extent != (0, size) for extent, size in zip(others, shape[1:], strict=True)):
+            return False
+        end = start + length
+    return end == shape[0]
+
+
+@contextlib.contextmanager
+def aborting(writer: TensorWriter) -> Iterator[None]:
+    """Whatever goes wrong in the block, nothing is left of the target; at its end the target is made."""
+    try:
+        yield
+        writer.finish()
+    except BaseException:
+        writer.abort()
+        raise
+
+
+class Counter:
+    """Adds up what has passed, for a `Progress`."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress = progress
+        self._total = total
+        self._done = 0
+
+    def __call__(self, size: int) -> None:
+        self._done += size
+        if self._progress is not None:
+            self._progress(min(self._done, self._total), self._total)
+
+
+def _as_it_is(array: Array) -> Array:
+    return array
+
+
+def _nobody(size: int) -> None:
+    pass

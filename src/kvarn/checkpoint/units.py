@@ -1,0 +1,128 @@
+"""The things of a checkpoint that have a name for its users: tensors, and embedding variables.
+
+An embedding variable is many tensors, nine for each of its parts and slots; whatever is done to it is done to
+all of them.  What an optimizer keeps for one as ordinary variables (``b/AdamAsync_2``) belongs to it too.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kvarn.formats import embedding
+from kvarn.formats.reader import TensorInfo, TensorReader
+
+# The names under which optimizers of TensorFlow, of its contrib and of DeepRec keep slots: ``<owner>/<name>``,
+# further ones of the same owner with a number (``Adam_1``).
+SLOT_NAMES = (
+    "Adadelta", "Adagrad", "AdagradDA", "AdagradDecay", "AdagradDecayV2", "Adam", "AdamAsync", "AdamW", "AdaMax",
+    "AddSign", "Ftrl", "FTRL", "LARSOptimizer", "LazyAdam", "Momentum", "MomentumW", "Nadam", "PowerSign",
+    "ProximalAdagrad", "RMSProp", "Shampoo",
+)  # fmt: skip
+# Slots that AdamAsync keeps as ordinary variables, of shape [1], beside those of an embedding variable.
+_VARIABLE_SLOTS = ("AdamAsync_2", "AdamAsync_3")
+_SLOT = re.compile(rf"(?:{'|'.join(SLOT_NAMES)})(?:_\d+)?\Z")
+_OPTIMIZER_STATE = re.compile(r"(?:^|/)beta[12]_power(?:_\d+)?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in an embedding variable a tensor belongs: ``<part>[/<slot>]<suffix>``."""
+
+    part: str
+    slot: str
+    suffix: str
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A tensor, or an embedding variable.
+
+    Attributes:
+      name: of the tensor, or of the embedding variable without part and slot.
+      tensors: what it is made of.
+      group: of an embedding variable.
+      places: of an embedding variable's tensors, by name.
+    """
+
+    name: str
+    tensors: tuple[TensorInfo, ...]
+    group: embedding.EmbeddingGroup | None = None
+    places: Mapping[str, Place] = field(default_factory=dict)
+
+    @property
+    def slots(self) -> list[str]:
+        """The names of an embedding variable's slots, sorted."""
+        return sorted({place.slot for place in self.places.values() if place.slot})
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(info.size_bytes for info in self.tensors)
+
+    def slot_of(self, tensor: str) -> str:
+        """The slot that one of the tensors belongs to; empty for none."""
+        return self.places[tensor].slot if tensor in self.places else ""
+
+    def renamed(self, tensor: str, name: str, slots: Mapping[str, str]) -> str:
+        """What one of the tensors is called when the unit is called ``name``, and its slots as ``slots`` says."""
+        if tensor not in self.places:
+            return name
+        place = self.places[tensor]
+        slot = f"/{slots.get(place.slot, place.slot)}" if place.slot else ""
+        return name + place.part[len(self.name) :] + slot + place.suffix
+
+
+def units_of(reader: TensorReader) -> list[Unit]:
+    """All tensors and embedding variables, by name."""
+    infos = {info.name: info for info in reader.tensors()}
+    counts = {name: math.prod(info.shape) for name, info in infos.items() if name.endswith(embedding.KEYS)}
+    taken: set[str] = set()
+    units = []
+    for group in embedding.group_embeddings(list(infos), counts):
+        places = {name: place for name, place in _places(group).items() if name in infos}
+        taken |= set(places)
+        units.append(Unit(group.name, tuple(infos[name] for name in sorted(places)), group, places))
+    units += [Unit(name, (info,)) for name, info in infos.items() if name not in taken]
+    return sorted(units, key=lambda unit: unit.name.encode("utf-8", "surrogateescape"))
+
+
+def optimizer_tensors(units: list[Unit]) -> tuple[set[str], set[str]]:
+    """The names of ordinary tensors that are an optimizer's: slots of variables that are there, and its own
+    scalars; and of those that only look so, as their owner is not there."""
+    names = {unit.name for unit in units if unit.group is None}
+    found: set[str] = set()
+    orphans: set[str] = set()
+    for name in names:
+        owner, _, slot = name.rpartition("/")
+        if _SLOT.match(slot) and owner:
+            (found if owner in names else orphans).add(name)
+    if found or any(unit.slots for unit in units):
+        found |= {unit.name for unit in units if _is_power(unit)}
+    return found, orphans
+
+
+def _is_power(unit: Unit) -> bool:
+    return (
+        bool(_OPTIMIZER_STATE.search(unit.name))
+        and unit.group is None
+        and unit.tensors[0].shape in ((), (1,))
+        and unit.tensors[0].dtype.is_floating
+    )
+
+
+def _places(group: embedding.EmbeddingGroup) -> dict[str, Place]:
+    """All tensors that an embedding variable may have."""
+    tables = [
+        Place(part, slot, suffix)
+        for part in group.parts
+        for slot in ("", *group.slots)
+        for suffix in embedding.SUFFIXES
+    ]
+    variables = [Place(part, slot, "") for part in group.parts for slot in _VARIABLE_SLOTS]
+    return {_name_at(place): place for place in (*tables, *variables)}
+
+
+def _name_at(place: Place) -> str:
+    return place.part + (f"/{place.slot}" if place.slot else "") + place.suffix
