@@ -39,8 +39,8 @@ test: lint
 
 ## make lint      ruff, clang-format, mypy, import-linter
 lint: $(VENV)/.test
-	$(BIN)/ruff check src tests examples bench tools
-	$(BIN)/ruff format --check src tests examples bench tools
+	$(BIN)/ruff check src tests examples bench tools fuzz
+	$(BIN)/ruff format --check src tests examples bench tools fuzz
 	$(BIN)/clang-format --dry-run --Werror $$(find native -name '*.h' -o -name '*.cc')
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
@@ -66,8 +66,8 @@ test-tf: $(VENV)/.test
 
 ## make format    ruff and clang-format, in place
 format: $(VENV)/.test
-	$(BIN)/ruff check --fix src tests examples bench tools
-	$(BIN)/ruff format src tests examples bench tools
+	$(BIN)/ruff check --fix src tests examples bench tools fuzz
+	$(BIN)/ruff format src tests examples bench tools fuzz
 	$(BIN)/clang-format -i $$(find native -name '*.h' -o -name '*.cc')
 
 ## make clean     remove the environment and everything built

@@ -54,7 +54,10 @@ bool snappy_uncompress(std::span<const unsigned char> data, std::string* out, st
       size_t used = 0;
       if (length > 60) {
         const size_t n_bytes = length - 60;
-        if (left < n_bytes) break;
+        if (left < n_bytes) {
+          *why = "the length of a literal is cut off";
+          return false;
+        }
         length = read_little_endian(p, n_bytes) + 1;
         used = n_bytes;
       }

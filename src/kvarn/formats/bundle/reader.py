@@ -45,6 +45,8 @@ from kvarn.io import LOCAL, FileSystem, Path, ReadFile, as_path
 
 # Bytes read and checked at a time: small enough to be in the cache when the checksum wants them.
 _CHUNK_BYTES = 1 << 20
+# Shards without a tensor, which the index does not name, that a bundle may have.
+_MOST_EMPTY_SHARDS = 1000
 _DAMAGED = "The file is damaged or not whole: take another copy or an older checkpoint."
 
 
@@ -207,7 +209,7 @@ class BundleReader:
 
     def lookup_stored_slice(self, name: str | bytes, tensor_slice: TensorSlice) -> npt.NDArray[Any]:
         """One slice as it was saved: an element of ``entry(name).slices``."""
-        return self._read(*self._slice_entry(_key(name), tensor_slice))
+        return self._read(*self._slice_entry(_key(name), self.entry(name), tensor_slice))
 
     def chunks(self, name: str | bytes, chunk_bytes: int = CHUNK_BYTES) -> Iterator[npt.NDArray[Any]]:
         """A whole tensor in consecutive pieces along its first dimension, about ``chunk_bytes`` each.
@@ -305,7 +307,7 @@ class BundleReader:
         """
         key = _key(name)
         entry = self.entry(name)
-        pieces = [self._slice_entry(key, piece) for piece in entry.slices] or [(key, entry)]
+        pieces = [self._slice_entry(key, entry, piece) for piece in entry.slices] or [(key, entry)]
         for own_key, piece in pieces:
             self._verify(own_key, piece)
 
@@ -374,7 +376,7 @@ class BundleReader:
 
     def _info(self, name: str, entry: BundleEntry) -> TensorInfo:
         key = encode_name(name)
-        pieces = [self._slice_entry(key, piece)[1] for piece in entry.slices] or [entry]
+        pieces = [self._slice_entry(key, entry, piece)[1] for piece in entry.slices] or [entry]
         return TensorInfo(
             name,
             elements.dtype_of(entry.dtype, name, self.prefix),
@@ -409,6 +411,13 @@ class BundleReader:
             header = BundleHeader.parse(value)
         except DecodeError as error:
             raise unreadable("unable to parse header", "Entry for key  not parseable.") from error
+        if not 0 <= header.num_shards <= max(_MOST_EMPTY_SHARDS, self._index_file.size):
+            raise DataLossError.of(
+                f"Invalid number of shards in bundle header: {header.num_shards}\n  in '{self.index_path}', "
+                f"whose {self._index_file.size} bytes cannot name tensors of as many",
+                path=self.index_path,
+                hint=_DAMAGED,
+            )
         # CheckVersions (tensorflow/core/framework/versions.cc); producers of any age are fine.
         if header.min_consumer > VERSION:
             raise InvalidArgumentError.of(
@@ -451,7 +460,8 @@ class BundleReader:
             f"Key {text} not found in checkpoint", name=text, path=self.prefix, hint=hint + "."
         )
 
-    def _slice_entry(self, key: bytes, piece: TensorSlice) -> tuple[bytes, BundleEntry]:
+    def _slice_entry(self, key: bytes, entry: BundleEntry, piece: TensorSlice) -> tuple[bytes, BundleEntry]:
+        """The record of a slice of the tensor ``entry``, after `_read`'s first argument."""
         slice_key = encode_slice_key(key, piece)
         value = self._table.find(slice_key)
         if value is None:
@@ -463,7 +473,17 @@ class BundleReader:
                 path=self.index_path,
                 hint=_DAMAGED,
             )
-        return key, self._parse(slice_key, value)
+        stored = self._parse(slice_key, value)
+        if stored.dtype != entry.dtype or stored.shape != piece.shape_within(entry.shape):
+            text = decode_name(key)
+            raise DataLossError.of(
+                f"slice {piece} of tensor '{text}' in '{self.index_path}' has another type or shape than the "
+                f"tensor's entry says: type {stored.dtype}, shape {print_shape(stored.shape)}",
+                name=text,
+                path=self.index_path,
+                hint=_DAMAGED,
+            )
+        return key, stored
 
     def _read_region(self, key: bytes, entry: BundleEntry, wanted: TensorSlice) -> npt.NDArray[Any]:
         text = decode_name(key)
@@ -473,7 +493,7 @@ class BundleReader:
         if not entry.slices and region == TensorSlice.of_shape(entry.shape):
             return self._read(key, entry)
         if wanted in stored:
-            return self._read(*self._slice_entry(key, wanted))
+            return self._read(*self._slice_entry(key, entry, wanted))
         dtype = elements.dtype_of(entry.dtype, text, self.prefix)
         spans = [piece.resolve(entry.shape) for piece in stored]
         self._refuse_overlaps(text, stored, spans)
@@ -491,15 +511,9 @@ class BundleReader:
         elements.check_cuttable(dtype, text, self.prefix)
         out = np.empty(shape, dtype.np)
         for piece, span, common in hits:
-            array = self._read(*self._slice_entry(key, piece)) if entry.slices else self._read(key, entry)
-            if array.shape != tuple(length for _, length in span.extents) or array.dtype != out.dtype:
-                raise DataLossError.of(
-                    f"slice {piece} of tensor '{text}' in '{self.prefix}' has another type or shape than "
-                    f"the tensor's entry says: {array.dtype}{list(array.shape)}",
-                    name=text,
-                    path=self.prefix,
-                    hint=_DAMAGED,
-                )
+            array = (
+                self._read(*self._slice_entry(key, entry, piece)) if entry.slices else self._read(key, entry)
+            )
             out[common.relative_to(region)] = array[common.relative_to(span)]
         return out
 

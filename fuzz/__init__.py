@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing of everything that parses files of strangers; see fuzz/README.md."""

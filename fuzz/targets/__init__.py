@@ -1,0 +1,30 @@
+"""One module a parser.  Each has
+
+check(data)   the body: the fuzzer's entry, and the replay of the committed corpus
+seeds()       small sound inputs, made from what TensorFlow wrote
+WORDS         byte strings that the format gives a meaning
+LONGEST       bytes of the longest input worth trying
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+# By target, the modules whose branches guide the fuzzer.
+GUIDED_BY = {
+    "table": ("kvarn.formats",),
+    "bundle": ("kvarn.formats",),
+    "entry": ("kvarn.formats",),
+    "strings": ("kvarn.formats",),
+    "snappy": ("kvarn.formats", "fuzz.targets.snappy"),
+    "messages": ("kvarn.formats", "kvarn.protos", "google.protobuf.text_format"),
+    "state": ("kvarn.formats", "kvarn.checkpoint", "google.protobuf.text_format"),
+}
+
+
+def target(name: str) -> ModuleType:
+    """The module of a target; imported when asked for, since the fuzzer instruments what it imports."""
+    if name not in GUIDED_BY:
+        raise ValueError(f"no target '{name}'; there are {', '.join(GUIDED_BY)}")
+    return importlib.import_module(f"fuzz.targets.{name}")

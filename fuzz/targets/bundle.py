@@ -1,0 +1,249 @@
+"""V2 checkpoints: an index and a data file, whose table is sound, whose records are anything.
+
+    byte 0      1: the checksums of entries and string lengths are made right
+    parts       header | key | entry | key | entry | … | bytes of the data file
+
+An entry whose key is empty becomes the next stored slice of the entry before it that has slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fuzz import framing, goldens
+from fuzz.contract import Broken, attempt
+from kvarn.formats import embedding
+from kvarn.formats.bundle.entry import BundleEntry, BundleHeader
+from kvarn.formats.bundle.naming import data_filename, index_filename
+from kvarn.formats.bundle.reader import BundleReader
+from kvarn.formats.checksum import crc32c, mask
+from kvarn.formats.coding import DecodeError, decode_varint, encode_fixed32
+from kvarn.formats.ordered_code import encode_slice_key
+from kvarn.formats.table.reader import TableReader
+from kvarn.formats.tensor_slice import TensorSlice
+from kvarn.io import MemoryFileSystem
+from kvarn.io.memory import MemoryReadFile
+
+LONGEST = 3000
+WORDS = (
+    b"\x08\x01",
+    b"\x08\x07",
+    b"\x08\x15",
+    b"\x12\x00",
+    b"\x12\x02\x08\x01",
+    b"\x20\x04",
+    b"\x28\x04",
+    b"\x35\xd8\xea\x82\xa2",
+    b"\x3a\x04\x0a\x02\x10\x01",
+    b"\x3a\x02\x0a\x00",
+    b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+    b"\x12\x0a\x08\xff\xff\xff\xff\xff\xff\xff\x7f",
+    *(suffix.encode() for suffix in embedding.SUFFIXES),
+    b"/part_0",
+    framing.SEPARATOR,
+    framing.SEPARATOR * 2,
+)
+# Names looked at in one run: each is read in half a dozen ways.
+_MOST_NAMES = 12
+_STRING, _VARIANT = 7, 21
+_PREFIX = "m"
+
+
+def check(data: bytes) -> None:
+    fs = bundle_of(data)
+    reader = attempt(BundleReader, _PREFIX, fs)
+    if reader is None:
+        return
+    with reader:
+        names = attempt(reader.keys) or []
+        attempt(lambda: list(reader.tensors()))
+        attempt(reader.files)
+        attempt(reader.lookup, b"missing")
+        for name in names[:_MOST_NAMES]:
+            read_tensor(reader, name)
+        read_embeddings(reader, names)
+
+
+def read_tensor(reader: Any, name: str) -> None:
+    """A tensor of any reader in all ways, which must agree."""
+    info = attempt(reader.info, name)
+    attempt(reader.lookup_dtype_and_shape, name)
+    if not reader.contains(name):
+        raise Broken(f"{name!r} is listed and not there")
+    whole = attempt(reader.lookup, name)
+    attempt(reader.verify, name)
+    pieces = attempt(lambda: list(reader.chunks(name, 16)))
+    if (whole is None) != (pieces is None):
+        raise Broken(f"{name!r} can be read in one of two ways: whole and in chunks")
+    if info is None:
+        return
+    if whole is not None and pieces is not None:
+        if whole.shape != info.shape or whole.dtype != info.dtype.np:
+            raise Broken(f"{name!r} is {whole.dtype}{whole.shape}, not {info.dtype}{info.shape}")
+        _same(name, whole, pieces[0] if len(pieces) == 1 else np.concatenate(pieces))
+    for piece in info.slices[:4]:
+        attempt(reader.lookup_stored_slice, name, piece)
+    region = TensorSlice(tuple((size // 2, size - size // 2) for size in info.shape))
+    part = attempt(reader.lookup_slice, name, region)
+    if whole is not None and part is not None:
+        cut = (..., *(slice(start, start + n) for start, n in region.extents))
+        _same(name, whole[cut], part)
+
+
+def read_embeddings(reader: Any, names: list[str]) -> None:
+    """The embedding variables among the tensors."""
+    for group in embedding.group_embeddings(names)[:3]:
+        attempt(embedding.embedding_info, reader, group.name)
+        attempt(lambda group=group: list(embedding.read_embedding(reader, group.name, chunk_bytes=16)))
+        attempt(
+            lambda group=group: list(
+                embedding.read_embedding(reader, group.name, partition_id=1, partition_num=2)
+            )
+        )
+        attempt(embedding.verify_embedding, reader, group.name, set())
+
+
+def bundle_of(data: bytes) -> MemoryFileSystem:
+    """The files that an input stands for."""
+    mend = data[:1] == b"\x01"
+    header, *records = framing.split(data[1:])
+    files = bytearray(records.pop() if records else b"")
+    table = {b"": header}
+    owner: tuple[bytes, list[TensorSlice]] = (b"", [])
+    for key, value in zip(records[::2], records[1::2], strict=False):
+        if mend:
+            try:
+                entry = BundleEntry.parse(value)
+            except DecodeError:
+                pass
+            else:
+                if entry.slices:
+                    owner = (key, list(entry.slices))
+                else:
+                    value = _mended_entry(value, entry, files)
+        if not key and owner[1]:
+            key = encode_slice_key(owner[0], owner[1].pop(0))
+        table[key] = value
+    fs = MemoryFileSystem()
+    fs.files[index_filename(_PREFIX)] = bytearray(framing.table_of(table))
+    try:
+        shards = BundleHeader.parse(header).num_shards
+    except DecodeError:
+        shards = 1
+    for shard in range(min(2, shards)):
+        fs.files[data_filename(_PREFIX, shard, shards)] = files
+    return fs
+
+
+def _mended_entry(value: bytes, entry: BundleEntry, files: bytearray) -> bytes:
+    """The entry with the checksum of the bytes that it names, string lengths included."""
+    end = entry.offset + entry.size
+    if end > len(files):
+        return value
+    if entry.dtype == _STRING:
+        crc = _mend_strings(files, entry.offset, end, entry.num_elements)
+    elif entry.dtype == _VARIANT:
+        crc = _mend_variants(files, entry.offset, end, entry.num_elements)
+    else:
+        crc = crc32c(bytes(files[entry.offset : end]))
+    if value[-5:-4] == b"\x35":
+        value = value[:-5]
+    return value + b"\x35" + encode_fixed32(mask(crc))
+
+
+def _mend_strings(files: bytearray, position: int, end: int, count: int) -> int:
+    lengths: list[int] = []
+    try:
+        for _ in range(min(count, end - position)):
+            length, position = decode_varint(files, position)
+            lengths.append(length)
+    except DecodeError:
+        return 0
+    if position + 4 > end or (lengths and max(lengths) > 0xFFFFFFFF):
+        return 0
+    crc = crc32c(b"".join(map(encode_fixed32, lengths)))
+    files[position : position + 4] = encode_fixed32(mask(crc))
+    return crc32c(bytes(files[position:end]), crc)
+
+
+def _mend_variants(files: bytearray, position: int, end: int, count: int) -> int:
+    crc = 0
+    try:
+        for _ in range(min(count, end - position)):
+            length, position = decode_varint(files, position)
+            stop = position + length
+            if stop + 4 > end:
+                break
+            crc = crc32c(bytes(files[position:stop]), crc32c(length.to_bytes(8, "little"), crc))
+            files[stop : stop + 4] = encode_fixed32(mask(crc))
+            crc = crc32c(bytes(files[stop : stop + 4]), crc)
+            position = stop + 4
+    except DecodeError:
+        pass
+    return crc
+
+
+def _same(name: str, one: Any, other: Any) -> None:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        raise Broken(f"{name!r}: {one.dtype}{one.shape} is not {other.dtype}{other.shape}")
+    equal = one.tolist() == other.tolist() if one.dtype.hasobject else one.tobytes() == other.tobytes()
+    if not equal:
+        raise Broken(f"{name!r} has different values when read in different ways")
+
+
+def seeds() -> Iterator[bytes]:
+    for prefix in goldens.small_prefixes(3500):
+        try:
+            with BundleReader(prefix) as reader:
+                shards = reader.header.num_shards
+            table = TableReader(MemoryReadFile("t", Path(index_filename(prefix)).read_bytes()))
+            records = list(table.items())
+            content = b"".join(
+                Path(data_filename(prefix, shard, shards)).read_bytes() for shard in range(shards)
+            )
+        except Exception:
+            continue  # a damaged one
+        parts = [records[0][1]]
+        for key, value in records[1:]:
+            parts += (key, value)
+        for mend in (b"\0", b"\1"):
+            yield mend + framing.join([*parts, content])
+    header = BundleHeader().serialize()
+    yield b"\1" + framing.join([header, b"w", BundleEntry(1, (2, 1), size=8).serialize(), b"abcdefgh"])
+    for number in (2, 7, 10, 14, 18, 19, 24, 29, 30):
+        yield b"\1" + framing.join(
+            [header, b"w", BundleEntry(number, (2,), size=8).serialize(), b"\2\2....ab" * 4]
+        )
+    pieces = [TensorSlice(((0, 1), (0, 2))), TensorSlice(((1, 2), (0, 2)))]
+    whole = BundleEntry(1, (3, 2), slices=pieces).serialize()
+    one, two = BundleEntry(1, (1, 2), size=8), BundleEntry(1, (2, 2), offset=8, size=16)
+    yield b"\1" + framing.join(
+        [header, b"w", whole, b"", one.serialize(), b"", two.serialize(), bytes(range(24))]
+    )
+    yield b"\1" + framing.join([header, *_small_embedding()])
+    big_endian = BundleHeader(endianness=1).serialize()
+    yield b"\1" + framing.join([big_endian, *_small_embedding()])
+
+
+def _small_embedding() -> list[bytes]:
+    columns = {
+        embedding.KEYS: np.array([1, 1001], np.int64),
+        embedding.VALUES: np.ones((2, 1), np.float32),
+        embedding.VERSIONS: np.zeros(0, np.int64),
+        embedding.FREQS: np.array([1, 2], np.int64),
+        embedding.KEYS_FILTERED: np.array([7], np.int64),
+        embedding.VERSIONS_FILTERED: np.zeros(0, np.int64),
+        embedding.FREQS_FILTERED: np.array([1], np.int64),
+    }
+    numbers = {"float32": 1, "int64": 9}
+    parts: list[bytes] = []
+    content = b""
+    for suffix, column in columns.items():
+        entry = BundleEntry(numbers[column.dtype.name], column.shape, 0, len(content), column.nbytes)
+        parts += (f"b{suffix}".encode(), entry.serialize())
+        content += column.tobytes()
+    return [*parts, content]
