@@ -1,0 +1,243 @@
+"""Whether a checkpoint is whole: every byte read, every checksum compared, and the parts fit one another.
+
+    index        every block and entry; a damaged one costs only the names in it (kvarn.checkpoint.salvage)
+    files        there, and long enough for what the index says
+    tensors      every checksum; of partitioned ones every slice, which cover the tensor and do not overlap
+    embeddings   keys of slots equal those of their owner, no key twice, offsets right, every column as long
+    .meta        can be parsed
+    checkpoint   (of a directory) the checkpoints that the state file names exist
+
+It goes on after a fault: what is broken and what is intact are both named.  Bytes of data files that belong
+to no tensor, and older checkpoints that are gone, are notes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from kvarn.checkpoint import findings as kinds
+from kvarn.checkpoint.findings import Finding
+from kvarn.checkpoint.layout import check_cover, check_data_files
+from kvarn.checkpoint.load import checkpoint_filename
+from kvarn.checkpoint.management import get_checkpoint_state
+from kvarn.checkpoint.salvage import open_damaged
+from kvarn.errors import DataLossError, NotFoundError, OpError, OutOfRangeError
+from kvarn.formats import embedding
+from kvarn.formats.bundle.reader import BundleReader, encode_name
+from kvarn.formats.detect import V1, checkpoint_exists, find_files, open_checkpoint
+from kvarn.formats.meta_graph import meta_graph_filename, read_meta_graph_file
+from kvarn.formats.reader import TensorInfo, TensorReader
+from kvarn.io import LOCAL, FileSystem, Path, as_path
+
+ProgressFunction = Callable[[int, int], None]
+
+# Tensors from this size on are read in pieces, so that progress is seen.
+_LARGE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found.
+
+    Attributes:
+      prefix, format: of the checkpoint; format is ``V1`` or ``V2``.
+      broken: names of the tensors that cannot be read as they were saved, sorted.
+      intact: names of the others.
+      broken_embeddings: embedding variables with a broken tensor, or whose tensors do not fit one another.
+      intact_embeddings: the others.
+      findings: every fault and every note.
+      size_bytes: of all tensors that the index names.
+    """
+
+    prefix: str
+    format: str
+    broken: tuple[str, ...] = ()
+    intact: tuple[str, ...] = ()
+    broken_embeddings: tuple[str, ...] = ()
+    intact_embeddings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    size_bytes: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """True if nothing is broken; there may be notes."""
+        return not any(finding.broken for finding in self.findings)
+
+
+def verify(
+    path: Path, *, fs: FileSystem | None = None, progress: ProgressFunction | None = None
+) -> Verification:
+    """Reads a whole checkpoint and says what of it is broken and what is intact.
+
+    Args:
+      path: a prefix, one of the checkpoint's files, or a directory for its newest checkpoint.
+      progress: called with the bytes looked at and the bytes in all.
+
+    Raises:
+      NotFoundError, InvalidArgumentError: there is no checkpoint at all.
+      ValueError: the directory has none.
+    """
+    files = fs or LOCAL
+    path = as_path(path)
+    return _Verifier(files, checkpoint_filename(path, files), progress).run()
+
+
+def verify_directory(
+    directory: Path, *, fs: FileSystem | None = None, progress: ProgressFunction | None = None
+) -> list[Verification]:
+    """Verifies every checkpoint that the state file of a directory names, oldest first.
+
+    Those that are not there are broken, without a tensor.
+
+    Raises:
+      ValueError: the directory has no state file, or one that names no checkpoint.
+    """
+    files = fs or LOCAL
+    state = get_checkpoint_state(directory, fs=files)
+    if state is None:
+        raise ValueError(f"'{as_path(directory)}' has no file `checkpoint` that names its checkpoints")
+    paths = dict.fromkeys([*state.all_model_checkpoint_paths, state.model_checkpoint_path])
+    found: list[Verification] = []
+    for prefix in paths:
+        if checkpoint_exists(prefix, files):
+            found.append(_Verifier(files, prefix, progress).run())
+        else:
+            newest = prefix == state.model_checkpoint_path
+            found.append(Verification(prefix, "", findings=(_gone(as_path(directory), prefix, newest),)))
+    return found
+
+
+def state_findings(directory: Path, fs: FileSystem | None = None) -> list[Finding]:
+    """Checkpoints that the state file of a directory names and that are not there.
+
+    Only the newest one counts as broken: training goes on from it.
+    """
+    files = fs or LOCAL
+    state = get_checkpoint_state(directory, fs=files)
+    if state is None:
+        return []
+    newest = state.model_checkpoint_path
+    paths = dict.fromkeys([*state.all_model_checkpoint_paths, newest])
+    return [
+        _gone(as_path(directory), path, path == newest)
+        for path in paths
+        if not checkpoint_exists(path, files)
+    ]
+
+
+def _gone(directory: str, path: str, newest: bool) -> Finding:
+    which = "its newest checkpoint" if newest else "a checkpoint"
+    text = f"the state file names {which} '{path}', which is not there"
+    return Finding(kinds.STATE, text, file=os.path.join(directory, "checkpoint"), broken=newest)
+
+
+@dataclass
+class _Verifier:
+    """One checkpoint under examination."""
+
+    fs: FileSystem
+    path: str
+    progress: ProgressFunction | None
+    findings: list[Finding] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
+    done_bytes: int = 0
+    total_bytes: int = 0
+
+    def run(self) -> Verification:
+        kind, found = find_files(self.path, self.fs)
+        self._check_meta_graph()
+        try:
+            reader = self._open(kind, found[0])
+        except OpError as error:
+            self.findings.append(Finding.of_error(kinds.INDEX, error))
+            return Verification(self.path, kind, findings=tuple(self.findings))
+        with reader:
+            infos = list(reader.tensors())
+            self.total_bytes = sum(info.size_bytes for info in infos)
+            if isinstance(reader, BundleReader):
+                places = check_data_files(reader, self.findings, self.broken)
+                infos.sort(key=lambda info: places[info.name])
+            for info in infos:
+                self._check_tensor(reader, info)
+            names = {info.name for info in infos} | self.broken
+            broken_embeddings, intact_embeddings = self._check_embeddings(names)
+        return Verification(
+            reader.prefix,
+            kind,
+            broken=_sorted(self.broken),
+            intact=_sorted(names - self.broken),
+            broken_embeddings=broken_embeddings,
+            intact_embeddings=intact_embeddings,
+            findings=tuple(self.findings),
+            size_bytes=self.total_bytes,
+        )
+
+    def _open(self, kind: str, found: str) -> TensorReader:
+        if kind == V1:
+            return open_checkpoint(self.path, self.fs)
+        salvaged = open_damaged(found.removesuffix(".index"), self.fs)
+        self.findings += salvaged.findings
+        self.broken.update(salvaged.lost)
+        return salvaged.reader
+
+    def _check_tensor(self, reader: TensorReader, info: TensorInfo) -> None:
+        if info.name not in self.broken:
+            try:
+                self._read(reader, info)
+                if info.slices:
+                    check_cover(info, reader.prefix)
+            except OpError as error:
+                self.broken.add(info.name)
+                self.findings.append(Finding.of_error(_kind(error), error, info.name))
+        self.done_bytes += info.size_bytes
+        self._tell(self.done_bytes)
+
+    def _read(self, reader: TensorReader, info: TensorInfo) -> None:
+        if info.size_bytes < _LARGE_BYTES or info.slices or info.dtype.np.hasobject:
+            reader.verify(info.name)
+            return
+        done = self.done_bytes
+        for piece in reader.chunks(info.name):
+            done += piece.nbytes
+            self._tell(done)
+
+    def _check_embeddings(self, names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        names = _sorted(names)
+        broken: list[str] = []
+        intact: list[str] = []
+        for group in embedding.group_embeddings(names):
+            damaged = [name for name in group.tensor_names(names) if name in self.broken]
+            if damaged:
+                text = f"embedding variable '{group.name}': {len(damaged)} of its tensors are broken: "
+                self.findings.append(Finding(kinds.EMBEDDING, text + ", ".join(damaged[:4]), group.name))
+            (broken if damaged else intact).append(group.name)
+        return tuple(broken), tuple(intact)
+
+    def _check_meta_graph(self) -> None:
+        path = meta_graph_filename(self.path)
+        if not self.fs.exists(path):
+            return
+        try:
+            read_meta_graph_file(path, self.fs)
+        except (OSError, OpError) as error:
+            self.findings.append(Finding(kinds.META_GRAPH, str(error), file=path))
+
+    def _tell(self, done: int) -> None:
+        if self.progress is not None:
+            self.progress(done, self.total_bytes)
+
+
+def _kind(error: OpError) -> str:
+    if isinstance(error, NotFoundError):
+        return kinds.MISSING_FILE
+    if isinstance(error, OutOfRangeError):
+        return kinds.SHORT_FILE
+    if isinstance(error, DataLossError):
+        return kinds.ENTRY if "Invalid size" in error.message else kinds.CHECKSUM
+    return kinds.SLICES
+
+
+def _sorted(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(names, key=encode_name))
