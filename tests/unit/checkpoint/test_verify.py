@@ -79,7 +79,7 @@ def test_a_missing_shard_costs_what_was_in_it() -> None:
     found = verify(prefix)
     with BundleReader(prefix) as reader:
         readable = []
-        for name in reader.keys():
+        for name in list(reader.keys()):
             try:
                 reader.lookup(name)
             except OpError:
@@ -120,7 +120,7 @@ def small_checkpoint() -> tuple[MemoryFileSystem, str]:
 
 def values(fs: MemoryFileSystem, prefix: str) -> dict[str, Any]:
     with BundleReader(prefix, fs) as reader:
-        return {name: reader.lookup(name).tolist() for name in reader.keys()}
+        return {name: reader.lookup(name).tolist() for name in list(reader.keys())}
 
 
 @pytest.mark.parametrize("suffix", [".index", ".data-00000-of-00001"])
