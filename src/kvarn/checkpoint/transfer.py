@@ -215,6 +215,25 @@ def tensor_pieces(reader: TensorReader, info: TensorInfo) -> Iterator[Array]:
     yield whole
 
 
+def side_by_side(streams: Sequence[Iterable[Array]]) -> Iterator[list[Array]]:
+    """Pieces of tensors of one shape, cut alike, however each stream cuts its own."""
+    sources = [iter(stream) for stream in streams]
+    held = [next(source) for source in sources]
+    if not held[0].shape:
+        yield held
+        return
+    while True:
+        rows = min(map(len, held))
+        yield [piece[:rows] for piece in held]
+        rest = [piece[rows:] for piece in held]
+        held = [
+            piece if len(piece) else next(source, piece) for piece, source in zip(rest, sources, strict=True)
+        ]
+        if not all(map(len, held)):
+            # All end together; what is left of a stream that ends with an empty piece is nothing.
+            return
+
+
 def _are_rows(spans: list[tuple[tuple[int, int], ...]], shape: tuple[int, ...]) -> bool:
     """Whether slices are runs of whole rows that follow one another from first to last."""
     end = 0
