@@ -203,21 +203,20 @@ class BucketIndex:
         home = np.arange(SAVED_PARTITION_NUM) % max(1, len(self.names))
         return [part for part, counts in enumerate(self.counts) if counts[home != part].any()]
 
-    def ranges(self, buckets: Iterable[int]) -> list[tuple[int, int]]:
-        """First row and row behind the last, over all parts together, of stretches in the order of the buckets.
+    def ranges(self, buckets: Sequence[int]) -> Int64s:
+        """int64 [r, 2], first row and row behind the last of stretches in the order of the buckets.
 
-        Only if `grouped`.
+        Rows are counted over all parts together.  Only if `grouped`.
         """
-        found: list[tuple[int, int]] = []
-        for bucket in buckets:
-            for part in np.flatnonzero(self.counts[:, bucket]):
-                start = int(self._starts[part, bucket])
-                stop = start + int(self.counts[part, bucket])
-                if found and found[-1][1] == start:
-                    found[-1] = (found[-1][0], stop)
-                else:
-                    found.append((start, stop))
-        return found
+        counts = self.counts[:, buckets].T
+        at, part = np.nonzero(counts)
+        starts = self._starts[part, np.asarray(buckets, np.int64)[at]]
+        stops = starts + counts[at, part]
+        if not len(starts):
+            return np.empty((0, 2), np.int64)
+        # Stretches that follow one another are one.
+        apart = starts[1:] != stops[:-1]
+        return np.stack((starts[np.append(True, apart)], stops[np.append(apart, True)]), axis=1)
 
     def rows(self, buckets: Iterable[int]) -> Int64s:
         """Row numbers, over all parts together, in the order of the buckets."""
@@ -280,6 +279,8 @@ class RowReader:
     `gather` what fits into a window, a pass over the file for each.  Values of large tensors are certain
     only when `finish` has returned: then every row was read just once, and all checksums are right.
 
+    All rows come by one of the two.
+
     Args:
       names: of the tensors; their shapes differ at most in the first dimension.
 
@@ -316,15 +317,19 @@ class RowReader:
             and all(map(reader.has_plain_bytes, infos))
         )
 
-    def ranges(self, wanted: Sequence[tuple[int, int]]) -> Iterator[Array]:
-        """The rows of some stretches, one after the other, in chunks; a chunk is valid until the next."""
+    def ranges(self, wanted: Int64s) -> Iterator[Array]:
+        """The rows of stretches ``wanted`` ([r, 2], first and behind the last), one after the other, in chunks.
+
+        A chunk is valid until the next.
+        """
         if not self._by_range:
-            yield from self.gather(np.concatenate([np.empty(0, np.int64), *(np.arange(*w) for w in wanted)]))
+            stretches = [np.arange(start, stop) for start, stop in wanted]
+            yield from self.gather(np.concatenate([np.empty(0, np.int64), *stretches]))
             return
         at_once = max(1, CHUNK_BYTES // self.row_bytes)
         room = np.empty((at_once, *self.row_shape), self.dtype.np)
         filled = 0
-        for start, stop in wanted:
+        for start, stop in wanted.tolist():
             while start < stop:
                 taken = min(stop - start, at_once - filled)
                 self._read_range(start, start + taken, room[filled : filled + taken])
@@ -342,6 +347,7 @@ class RowReader:
             for start in range(0, len(rows), at_once):
                 yield self._held[rows[start : start + at_once]]
             return
+        self._by_range = False  # passes are checked by themselves
         window = max(1, _WINDOW_BYTES // self.row_bytes)
         for start in range(0, len(rows), window):
             yield self._pass(rows[start : start + window])

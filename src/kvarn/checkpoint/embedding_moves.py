@@ -202,7 +202,7 @@ class _Family:
             writer.add(name + suffix, offsets.astype(np.int32))
 
 
-def _rows(rows: RowReader, index: BucketIndex, buckets: Iterable[int]) -> Iterator[Array]:
+def _rows(rows: RowReader, index: BucketIndex, buckets: Sequence[int]) -> Iterator[Array]:
     return rows.ranges(index.ranges(buckets)) if index.grouped else rows.gather(index.rows(buckets))
 
 
