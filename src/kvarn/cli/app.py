@@ -18,7 +18,7 @@ from kvarn.cli import output
 # Name of a command, and the function that is it.  In the order of `kvarn --help`.
 COMMANDS = (
     ("ls", "kvarn.cli.checkpoint_commands:ls"),
-    ("show", "kvarn.cli.checkpoint_commands:show"),
+    ("show", "kvarn.cli.show_command:show"),
 )
 
 
