@@ -18,6 +18,8 @@ GUIDED_BY = {
     "entry": ("kvarn.formats",),
     "strings": ("kvarn.formats",),
     "snappy": ("kvarn.formats", "fuzz.targets.snappy"),
+    "safetensors": ("kvarn.formats", "json"),
+    "npz": ("kvarn.formats", "zipfile"),
     "messages": ("kvarn.formats", "kvarn.protos", "google.protobuf.text_format"),
     "state": ("kvarn.formats", "kvarn.checkpoint", "google.protobuf.text_format"),
 }

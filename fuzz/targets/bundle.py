@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fuzz import framing, goldens
-from fuzz.contract import Broken, attempt
+from fuzz.contract import attempt
+from fuzz.reading import read_embeddings, read_tensors
 from kvarn.formats import embedding
 from kvarn.formats.bundle.entry import BundleEntry, BundleHeader
 from kvarn.formats.bundle.naming import data_filename, index_filename
@@ -47,8 +47,6 @@ WORDS = (
     framing.SEPARATOR,
     framing.SEPARATOR * 2,
 )
-# Names looked at in one run: each is read in half a dozen ways.
-_MOST_NAMES = 12
 _STRING, _VARIANT = 7, 21
 _PREFIX = "m"
 
@@ -59,52 +57,7 @@ def check(data: bytes) -> None:
     if reader is None:
         return
     with reader:
-        names = attempt(reader.keys) or []
-        attempt(lambda: list(reader.tensors()))
-        attempt(reader.files)
-        attempt(reader.lookup, b"missing")
-        for name in names[:_MOST_NAMES]:
-            read_tensor(reader, name)
-        read_embeddings(reader, names)
-
-
-def read_tensor(reader: Any, name: str) -> None:
-    """A tensor of any reader in all ways, which must agree."""
-    info = attempt(reader.info, name)
-    attempt(reader.lookup_dtype_and_shape, name)
-    if not reader.contains(name):
-        raise Broken(f"{name!r} is listed and not there")
-    whole = attempt(reader.lookup, name)
-    attempt(reader.verify, name)
-    pieces = attempt(lambda: list(reader.chunks(name, 16)))
-    if (whole is None) != (pieces is None):
-        raise Broken(f"{name!r} can be read in one of two ways: whole and in chunks")
-    if info is None:
-        return
-    if whole is not None and pieces is not None:
-        if whole.shape != info.shape or whole.dtype != info.dtype.np:
-            raise Broken(f"{name!r} is {whole.dtype}{whole.shape}, not {info.dtype}{info.shape}")
-        _same(name, whole, pieces[0] if len(pieces) == 1 else np.concatenate(pieces))
-    for piece in info.slices[:4]:
-        attempt(reader.lookup_stored_slice, name, piece)
-    region = TensorSlice(tuple((size // 2, size - size // 2) for size in info.shape))
-    part = attempt(reader.lookup_slice, name, region)
-    if whole is not None and part is not None:
-        cut = (..., *(slice(start, start + n) for start, n in region.extents))
-        _same(name, whole[cut], part)
-
-
-def read_embeddings(reader: Any, names: list[str]) -> None:
-    """The embedding variables among the tensors."""
-    for group in embedding.group_embeddings(names)[:3]:
-        attempt(embedding.embedding_info, reader, group.name)
-        attempt(lambda group=group: list(embedding.read_embedding(reader, group.name, chunk_bytes=16)))
-        attempt(
-            lambda group=group: list(
-                embedding.read_embedding(reader, group.name, partition_id=1, partition_num=2)
-            )
-        )
-        attempt(embedding.verify_embedding, reader, group.name, set())
+        read_embeddings(reader, read_tensors(reader))
 
 
 def bundle_of(data: bytes) -> MemoryFileSystem:
@@ -185,14 +138,6 @@ def _mend_variants(files: bytearray, position: int, end: int, count: int) -> int
     except DecodeError:
         pass
     return crc
-
-
-def _same(name: str, one: Any, other: Any) -> None:
-    if one.shape != other.shape or one.dtype != other.dtype:
-        raise Broken(f"{name!r}: {one.dtype}{one.shape} is not {other.dtype}{other.shape}")
-    equal = one.tolist() == other.tolist() if one.dtype.hasobject else one.tobytes() == other.tobytes()
-    if not equal:
-        raise Broken(f"{name!r} has different values when read in different ways")
 
 
 def seeds() -> Iterator[bytes]:

@@ -139,7 +139,7 @@ class WholeTensorReader(ABC):
                 hint=f"'{self.prefix}' was saved from a variable of another shape.",
             )
         region = tensor_slice.resolve(info.shape)
-        return self.lookup(name)[region.relative_to(TensorSlice.of_shape((0,) * len(info.shape)))]
+        return self.lookup(name)[(..., *region.relative_to(TensorSlice.of_shape((0,) * len(info.shape))))]
 
     def lookup_stored_slice(self, name: str | bytes, tensor_slice: TensorSlice) -> Array:
         raise NotFoundError.of(

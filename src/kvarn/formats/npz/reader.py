@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from kvarn.formats.npz.format import (
 )
 from kvarn.formats.reader import TensorInfo
 from kvarn.formats.whole_tensors import WholeTensorReader
-from kvarn.io import ReadFile
+from kvarn.io.streams import ReadStream
 
 _ENCRYPTED = 1
 _PIECE_BYTES = 1 << 20
@@ -67,7 +68,7 @@ class NpzReader(WholeTensorReader):
     def _read_directory(self) -> list[TensorInfo]:
         self._arrays: dict[str, _Array] = {}
         try:
-            stream = cast("IO[bytes]", io.BufferedReader(_Seekable(self._file)))
+            stream = cast("IO[bytes]", io.BufferedReader(ReadStream(self._file)))
             self._zip = zipfile.ZipFile(stream)
         except _ZIP_ERRORS as error:
             raise self.damaged(f"not an npz file: {error}") from error
@@ -119,7 +120,9 @@ class NpzReader(WholeTensorReader):
                 )
                 shape, fortran_order, stored = read(stream)
                 start = stream.tell()
-        except _ZIP_ERRORS as error:
+        except OpError:
+            raise
+        except Exception as error:  # NumPy evaluates headers as Python: whatever that can raise
             raise self._wrong(member, f"has no array header that can be read: {error}") from error
         size = math.prod(shape) * stored.itemsize
         if stored.hasobject:
@@ -204,6 +207,9 @@ class NpzReader(WholeTensorReader):
     def _strings(self, info: TensorInfo, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
         flat = np.empty(stored.size, np.object_)
         if stored.dtype.kind == "U":
+            codes = stored.reshape(-1).view(np.dtype(np.uint32).newbyteorder(stored.dtype.byteorder))
+            if codes.max(initial=0) > sys.maxunicode:
+                raise self.damaged(f"'{info.name}' has a character that does not exist", info.name)
             flat[:] = [text.encode("utf-8", "surrogatepass") for text in stored.ravel().tolist()]
             return flat.reshape(info.shape)
         flat[:] = stored.ravel().tolist()
@@ -227,33 +233,3 @@ class NpzReader(WholeTensorReader):
             member.filename.removesuffix(SUFFIX),
             member.header_offset,
         )
-
-
-class _Seekable(io.RawIOBase):
-    """A `ReadFile` as the stream that `zipfile` wants."""
-
-    def __init__(self, file: ReadFile) -> None:
-        self._file = file
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._file.size}[whence]
-        if base + offset < 0:
-            raise OSError("negative seek position")
-        self._position = base + offset
-        return self._position
-
-    def readinto(self, target: Any) -> int:
-        view = memoryview(target).cast("B")
-        count = self._file.read_into(self._position, view)
-        self._position += count
-        return count
