@@ -1,4 +1,4 @@
-"""Embedding variables in a V2 checkpoint, as DeepRec names and lays them out.
+"""Embedding variables in a checkpoint, as DeepRec names and lays them out.
 
 One embedding variable, one of its parts, or one of its slots, with the name N, is nine plain tensors, in
 this order in the data file (all of them also when there is no key):
@@ -46,8 +46,8 @@ import numpy.typing as npt
 
 from kvarn import dtypes
 from kvarn.errors import DataLossError, InvalidArgumentError, NotFoundError, OpError
-from kvarn.formats.bundle.reader import BundleReader
-from kvarn.formats.bundle.writer import BundleWriter
+from kvarn.formats.reader import TensorReader
+from kvarn.formats.writer import TensorWriter
 
 Keys = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]
@@ -122,7 +122,7 @@ def split_part(name: str) -> tuple[str, int, str] | None:
 
 
 def write_embedding(
-    writer: BundleWriter,
+    writer: TensorWriter,
     name: str,
     keys: Keys,
     values: Values | Iterable[Values],
@@ -173,7 +173,7 @@ def _checked_keys(name: str, suffix: str, keys: Keys) -> Keys:
 
 
 def _write_values(
-    writer: BundleWriter, name: str, values: Values | Iterable[Values], count: int, dim: int, dtype: Any
+    writer: TensorWriter, name: str, values: Values | Iterable[Values], count: int, dim: int, dtype: Any
 ) -> None:
     writer.add_tensor_header(name + VALUES, dtypes.as_dtype(dtype), (count, dim))
     for chunk in [values] if isinstance(values, np.ndarray) else values:
@@ -250,7 +250,7 @@ class EmbeddingInfo:
     num_keys: int
 
 
-def embedding_sources(reader: BundleReader, name: str) -> list[str]:
+def embedding_sources(reader: TensorReader, name: str) -> list[str]:
     """The names in the file that hold what `name` stands for; empty if there are none.
 
     ``b``: all ``b/part_i``, else ``b``; for a slot ``b/Adagrad`` also all ``b/part_i/Adagrad``.
@@ -267,7 +267,7 @@ def embedding_sources(reader: BundleReader, name: str) -> list[str]:
     return found
 
 
-def embedding_info(reader: BundleReader, name: str) -> EmbeddingInfo:
+def embedding_info(reader: TensorReader, name: str) -> EmbeddingInfo:
     """Dtypes, dim and number of keys of an embedding variable, without reading any.
 
     Raises:
@@ -286,7 +286,7 @@ def embedding_info(reader: BundleReader, name: str) -> EmbeddingInfo:
     total = 0
     for source in sources:
         for suffix in (VALUES, VERSIONS):
-            reader.entry(source + suffix)
+            reader.info(source + suffix)
         key_dtype, key_shape = reader.lookup_dtype_and_shape(source + KEYS)
         value_dtype, value_shape = reader.lookup_dtype_and_shape(source + VALUES)
         if key_dtype not in (dtypes.int32, dtypes.int64) or len(key_shape) != 1:
@@ -303,7 +303,7 @@ def embedding_info(reader: BundleReader, name: str) -> EmbeddingInfo:
 
 
 def read_embedding(
-    reader: BundleReader,
+    reader: TensorReader,
     name: str,
     *,
     partition_id: int = 0,
@@ -329,7 +329,7 @@ def read_embedding(
         yield from _read_source(reader, source, info, partition_id, partition_num, chunk_bytes)
 
 
-def verify_embedding(reader: BundleReader, name: str, verified: set[str]) -> EmbeddingInfo:
+def verify_embedding(reader: TensorReader, name: str, verified: set[str]) -> EmbeddingInfo:
     """Reads all tensors of an embedding variable and compares checksums and lengths, keeping nothing.
 
     The offsets are looked at too, although `read_embedding` does not need them: a checkpoint with a damaged
@@ -365,14 +365,14 @@ def verify_embedding(reader: BundleReader, name: str, verified: set[str]) -> Emb
 
 
 def _read_source(
-    reader: BundleReader, source: str, info: EmbeddingInfo, part: int, parts: int, chunk_bytes: int
+    reader: TensorReader, source: str, info: EmbeddingInfo, part: int, parts: int, chunk_bytes: int
 ) -> Iterator[EmbeddingRows]:
     keys = reader.lookup(source + KEYS)
     chosen = part_of(keys, parts) == part if parts > 1 else None
     if len(keys) and (chosen is None or chosen.any()):
         versions = _read_column(reader, source, VERSIONS, len(keys))
         freqs = _read_column(reader, source, FREQS, len(keys))
-        for start, values in _value_chunks(reader, source, info, len(keys), chunk_bytes):
+        for start, values in _value_chunks(reader, source, info, chunk_bytes):
             rows = slice(start, start + len(values))
             yield from _rows(keys, values, versions, freqs, rows, chosen)
     filtered = _filtered_keys(reader, source, keys.dtype)
@@ -383,7 +383,7 @@ def _read_source(
         yield from _rows(filtered, None, versions, freqs, slice(0, len(filtered)), chosen)
 
 
-def _filtered_keys(reader: BundleReader, source: str, key_dtype: Any) -> Keys | None:
+def _filtered_keys(reader: TensorReader, source: str, key_dtype: Any) -> Keys | None:
     """The keys that a filter had not admitted; None if the file has none."""
     if not reader.contains(source + KEYS_FILTERED):
         return None
@@ -417,23 +417,17 @@ def _rows(
 
 
 def _value_chunks(
-    reader: BundleReader, source: str, info: EmbeddingInfo, count: int, chunk_bytes: int
+    reader: TensorReader, source: str, info: EmbeddingInfo, chunk_bytes: int
 ) -> Iterator[tuple[int, Values]]:
     """First row and rows, chunk by chunk; the last chunk comes after the checksum was found right."""
-    if reader.big_endian:
-        yield 0, reader.lookup(source + VALUES)
-        return
-    name = source + VALUES
-    reader.lookup_header(name, count * info.dim * info.value_dtype.size)
-    at_once = max(1, chunk_bytes // max(1, info.dim * info.value_dtype.size))
-    for start in range(0, count, at_once):
-        values = np.empty((min(at_once, count - start), info.dim), info.value_dtype.np)
-        if values.size:
-            reader.lookup_segment(name, values.reshape(-1).view(np.uint8).data)
+    row_bytes = max(1, info.dim * info.value_dtype.size)
+    start = 0
+    for values in reader.chunks(source + VALUES, max(chunk_bytes, row_bytes)):
         yield start, values
+        start += len(values)
 
 
-def _read_column(reader: BundleReader, source: str, suffix: str, count: int) -> Int64s | None:
+def _read_column(reader: TensorReader, source: str, suffix: str, count: int) -> Int64s | None:
     """Versions or frequencies; None if the file has none."""
     if not reader.contains(source + suffix):
         return None
@@ -445,18 +439,18 @@ def _read_column(reader: BundleReader, source: str, suffix: str, count: int) -> 
     return column
 
 
-def _parts(reader: BundleReader, primary: str, rest: str) -> list[str]:
+def _parts(reader: TensorReader, primary: str, rest: str) -> list[str]:
     found: list[str] = []
     while reader.contains(f"{primary}/part_{len(found)}{rest}{KEYS}"):
         found.append(f"{primary}/part_{len(found)}{rest}")
     return found
 
 
-def _single(reader: BundleReader, name: str) -> list[str]:
+def _single(reader: TensorReader, name: str) -> list[str]:
     return [name] if reader.contains(name + KEYS) else []
 
 
-def _others(reader: BundleReader) -> str:
+def _others(reader: TensorReader) -> str:
     names = [group.name for group in group_embeddings(reader.keys())]
     if not names:
         return f"'{reader.prefix}' has no embedding variables."
@@ -465,7 +459,7 @@ def _others(reader: BundleReader) -> str:
     )
 
 
-def _damaged(reader: BundleReader, source: str, suffix: str, what: str) -> OpError:
+def _damaged(reader: TensorReader, source: str, suffix: str, what: str) -> OpError:
     return DataLossError.of(
         f"'{source}{suffix}' in '{reader.prefix}' does not fit an embedding variable: {what}",
         name=source + suffix,

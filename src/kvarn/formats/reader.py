@@ -44,7 +44,7 @@ class TensorInfo:
 
 
 class TensorReader(Protocol):
-    """A checkpoint, open for reading.  Thread-safe, but for `chunks` of one tensor.
+    """A checkpoint, open for reading.  Thread-safe.
 
     Whatever is given out has been checked against the checksums of the format.
 

@@ -226,11 +226,11 @@ class BundleReader:
         if not info.shape or not math.prod(info.shape) or not self.has_plain_bytes(info):
             yield self.lookup(name)
             return
-        self.lookup_header(name)
+        stream = self._stream(_key(name))
         at_once = max(1, chunk_bytes // row_bytes)
         for start in range(0, info.shape[0], at_once):
             piece = np.empty((min(at_once, info.shape[0] - start), *info.shape[1:]), info.dtype.np)
-            self.lookup_segment(name, piece.reshape(-1).view(np.uint8).data)
+            self._next_segment(stream, info.name, piece.reshape(-1).view(np.uint8).data)
             yield piece
 
     def read_rows(
@@ -323,20 +323,8 @@ class BundleReader:
           DataLossError: another size, or a tensor without plain bytes (strings, variants, slices).
         """
         key = _key(name)
-        entry = self.entry(name)
-        text = decode_name(key)
-        dtype = elements.dtype_of(entry.dtype, text, self.prefix)
-        if entry.slices or dtype.np.hasobject or self.big_endian:
-            raise DataLossError.of(
-                f"tensor '{text}' in '{self.prefix}' cannot be read in segments",
-                name=text,
-                path=self.prefix,
-                hint="Strings, sliced tensors and big-endian files are read whole.",
-            )
-        expected = entry.num_elements * dtype.size if total_bytes is None else total_bytes
-        self._check_size(text, entry, expected)
-        self._streams[key] = _Stream(self._open(text, entry), entry, entry.offset, 0)
-        return entry
+        self._streams[key] = stream = self._stream(key, total_bytes)
+        return stream.entry
 
     def lookup_segment(self, name: str | bytes, target: memoryview) -> int:
         """Reads the next bytes of a tensor into ``target`` (bytes); how many, 0 at the end.
@@ -347,14 +335,7 @@ class BundleReader:
           DataLossError: with the last bytes, if the tensor is damaged.
         """
         key = _key(name)
-        stream = self._streams[key]
-        size = min(len(target), stream.entry.offset + stream.entry.size - stream.position)
-        stream.crc = self._fill(stream.file, stream.position, target[:size], stream.crc, decode_name(key))
-        stream.position += size
-        if stream.position == stream.entry.offset + stream.entry.size and not stream.checked:
-            stream.checked = True
-            self._check_crc(decode_name(key), stream.entry, stream.file, stream.crc)
-        return size
+        return self._next_segment(self._streams[key], decode_name(key), target)
 
     # Life --------------------------------------------------------------------------------------------
 
@@ -373,6 +354,32 @@ class BundleReader:
         self.close()
 
     # Steps -------------------------------------------------------------------------------------------
+
+    def _stream(self, key: bytes, total_bytes: int | None = None) -> _Stream:
+        """The beginning of a tensor that is read piece by piece; see `lookup_header`."""
+        entry = self.entry(key)
+        text = decode_name(key)
+        dtype = elements.dtype_of(entry.dtype, text, self.prefix)
+        if entry.slices or dtype.np.hasobject or self.big_endian:
+            raise DataLossError.of(
+                f"tensor '{text}' in '{self.prefix}' cannot be read in segments",
+                name=text,
+                path=self.prefix,
+                hint="Strings, sliced tensors and big-endian files are read whole.",
+            )
+        expected = entry.num_elements * dtype.size if total_bytes is None else total_bytes
+        self._check_size(text, entry, expected)
+        return _Stream(self._open(text, entry), entry, entry.offset, 0)
+
+    def _next_segment(self, stream: _Stream, text: str, target: memoryview) -> int:
+        """The next bytes of a stream; the whole is checked with the last."""
+        size = min(len(target), stream.entry.offset + stream.entry.size - stream.position)
+        stream.crc = self._fill(stream.file, stream.position, target[:size], stream.crc, text)
+        stream.position += size
+        if stream.position == stream.entry.offset + stream.entry.size and not stream.checked:
+            stream.checked = True
+            self._check_crc(text, stream.entry, stream.file, stream.crc)
+        return size
 
     def _info(self, name: str, entry: BundleEntry) -> TensorInfo:
         key = encode_name(name)
