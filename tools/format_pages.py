@@ -42,7 +42,11 @@ CONTENTS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "embedding": ("Embedding variables", ("kvarn.formats.embedding",), ""),
     "safetensors": ("safetensors", ("kvarn.formats.safetensors.format",), ""),
     "npz": ("npz", ("kvarn.formats.npz.format",), ""),
-    "numbers": ("Numbers and checksums", ("kvarn.formats.coding", "kvarn.formats.checksum"), ""),
+    "numbers": (
+        "Numbers, checksums and messages",
+        ("kvarn.formats.coding", "kvarn.formats.checksum", "kvarn.formats.wire", "kvarn.formats.messages"),
+        "",
+    ),
     "directory": (
         "State file and meta graph",
         ("kvarn.formats.checkpoint_state", "kvarn.formats.meta_graph", "kvarn.formats.detect"),

@@ -34,7 +34,7 @@ from kvarn.errors import (
     UnimplementedError,
 )
 from kvarn.formats.bundle import elements, naming, strings
-from kvarn.formats.bundle.entry import BIG_ENDIAN, HEADER_KEY, VERSION, BundleEntry, BundleHeader
+from kvarn.formats.bundle.entry import BIG_ENDIAN, HEADER_KEY, BundleEntry, BundleHeader
 from kvarn.formats.checksum import crc32c, unmask
 from kvarn.formats.coding import DecodeError
 from kvarn.formats.ordered_code import encode_slice_key
@@ -425,21 +425,7 @@ class BundleReader:
                 path=self.index_path,
                 hint=_DAMAGED,
             )
-        # CheckVersions (tensorflow/core/framework/versions.cc); producers of any age are fine.
-        if header.min_consumer > VERSION:
-            raise InvalidArgumentError.of(
-                f"Checkpoint min consumer version {header.min_consumer} above current version {VERSION} for "
-                "TensorFlow 1.15.5.  Please upgrade TensorFlow.",
-                path=self.index_path,
-                hint="The file was made for a newer reader.",
-            )
-        if VERSION in header.bad_consumers:
-            raise InvalidArgumentError.of(
-                f"Checkpoint disallows consumer version {VERSION}.  Please upgrade TensorFlow: this version "
-                "is likely buggy.",
-                path=self.index_path,
-                hint="Its writer says that readers of this version would misread it.",
-            )
+        header.versions.check(self.index_path)
         return header
 
     def _parse(self, key: bytes, value: bytes) -> BundleEntry:
