@@ -19,6 +19,7 @@ from kvarn.cli import output
 COMMANDS = (
     ("ls", "kvarn.cli.checkpoint_commands:ls"),
     ("show", "kvarn.cli.show_command:show"),
+    ("reshard", "kvarn.cli.reshard_commands:reshard"),
 )
 
 

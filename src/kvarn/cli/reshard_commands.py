@@ -1,0 +1,87 @@
+"""``kvarn reshard`` and ``kvarn repair``: a checkpoint in other parts and files; what is whole of a damaged one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from kvarn.checkpoint.reshard import Resharding
+from kvarn.checkpoint.reshard import reshard as reshard_checkpoint
+from kvarn.cli.output import Progress, count_text, escaped, line, print_json, print_table, size_text
+
+Source = Annotated[str, typer.Argument(help="a checkpoint: its prefix, one of its files, or its folder")]
+Target = Annotated[str, typer.Argument(help="prefix of the new checkpoint")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace a checkpoint of that prefix")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
+
+
+def reshard(
+    source: Source,
+    target: Target,
+    partitions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--partitions",
+            "-p",
+            metavar="[NAME=]N",
+            help="parts for all that is partitioned, or for what fits NAME (a name, a shell pattern, or re: and a "
+            "regular expression); may be given again, the first that fits decides; 0: not partitioned",
+        ),
+    ] = None,
+    shards: Annotated[int, typer.Option("--shards", "-s", help="data files to write")] = 1,
+    axis: Annotated[
+        int | None, typer.Option("--axis", help="along which dense tensors are cut [default: as they are]")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Write a checkpoint with other numbers of partitions and data files.
+
+    Embedding variables go by key, their slots, versions and frequencies along; partitioned tensors by rows.
+
+    Example: kvarn reshard /m/model.ckpt-9 /n/model.ckpt-9 --partitions 7 --shards 2
+    """
+    with Progress("reshard", quiet=as_json) as progress:
+        done = reshard_checkpoint(
+            source,
+            target,
+            partitions=_partitions(partitions or []),
+            shards=shards,
+            axis=axis,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    if as_json:
+        print_json(asdict(done))
+    else:
+        _print(done)
+
+
+def _partitions(given: list[str]) -> int | dict[str, int] | None:
+    """The numbers as `reshard` takes them: one for all, or by pattern."""
+    found: dict[str, int] = {}
+    for text in given:
+        pattern, _, number = text.rpartition("=")
+        try:
+            found[pattern] = int(number)
+        except ValueError:
+            raise typer.BadParameter(f"'{text}' is neither N nor NAME=N", param_hint="--partitions") from None
+    if "" not in found:
+        return found or None
+    if len(found) > 1:
+        raise typer.BadParameter("N for all and NAME=N do not go together", param_hint="--partitions")
+    return found[""]
+
+
+def _print(done: Resharding) -> None:
+    if done.changed:
+        rows = [
+            (escaped(v.name), v.kind, str(v.before) if v.before else "-", str(v.after) if v.after else "-")
+            for v in done.changed
+        ]
+        print_table(("variable", "kind", "parts before", "after"), rows, right=("parts before", "after"))
+    files = count_text(done.num_shards, "data file")
+    tensors = f"{count_text(done.num_tensors, 'tensor')}, {size_text(done.size_bytes)}"
+    line(f"{escaped(done.target)}  ({tensors}, {files})")
