@@ -130,7 +130,10 @@ def from_text(text: str | bytes, proto: Any) -> Any:
     """
     from google.protobuf import text_format
 
-    return text_format.Merge(text, proto, descriptor_pool=pool())
+    try:
+        return text_format.Merge(text, proto, descriptor_pool=pool())
+    except (ValueError, OverflowError, RecursionError) as error:  # numbers out of range, too deep a nesting
+        raise text_format.ParseError(str(error)) from error
 
 
 def __getattr__(name: str) -> Any:
