@@ -7,6 +7,7 @@
 #include "kvarn/base/fingerprint.h"
 #include "kvarn/base/snappy.h"
 #include "kvarn/base/thread_pool.h"
+#include "kvarn/base/varint.h"
 
 namespace kvarn::bindings {
 namespace {
@@ -51,6 +52,37 @@ nb::bytes uncompress(nb::object data) {
   return nb::bytes(out.data(), out.size());
 }
 
+template <typename T>
+size_t decode_varints(nb::object data, MutableVector<T> out) {
+  const Buffer buffer(data);
+  size_t used = 0;
+  {
+    const nb::gil_scoped_release no_gil;
+    used = kvarn::decode_varints(buffer.bytes(), span_of(out));
+  }
+  if (used == 0 && out.size() > 0) {
+    throw nb::value_error(("no " + std::to_string(out.size()) + " varints").c_str());
+  }
+  return used;
+}
+
+template <typename T>
+nb::bytes encode_varints(Vector<T> values) {
+  nb::bytes out = nb::steal<nb::bytes>(
+      PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(varints_size(span_of(values)))));
+  if (!out.is_valid()) throw nb::python_error();
+  auto* const target = reinterpret_cast<unsigned char*>(PyBytes_AS_STRING(out.ptr()));
+  const nb::gil_scoped_release no_gil;
+  kvarn::encode_varints(span_of(values), target);
+  return out;
+}
+
+template <typename... T>
+void bind_varints(nb::module_& m) {
+  (m.def("decode_varints", &decode_varints<T>, nb::arg("data"), nb::arg("out").noconvert()), ...);
+  (m.def("encode_varints", &encode_varints<T>, nb::arg("values").noconvert()), ...);
+}
+
 NumpyVector<uint64_t> fingerprints(nb::object strings) {
   const nb::object items = nb::steal(PySequence_Fast(strings.ptr(), "expected a sequence of bytes"));
   if (!items.is_valid()) throw nb::python_error();
@@ -92,6 +124,7 @@ void bind_base(nb::module_& m) {
   m.def("crc32c", &crc32c, nb::arg("data"), nb::arg("crc") = 0);
   m.def("crc32c_combine", &crc32c_combine, nb::arg("crc_a"), nb::arg("crc_b"), nb::arg("length_b"));
   m.def("snappy_uncompress", &uncompress, nb::arg("data"));
+  bind_varints<int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t>(m);
   m.def("farmhash_fingerprint64", &fingerprints, nb::arg("strings"));
   m.def("fingerprint_cat64", &fingerprint_cat64, nb::arg("a"), nb::arg("b"));
   m.def("fingerprint_cat64", &fingerprints_cat, nb::arg("a").noconvert(), nb::arg("b").noconvert());

@@ -34,6 +34,16 @@ def crc32c_combine(crc_a: int, crc_b: int, length_b: int) -> int:
 def snappy_uncompress(data: _Buffer) -> bytes:
     """The bytes of a raw snappy stream. Raises ValueError when it is damaged."""
 
+def decode_varints(data: _Buffer, out: npt.NDArray[Any]) -> int:
+    """Fills out [n], of any integer type, with the n varints that `data` begins with, each cut to
+    the type's width; how many bytes they take.
+
+    Raises ValueError when one is cut off or has more than 10 bytes.
+    """
+
+def encode_varints(values: npt.NDArray[Any]) -> bytes:
+    """The varints of values [n], of any integer type; negative ones take 10 bytes."""
+
 def farmhash_fingerprint64(strings: Sequence[bytes] | npt.NDArray[np.object_]) -> npt.NDArray[np.uint64]:
     """FarmHash Fingerprint64 of each element, the hash of TensorFlow's string_to_hash_bucket_fast.
 
