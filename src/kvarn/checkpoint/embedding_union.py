@@ -55,6 +55,7 @@ def unite(
     columns: Combine,
     *,
     disjoint: bool = False,
+    partitions: int | None = None,
     count: Callable[[int], None] | None = None,
 ) -> None:
     """Writes one embedding variable made of those of the same name in several checkpoints.
@@ -63,6 +64,7 @@ def unite(
       values: makes a row of the rows that the checkpoints have for a key.
       columns: the same for frequencies and versions.
       disjoint: a key in two of the checkpoints is an error.
+      partitions: parts of the result, 0 for an unpartitioned one; those of the last checkpoint by default.
       count: told the bytes of values as they are read.
 
     Raises:
@@ -72,15 +74,17 @@ def unite(
     """
     check_alike(sources)
     last = sources[-1].table
-    parts = last.num_partitions if last.partitioned else 1
+    if partitions is None:
+        partitions = last.num_partitions if last.partitioned else 0
     for family in sorted(last.families):
-        members = [_Family(source, family) for source in sources]
+        members = [Family(source, family) for source in sources]
         for member in members:
             member.check_keys_of_owner()
-        for part in range(parts):
-            stem = f"{last.name}/part_{part}{family}" if last.partitioned else last.name + family
-            _write_part(writer, stem, members, range(part, embedding.SAVED_PARTITION_NUM, parts), values, columns,
-                        disjoint, count)  # fmt: skip
+        num_parts = max(1, partitions)
+        for part in range(num_parts):
+            stem = f"{last.name}/part_{part}{family}" if partitions else last.name + family
+            buckets = range(part, embedding.SAVED_PARTITION_NUM, num_parts)
+            _write_part(writer, stem, members, buckets, values, columns, disjoint, count)
         for member in members:
             member.finish()
 
@@ -124,7 +128,7 @@ def _unlike(first: EmbeddingSource, other: EmbeddingSource, what: str) -> OpErro
     )
 
 
-class _Family:
+class Family:
     """The primaries, or the slots of one name, of all parts in one checkpoint."""
 
     def __init__(self, source: EmbeddingSource, family: str) -> None:
@@ -205,7 +209,7 @@ class _Columns:
 def _write_part(
     writer: BundleWriter,
     stem: str,
-    members: Sequence[_Family],
+    members: Sequence[Family],
     buckets: range,
     values: Combine,
     columns: Combine,
@@ -241,7 +245,7 @@ def _write_part(
 
 
 def _union(
-    stem: str, members: Sequence[_Family], tables: Sequence[_Columns], buckets: range
+    stem: str, members: Sequence[Family], tables: Sequence[_Columns], buckets: range
 ) -> tuple[Array, list[Array]]:
     """All keys of some buckets, sorted by bucket and key; and each checkpoint's own."""
     own = [table.keys[table.places(buckets)] for table in tables]
@@ -254,7 +258,7 @@ def _union(
 
 
 def _values(
-    members: Sequence[_Family],
+    members: Sequence[Family],
     keys: Array,
     buckets: range,
     combine: Combine,
@@ -264,7 +268,7 @@ def _values(
     of = embedding.bucket_of(keys)
     ends = np.searchsorted(of, np.arange(embedding.SAVED_PARTITION_NUM), "right")
     start = 0
-    for group in _groups(members, buckets):
+    for group in bucket_groups(members, buckets):
         end = int(ends[group[-1]])
         rows = []
         for member in members:
@@ -272,13 +276,13 @@ def _values(
             if count is not None:
                 count(read.nbytes)
             own = member.admitted.keys[member.admitted.places(group)]
-            rows.append((member.number, _where(own, keys[start:end]), read))
+            rows.append((member.number, where(own, keys[start:end]), read))
         if end > start:
             yield combine(rows, end - start)
         start = end
 
 
-def _groups(members: Sequence[_Family], buckets: range) -> Iterator[list[int]]:
+def bucket_groups(members: Sequence[Family], buckets: range) -> Iterator[list[int]]:
     """Neighbouring buckets with a bounded number of bytes together; all of them, in their order."""
     sizes = sum(
         member.admitted.index.totals * member.values.row_bytes
@@ -299,7 +303,7 @@ def _groups(members: Sequence[_Family], buckets: range) -> Iterator[list[int]]:
 
 
 def _combined(
-    members: Sequence[_Family],
+    members: Sequence[Family],
     tables: Sequence[_Columns],
     column: str,
     buckets: range,
@@ -315,7 +319,7 @@ def _combined(
         places = table.places(buckets)
         own = getattr(table, column)
         found = np.full(len(places), missing, np.int64) if own is None else own[places]
-        rows.append((member.number, _where(table.keys[places], keys), found))
+        rows.append((member.number, where(table.keys[places], keys), found))
     return combine(rows, len(keys))
 
 
@@ -323,13 +327,13 @@ def _kept(column: Int64s | None, left: npt.NDArray[np.bool_]) -> Int64s | None:
     return None if column is None else column[left]
 
 
-def _where(own: Array, keys: Array) -> Int64s:
+def where(own: Array, keys: Array) -> Int64s:
     """Where in ``keys``, which has them all, keys are."""
     order = np.argsort(keys, kind="stable")
     return np.asarray(order[np.searchsorted(keys, own, sorter=order)], np.int64)
 
 
-def _check_disjoint(stem: str, members: Sequence[_Family], own: Sequence[Array]) -> None:
+def _check_disjoint(stem: str, members: Sequence[Family], own: Sequence[Array]) -> None:
     found, counts = np.unique(np.concatenate(own), return_counts=True)
     if (counts > 1).any():
         key = found[counts > 1][0]

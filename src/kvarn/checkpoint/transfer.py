@@ -20,16 +20,16 @@ import numpy.typing as npt
 
 from kvarn import dtypes
 from kvarn.checkpoint.load import checkpoint_filename
-from kvarn.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
+from kvarn.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError, UnimplementedError
 from kvarn.formats import detect
 from kvarn.formats.bundle import BundleWriter
 from kvarn.formats.npz import NpzReader, NpzWriter
 from kvarn.formats.reader import TensorInfo, TensorReader
 from kvarn.formats.safetensors import SafetensorsReader, SafetensorsWriter
 from kvarn.formats.tensor_slice import TensorSlice
-from kvarn.formats.whole_tensors import WholeTensorWriter
+from kvarn.formats.whole_tensors import WholeTensorWriter, refusal
 from kvarn.formats.writer import TensorWriter
-from kvarn.io import LOCAL, FileSystem, Path, as_path
+from kvarn.io import LOCAL, FileSystem, Path, as_path, directory_of
 
 Array = npt.NDArray[Any]
 Convert = Callable[[Array], Array]
@@ -88,13 +88,39 @@ def open_target(
     Raises:
       InvalidArgumentError: the target is a source.
       AlreadyExistsError: the target exists.
-      UnimplementedError: the format cannot hold a tensor; nothing was written.
+      UnimplementedError: the format cannot hold a tensor, or a source is not all in its files; nothing was
+        written.
     """
-    check_target(path, format_name, fs, sources=sources, overwrite=overwrite)
+    check_target(path, format_name, fs, tensors=tensors, sources=sources, overwrite=overwrite)
     if format_name in _FILE_WRITERS:
         writer = _FILE_WRITERS[format_name](path, tensors, fs)
         return writer, writer.order
+    if format_name == detect.V1:
+        raise UnimplementedError.of(
+            f"'{as_path(path)}': V1 checkpoints cannot be written yet", path=as_path(path), hint="Write V2."
+        )
     return BundleWriter(path, fs), [info.name for info in tensors]
+
+
+def refused_by(format_name: str, tensors: Iterable[TensorInfo]) -> dict[str, str]:
+    """Why a format cannot hold tensors, by name."""
+    if format_name not in _FILE_WRITERS:
+        return {}
+    refuses = _FILE_WRITERS[format_name].refuses
+    return {info.name: why for info in tensors if (why := refuses(info))}
+
+
+def refuse_rows_elsewhere(reader: TensorReader) -> None:
+    """Raises UnimplementedError if embedding variables have rows in files of an SSD tier: a copy would lack
+    them."""
+    directory, start = directory_of(reader.prefix), os.path.basename(reader.prefix) + "-"
+    for name in reader.fs.list_directory(directory):
+        if name.startswith(start) and name.endswith("-ssd_record.index"):
+            raise UnimplementedError.of(
+                f"'{reader.prefix}' has rows of embedding variables in files of an SSD tier: '{name}'",
+                path=os.path.join(directory, name),
+                hint="Restore it into variables without that tier in DeepRec, and save that.",
+            )
 
 
 def check_target(
@@ -102,16 +128,16 @@ def check_target(
     format_name: str,
     fs: FileSystem | None = None,
     *,
+    tensors: Iterable[TensorInfo] = (),
     sources: Iterable[TensorReader] = (),
     overwrite: bool = False,
 ) -> None:
-    """Raises as `open_target` if the target is a source, or exists."""
+    """Raises as `open_target` does, and writes nothing."""
     files, target = fs or LOCAL, as_path(path)
-    if format_name not in FORMATS:
-        raise InvalidArgumentError.of(
-            f"'{format_name}' is no format", hint=f"The formats are {', '.join(FORMATS)}."
-        )
+    if refused := refused_by(format_name, tensors):
+        raise refusal(target, format_name, refused)
     for source in sources:
+        refuse_rows_elsewhere(source)
         if same_place(source.fs, source.prefix, files, target):
             raise InvalidArgumentError.of(
                 f"'{target}' would be written over its own source",

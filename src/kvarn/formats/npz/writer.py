@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable
 from typing import IO, Any, cast
 
 import numpy as np
@@ -14,6 +13,7 @@ from kvarn import dtypes
 from kvarn.formats.npz.format import BY_BITS, NOTES, STAND_INS, SUFFIX, TRAILING_NULS, TYPES
 from kvarn.formats.reader import TensorInfo
 from kvarn.formats.whole_tensors import WholeTensorWriter
+from kvarn.io.streams import WriteStream
 
 # Strings of very unequal length would take this much more than they are.
 _LARGEST_PADDING = 64
@@ -48,7 +48,7 @@ class NpzWriter(WholeTensorWriter):
         self._types: dict[str, str] = {}
         self._nuls: dict[str, dict[str, int]] = {}
         self._member: IO[bytes] | None = None
-        self._stream = _Appending(self._append)
+        self._stream = WriteStream(self._append)
         self._zip = zipfile.ZipFile(cast("IO[bytes]", self._stream), "w", zipfile.ZIP_STORED, allowZip64=True)
 
     def _stored_dtype(self, info: TensorInfo, array: npt.NDArray[Any] | None) -> np.dtype[Any]:
@@ -111,18 +111,3 @@ class NpzWriter(WholeTensorWriter):
         if nuls:
             self._nuls[name] = nuls
         return np.array(flat, f"S{width}").reshape(values.shape)
-
-
-class _Appending:
-    """What `zipfile` needs of a stream that cannot seek."""
-
-    def __init__(self, append: Callable[[Any], None]) -> None:
-        self.append: Callable[[Any], None] | None = append
-
-    def write(self, data: Any) -> int:
-        if self.append is not None:
-            self.append(data)
-        return len(data)
-
-    def flush(self) -> None:
-        pass
