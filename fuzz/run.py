@@ -116,6 +116,7 @@ def child(name: str, arguments: list[str], out: object) -> int:
 
 def fuzz(name: str, arguments: list[str]) -> None:
     """The fuzzing process; does not return."""
+    import logging
     import resource
 
     import atheris
@@ -123,6 +124,7 @@ def fuzz(name: str, arguments: list[str]) -> None:
     from fuzz import targets
     from fuzz.instrument import guide_by
 
+    logging.disable(logging.CRITICAL)
     guide_by(targets.GUIDED_BY[name])
     module = targets.target(name)
     from fuzz.contract import measured

@@ -6,10 +6,11 @@ blocks      parts, each a type byte and the stored content of a data block
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from fuzz import framing, goldens
-from fuzz.contract import Broken, attempt
+from fuzz.contract import Broken, agree, attempt
 from kvarn.formats.table.reader import TableReader
 from kvarn.io.memory import MemoryReadFile
 
@@ -42,10 +43,11 @@ def read_table(content: bytes) -> None:
     table = attempt(TableReader, MemoryReadFile("t", content))
     if table is None:
         return
-    found = attempt(lambda: list(table.items()))
-    for key, value in (found or [])[:6]:
-        if attempt(table.find, key) not in (value, None):
-            raise Broken(f"find({key!r}) gives another value than the list")
+    found = attempt(lambda: list(table.items())) or []
+    if any(one[0] >= other[0] for one, other in itertools.pairwise(found)):
+        raise Broken("the keys do not ascend")
+    for key, value in found[:6]:
+        agree(f"find({key!r})", attempt(table.find, key), value)
     attempt(table.find, b"")
     attempt(table.find, b"\xff")
 

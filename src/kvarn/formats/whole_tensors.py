@@ -139,7 +139,10 @@ class WholeTensorReader(ABC):
                 hint=f"'{self.prefix}' was saved from a variable of another shape.",
             )
         region = tensor_slice.resolve(info.shape)
-        return self.lookup(name)[(..., *region.relative_to(TensorSlice.of_shape((0,) * len(info.shape))))]
+        # The dots keep a scalar an array.
+        index: Any = (..., *region.relative_to(TensorSlice.of_shape((0,) * len(info.shape))))
+        region_of: Array = self.lookup(name)[index]
+        return region_of
 
     def lookup_stored_slice(self, name: str | bytes, tensor_slice: TensorSlice) -> Array:
         raise NotFoundError.of(

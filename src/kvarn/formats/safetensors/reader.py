@@ -71,6 +71,8 @@ class SafetensorsReader(WholeTensorReader):
             raise self.damaged(f"the header cannot be read: {error}", offset=LENGTH_BYTES) from error
 
     def _tensor(self, name: str, fields: Any) -> tuple[TensorInfo, int]:
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            raise self._wrong(ascii(name), "has half a character in its name")
         if not isinstance(fields, dict) or set(fields) != {"dtype", "shape", "data_offsets"}:
             raise self._wrong(name, "has not the fields dtype, shape and data_offsets")
         shape, offsets = fields["shape"], fields["data_offsets"]

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import bisect
 
-from kvarn.formats.coding import DecodeError, decode_fixed32, decode_varint
+from kvarn import _native
+from kvarn.formats.coding import DecodeError
 
 
 class Block:
     """The entries of a block: ``keys`` (ascending) and ``values``, both bytes.
+
+    `kvarn.formats.table.reference.parse_block` says in Python how they are found.
+
+    Args:
+      data: the block without its trailer, uncompressed.
 
     Raises:
       DecodeError: an entry or the restart array does not fit; nothing of such a block is used.
@@ -20,27 +26,12 @@ class Block:
     __slots__ = ("keys", "values")
 
     def __init__(self, data: bytes) -> None:
-        self.keys: list[bytes] = []
-        self.values: list[bytes] = []
-        keys, values = self.keys, self.values
-        end = _entries_end(data)
-        position = 0
-        key = b""
-        while position < end:
-            shared, unshared, size = data[position : position + 3].ljust(3, b"\xff")
-            if (shared | unshared | size) < 0x80:  # one byte each: nearly always
-                position += 3
-            else:
-                shared, position = decode_varint(data, position)
-                unshared, position = decode_varint(data, position)
-                size, position = decode_varint(data, position)
-            value_at = position + unshared
-            if shared > len(key) or value_at + size > end:
-                raise DecodeError("bad entry in block")
-            key = key[:shared] + data[position:value_at]
-            position = value_at + size
-            keys.append(key)
-            values.append(data[value_at:position])
+        self.keys: list[bytes]
+        self.values: list[bytes]
+        try:
+            self.keys, self.values = _native.parse_block(data)
+        except ValueError as error:
+            raise DecodeError(str(error)) from None
 
     def find(self, key: bytes) -> bytes | None:
         """The value of exactly ``key``."""
@@ -48,12 +39,3 @@ class Block:
         if at < len(self.keys) and self.keys[at] == key:
             return self.values[at]
         return None
-
-
-def _entries_end(data: bytes) -> int:
-    """Where the entries stop and the restart array begins."""
-    count = decode_fixed32(data, len(data) - 4) if len(data) >= 4 else 0
-    end = len(data) - 4 * (count + 1)
-    if end < 0 or (end > 0 and count == 0):
-        raise DecodeError("bad block contents")
-    return end

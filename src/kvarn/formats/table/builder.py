@@ -3,14 +3,18 @@
 A block ends when entries, restarts and count reach the block size, and before an entry that alone is at
 least twice that.  Nothing is compressed, as no TensorFlow release does.
 
+`TableBuilder` takes entries one by one and hands the file over in pieces; `build_table` makes the same bytes
+of entries that are all there, in native code.
+
 Source: tensorflow/core/lib/io/table_builder.cc, block_builder.cc.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from kvarn import _native
 from kvarn.formats import compression
 from kvarn.formats.checksum import crc32c, mask
 from kvarn.formats.coding import encode_fixed32, encode_varint
@@ -35,8 +39,8 @@ class TableBuilder:
         self._append = append
         self._block_bytes = block_bytes
         self._offset = 0
-        self._data = _BlockBuilder(restart_interval)
-        self._index = _BlockBuilder(1)
+        self._data = BlockBuilder(restart_interval)
+        self._index = BlockBuilder(1)
         self._last_key: bytes | None = None
         # A finished block gets its index entry when the next key is known: that makes short separators.
         self._pending: BlockHandle | None = None
@@ -60,7 +64,7 @@ class TableBuilder:
     def finish(self) -> int:
         """Writes what is left, index and footer; the size of the file."""
         self._flush()
-        metaindex = self._write(_BlockBuilder(1).finish())
+        metaindex = self._write(BlockBuilder(1).finish())
         if self._pending is not None:
             assert self._last_key is not None
             self._index.add(_successor(self._last_key), self._pending.encode())
@@ -81,7 +85,18 @@ class TableBuilder:
         return handle
 
 
-class _BlockBuilder:
+def build_table(
+    records: Mapping[bytes, bytes],
+    *,
+    block_bytes: int = BLOCK_BYTES,
+    restart_interval: int = RESTART_INTERVAL,
+) -> bytes:
+    """The file of a table with these entries, given in any order."""
+    keys = sorted(records)
+    return _native.build_table(keys, [records[key] for key in keys], block_bytes, restart_interval)
+
+
+class BlockBuilder:
     """Collects the entries of one block after the other."""
 
     def __init__(self, restart_interval: int) -> None:
