@@ -179,12 +179,12 @@ def _plan(reader: TensorReader, partitions: int | Mapping[str, int] | None, axis
         return None
 
     for table in stored_tables(reader):
-        _refuse_ssd(reader, table)
         parts = parts_of(table.name, table.partitioned)
         own = tensor_names(table, infos)
         taken |= own
-        if parts is not None and parts != (table.num_partitions if table.partitioned else 0):
+        if parts is not None:
             _refuse_gaps(reader, table)
+        if parts is not None and parts != (table.num_partitions if table.partitioned else 0):
             plan.tables.append((table, parts))
             continue
         plan.copied += [infos[name] for name in own]
@@ -223,19 +223,6 @@ def _checked(partitions: int | Mapping[str, int] | None) -> int | Mapping[str, i
                 f"{number} partitions", f"There can be 1 to {SAVED_PARTITION_NUM}, or 0: not partitioned."
             )
     return partitions
-
-
-def _refuse_ssd(reader: TensorReader, table: StoredTable) -> None:
-    for rest in table.families:
-        for stem in table.stems(rest):
-            path = f"{reader.prefix}-{stem.replace('/', '_')}-ssd_record.index"
-            if reader.fs.exists(path):
-                raise UnimplementedError.of(
-                    f"embedding variable '{stem}' in '{reader.prefix}' has rows in files of an SSD tier",
-                    name=stem,
-                    path=path,
-                    hint="Restore it into a variable without that tier in DeepRec, and save that.",
-                )
 
 
 def _refuse_gaps(reader: TensorReader, table: StoredTable) -> None:
