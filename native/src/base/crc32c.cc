@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "crc32c_fold.h"
 #include "kvarn/base/endian.h"
 
 #if defined(__x86_64__)
@@ -62,6 +63,8 @@ constexpr std::array<uint32_t, 64> kPowers = make_powers();
 // are joined by shifting the first over the length of the next. Long streams for bulk, short ones for blocks.
 constexpr size_t kLong = 8192;
 constexpr size_t kShort = 256;
+// From here on multiplying wide vectors is faster, where the processor can.
+constexpr size_t kFoldFrom = 4 * kFoldBytes;
 
 using Matrix = std::array<uint32_t, 32>;
 using ShiftTables = std::array<std::array<uint32_t, 256>, 4>;
@@ -134,6 +137,12 @@ KVARN_CRC_TARGET inline uint64_t three_streams(const ShiftTables& tables, uint64
 
 KVARN_CRC_TARGET uint32_t extend_by_instruction(uint32_t crc, const unsigned char* p, size_t n) {
   uint64_t c = ~crc;
+  if (n >= kFoldFrom && can_fold()) {
+    const size_t whole = n / kFoldBytes * kFoldBytes;
+    c = fold(static_cast<uint32_t>(c), p, whole);
+    p += whole;
+    n -= whole;
+  }
   c = three_streams<kLong>(kShiftLong, c, p, n);
   c = three_streams<kShort>(kShiftShort, c, p, n);
   for (; n >= 8; n -= 8, p += 8) c = step8(c, load64(p));
