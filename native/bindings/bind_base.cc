@@ -3,6 +3,7 @@
 #include <string>
 
 #include "bindings.h"
+#include "buffer.h"
 #include "kvarn/base/crc32c.h"
 #include "kvarn/base/fingerprint.h"
 #include "kvarn/base/snappy.h"
@@ -13,24 +14,6 @@ namespace kvarn::bindings {
 namespace {
 
 constexpr size_t kReleaseGilBytes = 4096;
-
-// Any contiguous object of the buffer protocol, held for as long as this lives.
-class Buffer {
- public:
-  explicit Buffer(nb::handle source) {
-    if (PyObject_GetBuffer(source.ptr(), &view_, PyBUF_SIMPLE) != 0) throw nb::python_error();
-  }
-  ~Buffer() { PyBuffer_Release(&view_); }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-
-  std::span<const unsigned char> bytes() const {
-    return {static_cast<const unsigned char*>(view_.buf), static_cast<size_t>(view_.len)};
-  }
-
- private:
-  Py_buffer view_;
-};
 
 uint32_t crc32c(nb::object data, uint32_t crc) {
   const Buffer buffer(data);

@@ -47,5 +47,6 @@ NumpyVector<T> to_numpy(std::vector<T>&& values) {
 void bind_base(nb::module_& m);
 void bind_kernels(nb::module_& m);
 void bind_engine(nb::module_& m);
+void bind_formats(nb::module_& m);
 
 }  // namespace kvarn::bindings

@@ -44,4 +44,5 @@ NB_MODULE(_native, m) {
   kvarn::bindings::bind_base(m);
   kvarn::bindings::bind_kernels(m);
   kvarn::bindings::bind_engine(m);
+  kvarn::bindings::bind_formats(m);
 }

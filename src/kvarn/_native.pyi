@@ -122,3 +122,58 @@ class Snapshot:
     def values(self, slot: int, start: int, out: npt.NDArray[np.float32]) -> None: ...
     def freqs(self, start: int, out: _Int64) -> None: ...
     def versions(self, start: int, out: _Int64) -> None: ...
+
+# Tables and bundles (formats): plain Python says the same in kvarn.formats.table.reference and
+# kvarn.formats.bundle.entry. -----------------------------------------------------------------------------
+
+def parse_block(data: _Buffer) -> tuple[list[bytes], list[bytes]]:
+    """Keys and values of a table block. Raises ValueError when an entry or the restart array does not fit."""
+
+def build_table(keys: list[bytes], values: list[bytes], block_bytes: int, restart_interval: int) -> bytes:
+    """The file of a table with these entries. Raises ValueError unless the keys ascend."""
+
+def parse_entries(
+    values: list[bytes],
+) -> tuple[
+    npt.NDArray[np.int32],
+    list[tuple[int, ...] | None],
+    _Int64,
+    _Int64,
+    _Int64,
+    _Int64,
+    npt.NDArray[np.uint32],
+]:
+    """BundleEntryProtos in columns: dtype, shape, number of elements, shard, offset, size, masked crc32c.
+
+    One that is not plain (slices, an unusual order, what cannot be) has the shape None and -1 elements.
+    """
+
+def read_runs(
+    file: int, offsets: _Int64, targets: Sequence[_Buffer], threads: int = 0
+) -> npt.NDArray[np.uint32]:
+    """Fills each target from the file descriptor, on several threads (0: all); the CRC-32C of each.
+
+    Raises OSError as read(2), or EOFError with the number of the target that the file is too short for.
+    """
+
+def write_with_checksum(file: int, data: _Buffer, crc: int) -> int:
+    """Writes all of a buffer to the file descriptor; `crc` extended over it. Raises OSError as write(2)."""
+
+def checksums(
+    data: _Buffer, offsets: _Int64, sizes: _Int64, mapped: bool = False, threads: int = 0
+) -> npt.NDArray[np.uint32]:
+    """The CRC-32C of runs of a buffer, on several threads (0: all). `mapped`: it is the map of a file."""
+
+def pack_tensors(
+    names: list[Any],
+    arrays: list[Any],
+    start: int,
+    offset: int,
+    largest_bytes: int,
+    enough_bytes: int,
+) -> tuple[int, bytes, list[bytes], list[bytes]]:
+    """Arrays from number `start` on, joined, as a bundle holds them from byte `offset` of a file.
+
+    Stops at the first that is no plain C-contiguous NumPy array of up to `largest_bytes`, and when
+    `enough_bytes` are together. Gives the number it stopped at, the bytes, the keys, the entries.
+    """

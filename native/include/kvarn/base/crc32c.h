@@ -16,4 +16,7 @@ uint32_t crc32c_extend_portable(uint32_t crc, std::span<const unsigned char> dat
 // The checksum of A+B, given those of A and B and how many bytes B has. Thread-safe.
 uint32_t crc32c_combine(uint32_t crc_a, uint32_t crc_b, uint64_t length_b);
 
+// The form in which files store a checksum (kvarn.formats.checksum).
+constexpr uint32_t crc32c_mask(uint32_t crc) { return ((crc >> 15) | (crc << 17)) + 0xa282ead8u; }
+
 }  // namespace kvarn

@@ -20,7 +20,8 @@ class Block:
       data: the block without its trailer, uncompressed.
 
     Raises:
-      DecodeError: an entry or the restart array does not fit; nothing of such a block is used.
+      DecodeError: an entry or the restart array does not fit, or keys do not ascend; nothing of such a block
+        is used.
     """
 
     __slots__ = ("keys", "values")

@@ -57,6 +57,12 @@ class TableReader:
             self._handles = [BlockHandle.decode(value)[0] for value in index.values]
         except DecodeError as error:
             raise self._loss("bad block handle", footer.index.offset) from error
+        end = 0
+        for handle in self._handles:
+            if handle.offset < end:
+                # A block that is listed twice would let a small file unfold to a large table.
+                raise self._loss("blocks overlap", handle.offset)
+            end = handle.offset + handle.size + TRAILER_BYTES
 
     def find(self, key: bytes) -> bytes | None:
         """The value of exactly ``key``, or None."""
@@ -100,20 +106,30 @@ class TableReader:
             ahead = (
                 self._bytes(first.offset, min(end, self._file.size) - first.offset) if stop > at + 1 else b""
             )
-            for handle in self._handles[at:stop]:
+            for number, handle in enumerate(self._handles[at:stop], at):
                 begin = handle.offset - first.offset
-                yield self._read_block(handle, ahead[begin : begin + handle.size + TRAILER_BYTES])
+                yield self._data_block(number, ahead[begin : begin + handle.size + TRAILER_BYTES])
             at = stop
 
     def _block(self, at: int) -> Block:
         with self._lock:
             block = self._cache.pop(at, None)
         if block is None:
-            block = self._read_block(self._handles[at])
+            block = self._data_block(at)
         with self._lock:
             self._cache[at] = block
             while len(self._cache) > _CACHED_BLOCKS:
                 self._cache.popitem(last=False)
+        return block
+
+    def _data_block(self, at: int, stored: bytes = b"") -> Block:
+        """Data block ``at``, checked against its place in the index as well: what is listed can be found."""
+        handle = self._handles[at]
+        block = self._read_block(handle, stored)
+        if block.keys and (
+            block.keys[-1] > self._separators[at] or (at and block.keys[0] <= self._separators[at - 1])
+        ):
+            raise self._loss("keys of a block are not between its separators", handle.offset)
         return block
 
     def _read_block(self, handle: BlockHandle, stored: bytes = b"") -> Block:
@@ -215,10 +231,10 @@ class TableIterator:
     def _enter(self, at: int) -> None:
         """Moves to the first entry of block ``at``, or of the next one that has any."""
         self._block = None
-        for self._block_at in range(at, len(self._table._handles)):
-            block = self._table._block(self._block_at)
+        for number in range(at, len(self._table._handles)):
+            block = self._table._block(number)
             if block.keys:
-                self._block, self._entry_at = block, 0
+                self._block, self._block_at, self._entry_at = block, number, 0
                 return
 
     def _here(self) -> Block:
