@@ -19,6 +19,10 @@ from kvarn.cli import output
 COMMANDS = (
     ("ls", "kvarn.cli.checkpoint_commands:ls"),
     ("show", "kvarn.cli.show_command:show"),
+    ("rewrite", "kvarn.cli.rewrite_commands:rewrite"),
+    ("average", "kvarn.cli.rewrite_commands:average"),
+    ("merge", "kvarn.cli.rewrite_commands:merge"),
+    ("convert", "kvarn.cli.rewrite_commands:convert"),
     ("reshard", "kvarn.cli.reshard_commands:reshard"),
 )
 
