@@ -11,10 +11,6 @@
 
 namespace kvarn {
 
-// Bytes of keys for a byte of a block. Restarting after every 16 entries, as all writers do, makes 16 at most;
-// without a limit shared prefixes could make any number out of a small file.
-constexpr size_t kLargestKeyRatio = 64;
-
 // Goes through the entries from the first on. Trusts no length: every one is held against the bytes there
 // are.
 //
@@ -49,8 +45,6 @@ class BlockCursor {
   std::string key_;
   std::string_view value_;
   std::string error_;
-  size_t key_bytes_left_;
-  bool any_ = false;
 };
 
 }  // namespace kvarn
