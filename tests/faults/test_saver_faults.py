@@ -24,16 +24,7 @@ HOLDERS = [
     importlib.import_module(f"kvarn.{name}")
     for name in (
         "io",
-        "checkpoint.load",
-        "checkpoint.management",
-        "formats.bundle.merge",
-        "formats.bundle.reader",
-        "formats.bundle.writer",
-        "formats.checkpoint_state",
-        "formats.detect",
-        "formats.meta_graph",
-        "graph.graph_io",
-        "ops.files",
+        "io.urls",
     )
 ]
 

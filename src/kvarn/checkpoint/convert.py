@@ -36,7 +36,7 @@ from kvarn.formats.bundle import BundleWriter
 from kvarn.formats.detect import V1, V2
 from kvarn.formats.embedding import SAVED_PARTITION_NUM
 from kvarn.formats.reader import TensorReader
-from kvarn.io import LOCAL, FileSystem, Path, as_path
+from kvarn.io import FileSystem, Path, as_path, file_system_of
 
 TABLES = tuple(dict.fromkeys(SUFFIXES.values()))
 
@@ -98,7 +98,7 @@ def convert(
         raise InvalidArgumentError.of(
             f"'{target_format}' is no format", hint=f"The formats are {', '.join((*FORMATS, *TABLES))}."
         )
-    out = target_fs or fs or LOCAL
+    out = target_fs or fs or file_system_of(target)
     if _suffix(source) in SUFFIXES:
         return _from_table(
             source, target, target_format, embedding or "", partitions, dry_run, overwrite, fs, out, progress

@@ -18,7 +18,7 @@ from kvarn.formats.bundle.entry import BundleEntry
 from kvarn.formats.bundle.reader import BundleReader, encode_name
 from kvarn.formats.detect import open_checkpoint
 from kvarn.formats.tensor_slice import print_shape
-from kvarn.io import LOCAL, FileSystem, Path, as_path
+from kvarn.io import FileSystem, Path, as_path, file_system_of
 
 
 class CheckpointReader:
@@ -120,7 +120,7 @@ def checkpoint_filename(ckpt_dir_or_file: Path, fs: FileSystem | None = None) ->
       ValueError: the directory has no checkpoint.
     """
     path = as_path(ckpt_dir_or_file)
-    if not (fs or LOCAL).is_directory(path):
+    if not (fs or file_system_of(path)).is_directory(path):
         return path
     newest = latest_checkpoint(path, fs=fs)
     if newest is None:

@@ -19,7 +19,7 @@ from kvarn.formats import checkpoint_state
 from kvarn.formats.bundle.naming import index_filename
 from kvarn.formats.detect import checkpoint_exists as _exists
 from kvarn.formats.meta_graph import meta_graph_filename
-from kvarn.io import LOCAL, FileSystem, Path, as_path
+from kvarn.io import FileSystem, Path, as_path, file_system_of, join_path, root_of
 
 _logger = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ def get_checkpoint_state(
     """
     directory = as_path(checkpoint_dir)
     path = checkpoint_state.state_path(directory, latest_filename)
-    if not (fs or LOCAL).exists(path):
+    if not (fs or file_system_of(path)).exists(path):
         return None
     try:
         state = checkpoint_state.read_state(path, fs)
@@ -145,9 +145,9 @@ def get_checkpoint_state(
         return None
     if not state.model_checkpoint_path:
         raise ValueError(f"Invalid checkpoint state loaded from {directory}")
-    state.model_checkpoint_path = os.path.join(directory, state.model_checkpoint_path)
+    state.model_checkpoint_path = join_path(directory, state.model_checkpoint_path)
     for at, name in enumerate(state.all_model_checkpoint_paths):
-        state.all_model_checkpoint_paths[at] = os.path.join(directory, name)
+        state.all_model_checkpoint_paths[at] = join_path(directory, name)
     return state
 
 
@@ -172,9 +172,9 @@ def checkpoint_exists(checkpoint_prefix: Path, fs: FileSystem | None = None) -> 
 
 def get_checkpoint_mtimes(checkpoint_prefixes: Sequence[Path], fs: FileSystem | None = None) -> list[float]:
     """When each checkpoint was written, in seconds since 1970; those that are not there are left out."""
-    files = fs or LOCAL
     times: list[float] = []
     for prefix in map(as_path, checkpoint_prefixes):
+        files = fs or file_system_of(prefix)
         for pattern in (index_filename(prefix), prefix):
             found = [pattern] if files.exists(pattern) else files.glob(pattern)
             if found:
@@ -197,7 +197,7 @@ def remove_checkpoint(
     Args:
       checkpoint_format_version: SaverDef.V2, or another for V1: one file, or a pattern of shards.
     """
-    files, prefix = fs or LOCAL, as_path(checkpoint_prefix)
+    files, prefix = fs or file_system_of(checkpoint_prefix), as_path(checkpoint_prefix)
     own = glob.escape(prefix) if checkpoint_format_version == _V2 else prefix
     _remove(files, meta_graph_filename(own, meta_graph_suffix))
     if checkpoint_format_version == _V2:
@@ -213,4 +213,5 @@ def _remove(fs: FileSystem, pattern: str) -> None:
 
 
 def _relative(path: str, directory: str) -> str:
-    return path if os.path.isabs(path) else os.path.relpath(path, directory)
+    elsewhere = os.path.isabs(path) or root_of(path) != root_of(directory)
+    return path if elsewhere else os.path.relpath(path, directory)

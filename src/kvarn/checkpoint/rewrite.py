@@ -32,7 +32,7 @@ from kvarn.checkpoint.units import Unit, optimizer_tensors, units_of
 from kvarn.errors import InvalidArgumentError
 from kvarn.formats.detect import V2
 from kvarn.formats.reader import TensorInfo, TensorReader
-from kvarn.io import LOCAL, FileSystem, Path, as_path, atomic_replace
+from kvarn.io import FileSystem, Path, as_path, atomic_replace, file_system_of
 
 DROPPED, NOT_KEPT, SLOT = "dropped", "not kept", "optimizer slot"
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -173,7 +173,8 @@ def rewrite(
             step.dtype == step.info.dtype and not (unslice and step.info.slices) for step in steps
         )
         if same and reader.format == format_name == V2:
-            return replace(report, meta_copied=_copy_meta(reader, as_path(target), target_fs or fs or LOCAL))
+            files = target_fs or fs or file_system_of(target)
+            return replace(report, meta_copied=_copy_meta(reader, as_path(target), files))
     return report
 
 

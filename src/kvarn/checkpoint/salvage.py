@@ -30,7 +30,7 @@ from kvarn.formats.ordered_code import encode_slice_key
 from kvarn.formats.table.block import Block
 from kvarn.formats.table.builder import TableBuilder
 from kvarn.formats.table.format import FOOTER_BYTES, TRAILER_BYTES, BlockHandle, Footer
-from kvarn.io import LOCAL, FileSystem, ReadFile, directory_of
+from kvarn.io import FileSystem, ReadFile, directory_of, file_system_of
 from kvarn.io.memory import MemoryReadFile
 
 _SHARDS = re.compile(r"\d{5,}-of-(\d{5,})")
@@ -59,7 +59,7 @@ def open_damaged(prefix: str, fs: FileSystem | None = None) -> Salvaged:
       NotFoundError: there is no index.
       DataLossError: nothing of the index can be read.
     """
-    files = fs or LOCAL
+    files = fs or file_system_of(prefix)
     path = index_filename(prefix) + committed_index(files, prefix)
     file = files.open_read(path)
     try:

@@ -11,7 +11,7 @@ from types import TracebackType
 
 from kvarn.errors import OpError
 from kvarn.formats.bundle import BundleReader, BundleWriter, merge_bundles, naming
-from kvarn.io import LOCAL, FileSystem, Path, as_path, directory_of
+from kvarn.io import FileSystem, Path, as_path, directory_of, file_system_of
 
 
 class ShardedOutput:
@@ -28,7 +28,7 @@ class ShardedOutput:
 
     def __init__(self, target: Path, shards: int, fs: FileSystem | None = None) -> None:
         self._target = as_path(target)
-        self._fs = files = fs or LOCAL
+        self._fs = files = fs or file_system_of(target)
         self._parts: list[str] = [self._target]
         self._directory = ""
         self.num_shards = 1

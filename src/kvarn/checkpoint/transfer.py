@@ -29,7 +29,7 @@ from kvarn.formats.safetensors import SafetensorsReader, SafetensorsWriter
 from kvarn.formats.tensor_slice import TensorSlice
 from kvarn.formats.whole_tensors import WholeTensorWriter, refusal
 from kvarn.formats.writer import TensorWriter
-from kvarn.io import LOCAL, FileSystem, Path, as_path, directory_of
+from kvarn.io import FileSystem, LocalFileSystem, Path, as_path, directory_of, file_system_of
 
 Array = npt.NDArray[Any]
 Convert = Callable[[Array], Array]
@@ -133,7 +133,7 @@ def check_target(
     overwrite: bool = False,
 ) -> None:
     """Raises as `open_target` does, and writes nothing."""
-    files, target = fs or LOCAL, as_path(path)
+    files, target = fs or file_system_of(path), as_path(path)
     if refused := refused_by(format_name, tensors):
         raise refusal(target, format_name, refused)
     for source in sources:
@@ -155,7 +155,7 @@ def same_place(fs: FileSystem, path: str, other_fs: FileSystem, other: str) -> b
     """Whether two paths name the same file or prefix."""
     if fs is not other_fs:
         return False
-    if fs is LOCAL:
+    if isinstance(fs, LocalFileSystem):
         return os.path.realpath(path) == os.path.realpath(other)
     return os.path.normpath(path) == os.path.normpath(other)
 

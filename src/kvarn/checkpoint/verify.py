@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from kvarn.checkpoint import findings as kinds
 from kvarn.checkpoint.findings import Finding
+from kvarn.checkpoint.embedding_table import EmbeddingTable, embedding_names
 from kvarn.checkpoint.layout import check_cover, check_data_files
 from kvarn.checkpoint.load import checkpoint_filename
 from kvarn.checkpoint.management import get_checkpoint_state
@@ -29,7 +30,7 @@ from kvarn.formats.bundle.reader import BundleReader, encode_name
 from kvarn.formats.detect import V1, checkpoint_exists, find_files, open_checkpoint
 from kvarn.formats.meta_graph import meta_graph_filename, read_meta_graph_file
 from kvarn.formats.reader import TensorInfo, TensorReader
-from kvarn.io import LOCAL, FileSystem, Path, as_path
+from kvarn.io import FileSystem, Path, as_path, file_system_of
 
 ProgressFunction = Callable[[int, int], None]
 
@@ -79,8 +80,8 @@ def verify(
       NotFoundError, InvalidArgumentError: there is no checkpoint at all.
       ValueError: the directory has none.
     """
-    files = fs or LOCAL
     path = as_path(path)
+    files = fs or file_system_of(path)
     return _Verifier(files, checkpoint_filename(path, files), progress).run()
 
 
@@ -94,7 +95,7 @@ def verify_directory(
     Raises:
       ValueError: the directory has no state file, or one that names no checkpoint.
     """
-    files = fs or LOCAL
+    files = fs or file_system_of(directory)
     state = get_checkpoint_state(directory, fs=files)
     if state is None:
         raise ValueError(f"'{as_path(directory)}' has no file `checkpoint` that names its checkpoints")
@@ -114,7 +115,7 @@ def state_findings(directory: Path, fs: FileSystem | None = None) -> list[Findin
 
     Only the newest one counts as broken: training goes on from it.
     """
-    files = fs or LOCAL
+    files = fs or file_system_of(directory)
     state = get_checkpoint_state(directory, fs=files)
     if state is None:
         return []
@@ -162,7 +163,7 @@ class _Verifier:
             for info in infos:
                 self._check_tensor(reader, info)
             names = {info.name for info in infos} | self.broken
-            broken_embeddings, intact_embeddings = self._check_embeddings(names)
+            broken_embeddings, intact_embeddings = self._check_embeddings(reader, names)
         return Verification(
             reader.prefix,
             kind,
@@ -203,17 +204,28 @@ class _Verifier:
             done += piece.nbytes
             self._tell(done)
 
-    def _check_embeddings(self, names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def _check_embeddings(
+        self, reader: TensorReader, names: Iterable[str]
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of the embedding variables that are broken, and of the others."""
         names = _sorted(names)
-        broken: list[str] = []
-        intact: list[str] = []
-        for group in embedding.group_embeddings(names):
+        broken: set[str] = set()
+        intact: set[str] = set()
+        for group in embedding.group_embeddings(names):  # of all names, those of lost tensors too
             damaged = [name for name in group.tensor_names(names) if name in self.broken]
             if damaged:
-                text = f"embedding variable '{group.name}': {len(damaged)} of its tensors are broken: "
+                text = f"embedding variable '{group.name}': of its tensors {len(damaged)} are broken: "
                 self.findings.append(Finding(kinds.EMBEDDING, text + ", ".join(damaged[:4]), group.name))
-            (broken if damaged else intact).append(group.name)
-        return tuple(broken), tuple(intact)
+                broken.add(group.name)
+        for name in set(embedding_names(reader)) - broken:
+            try:
+                table = EmbeddingTable(reader, name)
+                found = [] if self.broken & set(table.tensor_names) else table.check()
+            except OpError as error:
+                found = [Finding.of_error(kinds.EMBEDDING, error, name)]
+            self.findings += found
+            (broken if any(finding.broken for finding in found) else intact).add(name)
+        return _sorted(broken), _sorted(intact)
 
     def _check_meta_graph(self) -> None:
         path = meta_graph_filename(self.path)

@@ -18,7 +18,7 @@ import os
 from typing import Any
 
 from kvarn.errors import DataLossError
-from kvarn.io import LOCAL, FileSystem, atomic_replace
+from kvarn.io import FileSystem, as_path, atomic_replace, file_system_of
 
 DEFAULT_NAME = "checkpoint"
 
@@ -39,7 +39,7 @@ def read_state(path: str, fs: FileSystem | None = None) -> Any:
 
     from kvarn import protos
 
-    file = (fs or LOCAL).open_read(path)
+    file = (fs or file_system_of(path)).open_read(as_path(path))
     try:
         text = file.read(0, file.size)
     finally:
@@ -58,4 +58,4 @@ def write_state(path: str, state: Any, fs: FileSystem | None = None) -> None:
     """Replaces the file at once: whoever reads meanwhile sees the old or the new state."""
     from kvarn import protos
 
-    atomic_replace(fs or LOCAL, path, protos.to_text(state).encode())
+    atomic_replace(fs or file_system_of(path), as_path(path), protos.to_text(state).encode())

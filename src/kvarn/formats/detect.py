@@ -17,7 +17,7 @@ from kvarn.errors import DataLossError, InvalidArgumentError, NotFoundError, Uni
 from kvarn.formats.bundle.naming import index_filename
 from kvarn.formats.bundle.reader import BundleReader
 from kvarn.formats.table.format import FOOTER_BYTES, MAGIC
-from kvarn.io import LOCAL, FileSystem, Path, as_path, directory_of
+from kvarn.io import FileSystem, Path, as_path, directory_of, file_system_of
 
 V1, V2 = "V1", "V2"
 
@@ -27,8 +27,8 @@ _logger = logging.getLogger(__name__)
 
 def checkpoint_exists(prefix: Path, fs: FileSystem | None = None) -> bool:
     """True if a V2 or V1 checkpoint of that prefix is there."""
-    path = as_path(prefix)
-    return bool(_matches(fs or LOCAL, index_filename(path)) or _matches(fs or LOCAL, path))
+    files, path = fs or file_system_of(prefix), as_path(prefix)
+    return bool(_matches(files, index_filename(path)) or _matches(files, path))
 
 
 def find_files(prefix: Path, fs: FileSystem | None = None) -> tuple[str, list[str]]:
@@ -38,7 +38,7 @@ def find_files(prefix: Path, fs: FileSystem | None = None) -> tuple[str, list[st
       NotFoundError: there is none.
       InvalidArgumentError: there is not even its directory.
     """
-    files, path = fs or LOCAL, as_path(prefix)
+    files, path = fs or file_system_of(prefix), as_path(prefix)
     directory = directory_of(path)
     if not _has_pattern(directory) and not files.exists(directory):
         raise InvalidArgumentError.of(
@@ -67,7 +67,7 @@ def open_checkpoint(prefix: Path, fs: FileSystem | None = None) -> BundleReader:
       UnimplementedError: it is a V1 checkpoint.
       DataLossError: it is a file, but no checkpoint; or damaged, as `BundleReader` says.
     """
-    files, path = fs or LOCAL, as_path(prefix)
+    files, path = fs or file_system_of(prefix), as_path(prefix)
     if files.exists(index_filename(path)):
         return BundleReader(path, files)
     shorter = _OF_V2.sub("", path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from kvarn.io import LOCAL, FileSystem, Path, as_path, atomic_replace
+from kvarn.io import FileSystem, Path, as_path, atomic_replace, file_system_of
 
 _SHARD_SUFFIX = re.compile(r"-[\d\?]+-of-\d+$")
 
@@ -29,8 +29,8 @@ def read_meta_graph_file(filename: Path, fs: FileSystem | None = None) -> Any:
 
     from kvarn import protos
 
-    files = fs or LOCAL
     path = as_path(filename)
+    files = fs or file_system_of(path)
     if not files.exists(path):
         raise OSError(f"File {path} does not exist.")
     file = files.open_read(path)
@@ -55,4 +55,4 @@ def write_meta_graph_file(
     from kvarn import protos
 
     content = protos.to_text(meta_graph).encode() if as_text else protos.serialize(meta_graph)
-    atomic_replace(fs or LOCAL, as_path(filename), content)
+    atomic_replace(fs or file_system_of(filename), as_path(filename), content)

@@ -9,7 +9,6 @@ knows slices: a sliced tensor is given to them joined.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import math
 from abc import ABC, abstractmethod
@@ -32,15 +31,13 @@ from kvarn.errors import (
 from kvarn.formats.reader import CHUNK_BYTES, TensorInfo
 from kvarn.formats.tensor_slice import TensorSlice, print_shape
 from kvarn.io import (
-    LOCAL,
+    AtomicFile,
     Buffer,
     FileSystem,
     Path,
-    WriteFile,
     as_path,
     directory_of,
-    remove_quietly,
-    temporary_name,
+    file_system_of,
 )
 
 Array = npt.NDArray[Any]
@@ -66,7 +63,7 @@ class WholeTensorReader(ABC):
 
     def __init__(self, path: Path, fs: FileSystem | None = None) -> None:
         self.prefix = as_path(path)
-        self.fs: FileSystem = fs or LOCAL
+        self.fs: FileSystem = fs or file_system_of(self.prefix)
         self._file = self.fs.open_read(self.prefix)
         try:
             found = sorted(self._read_directory(), key=lambda info: _key(info.name))
@@ -215,8 +212,8 @@ class WholeTensorWriter(ABC):
 
     def __init__(self, path: Path, tensors: Sequence[TensorInfo], fs: FileSystem | None = None) -> None:
         self.prefix = as_path(path)
-        self.fs: FileSystem = fs or LOCAL
-        self._file: WriteFile | None = None
+        self.fs: FileSystem = fs or file_system_of(self.prefix)
+        self._file: AtomicFile | None = None
         if refused := {info.name: why for info in tensors if (why := self.refuses(info))}:
             raise refusal(self.prefix, self.format, refused)
         self._infos = self._ordered(tensors)
@@ -225,9 +222,8 @@ class WholeTensorWriter(ABC):
         self._open: TensorInfo | None = None
         self._missing_bytes = 0
         self._buffer = bytearray()
-        self._aside = temporary_name(self.prefix)
         self.fs.make_directory(directory_of(self.prefix))
-        self._file = self.fs.open_write(self._aside)
+        self._file = AtomicFile(self.fs, self.prefix)
         try:
             self._begin_file()
         except BaseException:
@@ -335,22 +331,17 @@ class WholeTensorWriter(ABC):
                 self._fail(missing[0], "was announced, but not added")
             self._end_file()
             self._flush()
-            self._file.sync()
-            self._file.close()
-            self.fs.rename(self._aside, self.prefix)
+            self._file.commit()
         except BaseException:
             self.abort()
             raise
         self._file = None
-        self.fs.sync_directory(directory_of(self.prefix))
 
     def abort(self) -> None:
         """Gives up: removes what was written."""
         file, self._file = self._file, None
         if file is not None:
-            with contextlib.suppress(OpError):
-                file.close()
-            remove_quietly(self.fs, self._aside)
+            file.discard()
 
     def __enter__(self) -> Self:
         return self

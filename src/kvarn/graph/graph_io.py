@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import Any
 
 from kvarn.graph.graph import Graph
-from kvarn.io import LOCAL, atomic_replace
+from kvarn.io import as_path, atomic_replace, file_system_of
 
 
 def write_graph(
@@ -35,12 +35,13 @@ def write_graph(
     graph_def = graph_or_graph_def
     if isinstance(graph_def, Graph):
         graph_def = graph_def.as_graph_def()
-    directory = os.fspath(logdir)
-    if directory and not LOCAL.exists(directory):
-        LOCAL.make_directories(directory)
+    directory = as_path(logdir)
+    fs = file_system_of(logdir)
+    if directory and not fs.exists(directory):
+        fs.make_directories(directory)
     path = os.path.join(directory, name)
     data = protos.to_text(graph_def).encode() if as_text else protos.serialize(graph_def)
-    atomic_replace(LOCAL, path, data)
+    atomic_replace(fs, path, data)
     return path
 
 
@@ -55,11 +56,11 @@ def read_message(path: str | os.PathLike[str], message: Any) -> Any:
 
     from kvarn import protos
 
-    name = os.fspath(path)
-    if not LOCAL.exists(name):
+    name, fs = as_path(path), file_system_of(path)
+    if not fs.exists(name):
         raise OSError(f"File {name} does not exist.")
-    with closing(LOCAL.open_read(name)) as file:
-        content = file.read(0, LOCAL.size(name))
+    with closing(fs.open_read(name)) as file:
+        content = file.read(0, file.size)
     try:
         message.ParseFromString(content)
     except DecodeError:

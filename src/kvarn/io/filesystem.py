@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from typing import Any, Protocol, TypeAlias
 
 from kvarn import errors
@@ -48,18 +49,33 @@ class WriteFile(Protocol):
         """Writes all of ``data`` at the end."""
 
     def sync(self) -> None:
-        """Returns when the bytes so far survive a power failure."""
+        """Returns when the bytes so far survive a power failure; on an object store `close` does that."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Ends the file.  On an object store it appears now, whole, in the place of an older one."""
+
+    def discard(self) -> None:
+        """Ends the file without its content: nothing appears on an object store.
+
+        Where files appear when they are opened, what was written stays, for the caller to remove.  Nothing
+        happens after `close`.
+        """
 
 
 class FileSystem(Protocol):
     """Files by path.
 
+    Attributes:
+      renames: whether files get other names at once (`rename`).  An object store has no such thing, but its
+        files appear whole when they are closed; its directories are what the names of the files say, need
+        not be made, and are gone with their last file.
+
     Raises, whatever the operation:
       NotFoundError: there is no such file or directory.
       PermissionDeniedError, ResourceExhaustedError and others: see `kvarn.io.filesystem.io_error`.
     """
+
+    renames: bool
 
     def open_read(self, path: str) -> ReadFile:
         """An existing file."""
@@ -68,7 +84,14 @@ class FileSystem(Protocol):
         """A new file, or an emptied one."""
 
     def rename(self, source: str, target: str) -> None:
-        """Gives a file another name, at once and over an existing file."""
+        """Gives a file another name, at once and over an existing file.
+
+        Raises:
+          UnimplementedError: this file system does not rename.
+        """
+
+    def copy(self, source: str, target: str) -> None:
+        """Makes a second file with the content of a first; on an object store without a transfer."""
 
     def remove(self, path: str) -> None:
         """Removes a file."""
@@ -104,14 +127,42 @@ class FileSystem(Protocol):
         """Returns when the names in a directory survive a power failure."""
 
 
+# As TensorFlow's ParseURI has it (tensorflow/core/platform/path.cc).
+_SCHEME = re.compile(r"([a-zA-Z][0-9a-zA-Z.]*)://")
+_FILE = "file://"
+
+
 def as_path(path: Path) -> str:
-    """A path as a string, from a string, bytes or a PathLike."""
-    return os.fsdecode(path)
+    """A path as a string, from a string, bytes or a PathLike; ``file:///a`` is ``/a``."""
+    return os.fsdecode(path).removeprefix(_FILE)
+
+
+def scheme_of(path: str) -> str:
+    """What stands before ``://``; empty for an ordinary path."""
+    found = _SCHEME.match(path) if "://" in path else None
+    return found[1] if found else ""
+
+
+def root_of(path: str) -> str:
+    """Scheme and bucket of a URL (``s3://bucket``); empty for an ordinary path."""
+    scheme = scheme_of(path)
+    return f"{scheme}://{path[len(scheme) + 3 :].partition('/')[0]}" if scheme else ""
 
 
 def directory_of(path: str) -> str:
-    """The directory that a path names a file of; ``.`` for a bare name."""
-    return os.path.dirname(path) or "."
+    """The directory that a path names a file of; ``.`` for a bare name, the bucket of a URL at least."""
+    root = root_of(path)
+    return root + os.path.dirname(path[len(root) :]).rstrip("/") if root else os.path.dirname(path) or "."
+
+
+def join_path(directory: str, path: str) -> str:
+    """A path that counts from a directory; an absolute one, or a URL, stays what it is."""
+    return path if scheme_of(path) else os.path.join(directory, path)
+
+
+def is_absolute(path: str) -> bool:
+    """Whether a path means the same from everywhere: it begins with ``/``, or is a URL."""
+    return os.path.isabs(path) or bool(scheme_of(path))
 
 
 _CODES: dict[type[errors.OpError], tuple[int, ...]] = {

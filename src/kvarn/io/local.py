@@ -7,6 +7,7 @@ import errno
 import glob
 import mmap
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 
@@ -21,7 +22,8 @@ _NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 
 
 @contextlib.contextmanager
-def _named(path: str) -> Iterator[None]:
+def named(path: str) -> Iterator[None]:
+    """Names the file in what the operating system refuses (`kvarn.io.filesystem.io_error`)."""
     try:
         yield
     except OSError as error:
@@ -35,7 +37,7 @@ class LocalReadFile:
         self.path = path
         self._lock = threading.Lock()
         self._map: mmap.mmap | None = None
-        with _named(path):
+        with named(path):
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 self.size = os.fstat(self._descriptor).st_size
@@ -44,9 +46,13 @@ class LocalReadFile:
                 self.close()
                 raise
 
+    def fileno(self) -> int:
+        """The descriptor, open until `close`."""
+        return self._descriptor
+
     def read(self, offset: int, size: int) -> bytes:
         size = max(0, min(size, self.size - offset))
-        with _named(self.path):
+        with named(self.path):
             data = os.pread(self._descriptor, size, offset)
             if len(data) == size:
                 return data
@@ -55,7 +61,7 @@ class LocalReadFile:
 
     def read_into(self, offset: int, target: memoryview) -> int:
         done = 0
-        with _named(self.path):
+        with named(self.path):
             while done < len(target):
                 count = os.preadv(
                     self._descriptor, [target[done : done + _LARGEST_CALL_BYTES]], offset + done
@@ -68,7 +74,7 @@ class LocalReadFile:
     def view(self) -> memoryview:
         if self.size == 0:
             return memoryview(b"")
-        with self._lock, _named(self.path):
+        with self._lock, named(self.path):
             if self._map is None:
                 self._map = mmap.mmap(self._descriptor, self.size, access=mmap.ACCESS_READ)
             return memoryview(self._map)
@@ -87,25 +93,32 @@ class LocalWriteFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        with _named(path):
+        with named(path):
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
             self._descriptor = os.open(path, flags, 0o666)
 
+    def fileno(self) -> int:
+        """The descriptor, open until `close`."""
+        return self._descriptor
+
     def append(self, data: Buffer) -> None:
         rest = memoryview(data).cast("B")
-        with _named(self.path):
+        with named(self.path):
             while len(rest):
                 rest = rest[os.write(self._descriptor, rest[:_LARGEST_CALL_BYTES]) :]
 
     def sync(self) -> None:
-        with _named(self.path):
+        with named(self.path):
             os.fsync(self._descriptor)
 
     def close(self) -> None:
         descriptor, self._descriptor = getattr(self, "_descriptor", -1), -1
         if descriptor >= 0:
-            with _named(self.path):
+            with named(self.path):
                 os.close(descriptor)
+
+    def discard(self) -> None:
+        self.close()
 
     def __del__(self) -> None:
         self.close()
@@ -114,6 +127,8 @@ class LocalWriteFile:
 class LocalFileSystem:
     """`FileSystem` over the operating system."""
 
+    renames = True
+
     def open_read(self, path: str) -> LocalReadFile:
         return LocalReadFile(path)
 
@@ -121,11 +136,15 @@ class LocalFileSystem:
         return LocalWriteFile(path)
 
     def rename(self, source: str, target: str) -> None:
-        with _named(source):
+        with named(source):
             os.replace(source, target)
 
+    def copy(self, source: str, target: str) -> None:
+        with named(source):
+            shutil.copyfile(source, target)
+
     def remove(self, path: str) -> None:
-        with _named(path):
+        with named(path):
             os.remove(path)
 
     def exists(self, path: str) -> bool:
@@ -135,35 +154,35 @@ class LocalFileSystem:
         return os.path.isdir(path)
 
     def size(self, path: str) -> int:
-        with _named(path):
+        with named(path):
             return os.stat(path).st_size
 
     def modified_secs(self, path: str) -> float:
-        with _named(path):
+        with named(path):
             return os.stat(path).st_mtime
 
     def glob(self, pattern: str) -> list[str]:
         return sorted(glob.glob(pattern))
 
     def list_directory(self, path: str) -> list[str]:
-        with _named(path):
+        with named(path):
             return sorted(os.listdir(path))
 
     def make_directory(self, path: str) -> None:
         if not os.path.isdir(path):
-            with _named(path), contextlib.suppress(FileExistsError):
+            with named(path), contextlib.suppress(FileExistsError):
                 os.mkdir(path)
 
     def make_directories(self, path: str) -> None:
-        with _named(path):
+        with named(path):
             os.makedirs(path, exist_ok=True)
 
     def remove_directory(self, path: str) -> None:
-        with _named(path):
+        with named(path):
             os.rmdir(path)
 
     def sync_directory(self, path: str) -> None:
-        with _named(path):
+        with named(path):
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 os.fsync(descriptor)

@@ -13,7 +13,7 @@ import numpy as np
 from kvarn import errors
 from kvarn.graph import shape_inference as shapes
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
-from kvarn.io import LOCAL, atomic_replace, directory_of
+from kvarn.io import as_path, atomic_replace, directory_of, file_system_of
 
 
 def _scalar(what: str, value: Any) -> bytes:
@@ -41,9 +41,10 @@ class read_file:
 
     def kernel(ctx: Any, filename: Any) -> Any:
         path = os.fsdecode(_scalar("Input filename", filename))
-        file = LOCAL.open_read(path)
+        fs, path = file_system_of(path), as_path(path)
+        file = fs.open_read(path)
         try:
-            return _text(file.read(0, LOCAL.size(path)))
+            return _text(file.read(0, fs.size(path)))
         finally:
             file.close()
 
@@ -62,10 +63,11 @@ class write_file:
     def kernel(ctx: Any, filename: Any, contents: Any) -> None:
         path = os.fsdecode(_scalar("Input filename", filename))
         data = _scalar("Contents", contents)
+        fs, path = file_system_of(path), as_path(path)
         folder = directory_of(path)
-        if not LOCAL.exists(folder):
-            LOCAL.make_directories(folder)
-        atomic_replace(LOCAL, path, data)
+        if not fs.exists(folder):
+            fs.make_directories(folder)
+        atomic_replace(fs, path, data)
 
     grad = NOT_DIFFERENTIABLE
 
@@ -85,7 +87,7 @@ class matching_files:
                 f"Input patterns tensor must be scalar or vector, but had shape: {shapes.fmt(pattern.shape)}"
             )
         patterns = np.asarray(pattern, dtype=object).reshape(-1)
-        found = sorted(os.fsencode(name) for p in patterns for name in LOCAL.glob(os.fsdecode(p)))
+        found = sorted(os.fsencode(n) for p in patterns for n in file_system_of(p).glob(as_path(p)))
         out = np.empty(len(found), dtype=object)
         out[:] = found
         return out

@@ -451,14 +451,15 @@ def get_saver_or_default() -> Saver:
 
 def _remove_shards(prefix: str) -> None:
     """Removes what an unfinished sharded save of ``prefix`` has left in its temporary directories."""
-    from kvarn.io import LOCAL, directory_of, remove_quietly
+    from kvarn.io import directory_of, file_system_of, remove_quietly
 
-    parts = LOCAL.glob(f"{glob.escape(prefix)}_temp_*/part-*")
+    fs = file_system_of(prefix)
+    parts = fs.glob(f"{glob.escape(prefix)}_temp_*/part-*")
     for part in parts:
-        remove_quietly(LOCAL, part)
+        remove_quietly(fs, part)
     for directory in {directory_of(part) for part in parts}:
         with contextlib.suppress(errors.OpError):
-            LOCAL.remove_directory(directory)
+            fs.remove_directory(directory)
 
 
 def _warn_of_v1() -> None:

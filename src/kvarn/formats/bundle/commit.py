@@ -11,6 +11,18 @@ Directories are synced between the steps, so that a power failure keeps their or
 without kvarn sees between the last two steps, if an older checkpoint of the same prefix is overwritten, is
 the old index beside new data: the checksum of every tensor that changed fails there (DataLossError), and
 the next save of that prefix by kvarn completes the commit.
+
+An object store renames nothing, but shows a file only when its upload is whole.  A new prefix is written
+there under its final names, the index last: that is the commit, and nothing is copied.  Over an older
+checkpoint:
+
+    data uploaded under temporary names              old checkpoint whole
+    index uploaded under a temporary name            new one whole: readers find the waiting index
+    data copied to their final names, by the store   new one whole, read under the temporary names
+    index copied to its final name                   new one whole
+    the temporary index removed, then the data       new one whole
+
+A reader without kvarn may meet the third step, as above: DataLossError, never a wrong value.
 """
 
 from __future__ import annotations
@@ -40,24 +52,46 @@ def settle(fs: FileSystem, prefix: str) -> None:
         return  # no directory yet
     for suffix, state in begun.items():
         index = naming.index_filename(prefix)
-        if state == "renaming" and fs.exists(index):
+        if state != "renaming" or not fs.exists(index):
+            sweep(fs, prefix, suffix)
+        elif not fs.renames:
+            _copy_to_final_names(fs, prefix, suffix)
+        else:
             for path in _waiting_data(fs, prefix, suffix):
                 fs.rename(path, path.removesuffix(suffix))
             fs.sync_directory(directory_of(prefix))
             fs.rename(index + suffix, index)
             fs.sync_directory(directory_of(prefix))
-        else:
-            sweep(fs, prefix, suffix)
+
+
+def begin(fs: FileSystem, prefix: str) -> str:
+    """Settles what is there; the suffix under which a new save writes its data.
+
+    Empty on an object store that has no checkpoint of the prefix: nobody sees the data before the index.
+    """
+    settle(fs, prefix)
+    if fs.renames or fs.exists(naming.index_filename(prefix)):
+        return naming.temporary_suffix()
+    sweep(fs, prefix, "")
+    return ""
 
 
 def sweep(fs: FileSystem, prefix: str, suffix: str) -> None:
-    """Removes the files of an unfinished save, the index first: without its data it would seem committed."""
+    """Removes the files of an unfinished save, the index first: without its data it would seem committed.
+
+    Where the index is not certain to be gone, the data stay.
+    """
     index = naming.index_filename(prefix) + suffix
-    if fs.exists(index):
-        remove_quietly(fs, index)
-        with contextlib.suppress(OpError):
+    try:
+        if fs.exists(index):
+            if not suffix:
+                return  # a whole checkpoint
+            fs.remove(index)
             fs.sync_directory(directory_of(prefix))
-    for path in _waiting_data(fs, prefix, suffix):
+        waiting = _waiting_data(fs, prefix, suffix)
+    except OpError:
+        return
+    for path in waiting:
         remove_quietly(fs, path)
 
 
@@ -75,13 +109,16 @@ def commit(
       suffix: of the temporary names.
       records: serialized entries by key, in any order.
       undo: what to do with the data, under its temporary names again, when a step fails; the default is to
-        remove it.
+        remove it, as on an object store always.
 
     Raises:
       OpError: a step failed, and nothing is left of the save.  Except when data of an older checkpoint of
         the prefix is already replaced: then the files stay, readers see the new checkpoint, and the next
         save completes it.
     """
+    if not fs.renames:
+        _commit_by_copies(fs, prefix, suffix, header, records)
+        return
     directory = directory_of(prefix)
     index = naming.index_filename(prefix)
     data = [naming.data_filename(prefix, shard, header.num_shards) for shard in range(header.num_shards)]
@@ -107,6 +144,30 @@ def commit(
     fs.sync_directory(directory)
 
 
+def _commit_by_copies(
+    fs: FileSystem, prefix: str, suffix: str, header: BundleHeader, records: Mapping[bytes, bytes]
+) -> None:
+    try:
+        write_index(fs, naming.index_filename(prefix) + suffix, header, records)
+    except BaseException:
+        # The index may be there although its upload failed: the answer got lost.
+        remove_quietly(fs, naming.index_filename(prefix) + suffix)
+        sweep(fs, prefix, suffix)
+        raise
+    if suffix:
+        _copy_to_final_names(fs, prefix, suffix)
+
+
+def _copy_to_final_names(fs: FileSystem, prefix: str, suffix: str) -> None:
+    """The steps after the index waits; each may be done again."""
+    index = naming.index_filename(prefix)
+    data = _waiting_data(fs, prefix, suffix)
+    for path in (*data, index + suffix):
+        fs.copy(path, path.removesuffix(suffix))
+    for path in (index + suffix, *data):
+        fs.remove(path)
+
+
 def write_index(fs: FileSystem, path: str, header: BundleHeader, records: Mapping[bytes, bytes]) -> None:
     """Writes and syncs a table of the header and the records."""
     file = fs.open_write(path)
@@ -119,8 +180,10 @@ def write_index(fs: FileSystem, path: str, header: BundleHeader, records: Mappin
         builder.finish()
         flush()
         file.sync()
-    finally:
         file.close()
+    except BaseException:
+        file.discard()
+        raise
 
 
 def _buffered(append: Callable[[bytes], None]) -> tuple[Callable[[bytes], None], Callable[[], None]]:
@@ -146,7 +209,8 @@ def _buffered(append: Callable[[bytes], None]) -> tuple[Callable[[bytes], None],
 def _waiting_data(fs: FileSystem, prefix: str, suffix: str) -> list[str]:
     directory = directory_of(prefix)
     start = naming.data_stem(prefix)
-    names = (
-        name for name in fs.list_directory(directory) if name.startswith(start) and name.endswith(suffix)
-    )
-    return [prefix + name[len(start) - len(".data-") :] for name in names]
+    return [
+        prefix + name[len(start) - len(".data-") :]
+        for name in fs.list_directory(directory)
+        if name.startswith(start) and name.endswith(suffix) and naming.is_data_name(name.removesuffix(suffix))
+    ]

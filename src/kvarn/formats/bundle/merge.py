@@ -22,7 +22,7 @@ from kvarn.errors import DataLossError, InternalError, InvalidArgumentError, OpE
 from kvarn.formats.bundle import commit, naming
 from kvarn.formats.bundle.entry import BundleEntry, BundleHeader
 from kvarn.formats.bundle.reader import BundleReader, decode_name
-from kvarn.io import LOCAL, FileSystem, Path, as_path, directory_of, remove_quietly
+from kvarn.io import FileSystem, Path, as_path, directory_of, file_system_of, remove_quietly
 
 
 def merge_bundles(
@@ -42,8 +42,8 @@ def merge_bundles(
       On any error the parts are as they were, unless an older checkpoint of the prefix is replaced in part
       (see kvarn.formats.bundle.commit).
     """
-    files = fs or LOCAL
     target = as_path(merged_prefix)
+    files = fs or file_system_of(target)
     state = _Merged()
     parts = [as_path(prefix) for prefix in prefixes]
     if not parts:
@@ -54,9 +54,7 @@ def merge_bundles(
         with BundleReader(part, files) as reader:
             state.take(reader)
     files.make_directory(directory_of(target))
-    commit.settle(files, target)
-
-    suffix = naming.temporary_suffix()
+    suffix = commit.begin(files, target)
     shards = state.shards or {state.unnamed.pop(0): 0}  # parts without any tensor leave an empty data file
     header = state.header
     header.num_shards = len(shards)
@@ -66,13 +64,16 @@ def merge_bundles(
     ]
 
     def undo() -> None:
+        if not files.renames:
+            commit.sweep(files, target, suffix)
+            return
         for source, aside in moves:
             if files.exists(aside):
                 files.rename(aside, source)
 
     try:
         for source, aside in moves:
-            files.rename(source, aside)
+            (files.rename if files.renames else files.copy)(source, aside)
     except BaseException:
         undo()
         raise
@@ -81,7 +82,7 @@ def merge_bundles(
 
     for part in parts:
         remove_quietly(files, naming.index_filename(part))
-    for path in state.unnamed:
+    for path in (*state.unnamed, *(() if files.renames else shards)):
         remove_quietly(files, path)
     if delete_old_dirs:
         for directory in dict.fromkeys(map(directory_of, parts)):

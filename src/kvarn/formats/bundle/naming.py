@@ -11,6 +11,9 @@ all of its ``<prefix>.data-…tempstate7`` has had its data renamed, it is the o
 `committed_index` gives it to readers; the next save of the prefix completes it.  An index that still has
 all its data beside it was never committed.
 
+On an object store, where nothing is renamed, an index that waits beside an older one is the commit itself
+(kvarn.formats.bundle.commit): the data is whole before it appears.
+
 Source: `DataFilename`, `MetaFilename` in tensorflow/core/util/tensor_bundle/naming.cc, and the temporary
 names in tensor_bundle.cc.  The rule for crashes is kvarn's.
 """
@@ -62,7 +65,8 @@ def committed_index(fs: FileSystem, prefix: str) -> str:
 def begun_saves(fs: FileSystem, prefix: str) -> dict[str, str]:
     """The suffixes of unfinished saves of a prefix, each ``writing`` or ``renaming``.
 
-    ``renaming``: the index is written, and at least one of its data files has its final name.
+    ``renaming``: the index is written, and at least one of its data files has its final name; on an object
+    store, the index is written.
     """
     directory, base = directory_of(prefix), os.path.basename(prefix)
     index_start, data_start = f"{base}.index{_TEMPORARY}", f"{base}.data-"
@@ -81,9 +85,14 @@ def begun_saves(fs: FileSystem, prefix: str) -> dict[str, str]:
                 totals[suffix] = int(shard[2])
     states = dict.fromkeys(waiting, "writing")
     for suffix in indexes:
-        whole = suffix in waiting and len(waiting[suffix]) == totals[suffix]
+        whole = fs.renames and suffix in waiting and len(waiting[suffix]) == totals[suffix]
         states[suffix] = "writing" if whole else "renaming"
     return states
+
+
+def is_data_name(name: str) -> bool:
+    """Whether a name is that of a data file, under its final name."""
+    return _SHARD_OF.search(name) is not None
 
 
 def data_stem(prefix: str) -> str:

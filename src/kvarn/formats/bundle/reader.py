@@ -13,6 +13,7 @@ DeepRec, but checked.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import threading
@@ -41,7 +42,7 @@ from kvarn.formats.ordered_code import encode_slice_key
 from kvarn.formats.reader import CHUNK_BYTES, TensorInfo
 from kvarn.formats.table.reader import TableReader
 from kvarn.formats.tensor_slice import TensorSlice, print_shape
-from kvarn.io import LOCAL, FileSystem, Path, ReadFile, as_path
+from kvarn.io import FileSystem, Path, ReadFile, as_path, file_system_of
 
 # Bytes read and checked at a time: small enough to be in the cache when the checksum wants them.
 _CHUNK_BYTES = 1 << 20
@@ -58,7 +59,7 @@ class BundleReader:
 
     Args:
       prefix: the path without ``.index``.
-      fs: where the files are; the machine's own by default.
+      fs: where the files are; what the path says by default (`kvarn.io.file_system_of`).
 
     Raises:
       NotFoundError: there is no index.
@@ -70,7 +71,7 @@ class BundleReader:
 
     def __init__(self, prefix: Path, fs: FileSystem | None = None) -> None:
         self.prefix = as_path(prefix)
-        self.fs: FileSystem = fs or LOCAL
+        self.fs: FileSystem = fs or file_system_of(self.prefix)
         self._shards: dict[int, ReadFile] = {}
         self._lock = threading.Lock()
         self._streams: dict[bytes, _Stream] = {}
@@ -600,8 +601,9 @@ class BundleReader:
     def _open_shard(self, text: str, shard: int) -> ReadFile:
         path = naming.data_filename(self.prefix, shard, self.header.num_shards)
         try:
-            if self._waits(path):
-                return self.fs.open_read(path + self._suffix)
+            if self._suffix:
+                with contextlib.suppress(NotFoundError):
+                    return self.fs.open_read(path + self._suffix)
             return self.fs.open_read(path)
         except NotFoundError as error:
             raise NotFoundError.of(

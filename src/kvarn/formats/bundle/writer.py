@@ -33,7 +33,7 @@ from kvarn.formats.bundle.reader import decode_name, encode_name
 from kvarn.formats.checksum import crc32c, mask
 from kvarn.formats.ordered_code import encode_slice_key
 from kvarn.formats.tensor_slice import TensorSlice, print_shape
-from kvarn.io import LOCAL, Buffer, FileSystem, Path, WriteFile, as_path, directory_of
+from kvarn.io import Buffer, FileSystem, Path, WriteFile, as_path, directory_of, file_system_of
 
 # Tensors from this size on go to the file from where they lie; smaller ones are collected first.
 _DIRECT_BYTES = 1 << 16
@@ -49,7 +49,7 @@ class BundleWriter:
 
     Args:
       prefix: the path without ``.index``.
-      fs: where the files go; the machine's own by default.
+      fs: where the files go; what the path says by default (`kvarn.io.file_system_of`).
       data_alignment: every tensor added whole is followed by zeros up to a multiple of this;
         the save op uses 1.
 
@@ -59,16 +59,15 @@ class BundleWriter:
 
     def __init__(self, prefix: Path, fs: FileSystem | None = None, *, data_alignment: int = 1) -> None:
         self.prefix = as_path(prefix)
-        self.fs: FileSystem = fs or LOCAL
+        self.fs: FileSystem = fs or file_system_of(self.prefix)
         self._alignment = data_alignment
-        self._suffix = naming.temporary_suffix()
         self._records: dict[bytes, BundleEntry] = {}
         self._buffer = bytearray()
         self._size = 0
         self._segment: _Segment | None = None
         self._file: WriteFile | None = None
         self.fs.make_directory(directory_of(self.prefix))
-        commit.settle(self.fs, self.prefix)
+        self._suffix = commit.begin(self.fs, self.prefix)
         self._file = self.fs.open_write(naming.data_filename(self.prefix, 0, 1) + self._suffix)
 
     # Tensors -----------------------------------------------------------------------------------------
@@ -222,11 +221,11 @@ class BundleWriter:
         try:
             self._flush()
             file.sync()
-            self._file = None
             file.close()
         except BaseException:
             self.abort()
             raise
+        self._file = None
         records = {key: entry.serialize() for key, entry in self._records.items()}
         commit.commit(self.fs, self.prefix, self._suffix, BundleHeader(), records)
 
@@ -236,7 +235,7 @@ class BundleWriter:
         if file is None:
             return
         try:
-            file.close()
+            file.discard()
         except OpError:
             pass  # what could not be written is removed
         finally:
