@@ -139,7 +139,15 @@ def inventory(
         taken: set[str] = set()
         names = reader.keys()
         for table in stored_tables(reader):
-            tables.setdefault(table.name, []).append(EmbeddingSource(number, reader, table))
+            found = tables.setdefault(table.name, [])
+            if found and found[-1].number == number:
+                raise InvalidArgumentError.of(
+                    f"'{reader.prefix}' has the embedding variable '{table.name}' twice: with parts and without",
+                    name=table.name,
+                    path=reader.prefix,
+                    hint="Drop or rename one of them with `kvarn rewrite`.",
+                )
+            found.append(EmbeddingSource(number, reader, table))
             taken |= tensor_names(table, names)
         for name in names:
             if name not in taken:

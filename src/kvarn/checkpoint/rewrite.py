@@ -295,7 +295,7 @@ class _Rules:
             raise InvalidArgumentError.of(
                 f"'{unit.name}' would get an empty name", name=unit.name, hint="Use `drop` to remove it."
             )
-        if unit.group is None:
+        if not unit.is_embedding:
             info = unit.tensors[0]
             dtype = self._new_dtype(unit, info.dtype)
             change = Change(
@@ -366,10 +366,10 @@ class _Rules:
             if not expression.search(unit.name):
                 continue
             self._used.add(("cast", text_of(pattern)))
-            if unit.group is None and can_cast(old, dtype):
+            if not unit.is_embedding and can_cast(old, dtype):
                 return dtype
             if is_name(pattern):
-                what = f"an embedding variable of {old.name}" if unit.group else f"of type {old.name}"
+                what = f"an embedding variable of {old.name}" if unit.is_embedding else f"of type {old.name}"
                 raise InvalidArgumentError.of(
                     f"'{unit.name}' is {what} and cannot become {dtype.name}",
                     name=unit.name,

@@ -6,11 +6,11 @@ all of them.  What an optimizer keeps for one as ordinary variables (``b/AdamAsy
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from kvarn.checkpoint.bucket_rows import StoredTable, stored_tables
 from kvarn.formats import embedding
 from kvarn.formats.reader import TensorInfo, TensorReader
 
@@ -29,11 +29,17 @@ _OPTIMIZER_STATE = re.compile(r"(?:^|/)beta[12]_power(?:_\d+)?\Z")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in an embedding variable a tensor belongs: ``<part>[/<slot>]<suffix>``."""
+    """Where in an embedding variable a tensor belongs: ``<part><rest><suffix>``.
+
+    Attributes:
+      rest: ``/Adagrad``, ``/block1``, ``/block1/Adagrad`` or empty.
+      slot: ``rest`` without its slash if it is a slot; empty for the variable's own rows, blocks among them.
+    """
 
     part: str
-    slot: str
+    rest: str
     suffix: str
+    slot: str
 
 
 @dataclass(frozen=True)
@@ -43,23 +49,21 @@ class Unit:
     Attributes:
       name: of the tensor, or of the embedding variable without part and slot.
       tensors: what it is made of.
-      group: of an embedding variable.
-      places: of an embedding variable's tensors, by name.
+      places: of an embedding variable's tensors, by name; empty for an ordinary tensor.
     """
 
     name: str
     tensors: tuple[TensorInfo, ...]
-    group: embedding.EmbeddingGroup | None = None
     places: Mapping[str, Place] = field(default_factory=dict)
+
+    @property
+    def is_embedding(self) -> bool:
+        return bool(self.places)
 
     @property
     def slots(self) -> list[str]:
         """The names of an embedding variable's slots, sorted."""
         return sorted({place.slot for place in self.places.values() if place.slot})
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(info.size_bytes for info in self.tensors)
 
     def slot_of(self, tensor: str) -> str:
         """The slot that one of the tensors belongs to; empty for none."""
@@ -70,20 +74,19 @@ class Unit:
         if tensor not in self.places:
             return name
         place = self.places[tensor]
-        slot = f"/{slots.get(place.slot, place.slot)}" if place.slot else ""
-        return name + place.part[len(self.name) :] + slot + place.suffix
+        rest = f"/{slots[place.slot]}" if place.slot else place.rest
+        return name + place.part[len(self.name) :] + rest + place.suffix
 
 
 def units_of(reader: TensorReader) -> list[Unit]:
     """All tensors and embedding variables, by name."""
     infos = {info.name: info for info in reader.tensors()}
-    counts = {name: math.prod(info.shape) for name, info in infos.items() if name.endswith(embedding.KEYS)}
     taken: set[str] = set()
     units = []
-    for group in embedding.group_embeddings(list(infos), counts):
-        places = {name: place for name, place in _places(group).items() if name in infos}
+    for table in stored_tables(reader):
+        places = {name: place for name, place in _places(table).items() if name in infos}
         taken |= set(places)
-        units.append(Unit(group.name, tuple(infos[name] for name in sorted(places)), group, places))
+        units.append(Unit(table.name, tuple(infos[name] for name in sorted(places)), places))
     units += [Unit(name, (info,)) for name, info in infos.items() if name not in taken]
     return sorted(units, key=lambda unit: unit.name.encode("utf-8", "surrogateescape"))
 
@@ -91,7 +94,7 @@ def units_of(reader: TensorReader) -> list[Unit]:
 def optimizer_tensors(units: list[Unit]) -> tuple[set[str], set[str]]:
     """The names of ordinary tensors that are an optimizer's: slots of variables that are there, and its own
     scalars; and of those that only look so, as their owner is not there."""
-    names = {unit.name for unit in units if unit.group is None}
+    names = {unit.name for unit in units if not unit.is_embedding}
     found: set[str] = set()
     orphans: set[str] = set()
     for name in names:
@@ -106,23 +109,21 @@ def optimizer_tensors(units: list[Unit]) -> tuple[set[str], set[str]]:
 def _is_power(unit: Unit) -> bool:
     return (
         bool(_OPTIMIZER_STATE.search(unit.name))
-        and unit.group is None
+        and not unit.is_embedding
         and unit.tensors[0].shape in ((), (1,))
         and unit.tensors[0].dtype.is_floating
     )
 
 
-def _places(group: embedding.EmbeddingGroup) -> dict[str, Place]:
+def _places(table: StoredTable) -> dict[str, Place]:
     """All tensors that an embedding variable may have."""
-    tables = [
-        Place(part, slot, suffix)
-        for part in group.parts
-        for slot in ("", *group.slots)
-        for suffix in embedding.SUFFIXES
-    ]
-    variables = [Place(part, slot, "") for part in group.parts for slot in _VARIABLE_SLOTS]
-    return {_name_at(place): place for place in (*tables, *variables)}
-
-
-def _name_at(place: Place) -> str:
-    return place.part + (f"/{place.slot}" if place.slot else "") + place.suffix
+    found: list[Place] = []
+    parts: set[str] = set()
+    for rest in table.families:
+        slot = rest[1:] if table.owner(rest) is not None else ""
+        for stem in table.stems(rest):
+            part = stem[: len(stem) - len(rest)]
+            parts.add(part)
+            found += [Place(part, rest, suffix, slot) for suffix in embedding.SUFFIXES]
+    found += [Place(part, f"/{slot}", "", slot) for part in sorted(parts) for slot in _VARIABLE_SLOTS]
+    return {place.part + place.rest + place.suffix: place for place in found}

@@ -11,6 +11,7 @@ import pytest
 from kvarn import dtypes
 from kvarn.checkpoint.rewrite import RewriteReport, rewrite
 from kvarn.errors import AlreadyExistsError, DataLossError, InvalidArgumentError, OpError
+from kvarn.formats import embedding
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.safetensors import SafetensorsReader
 from kvarn.formats.tensor_slice import TensorSlice
@@ -280,3 +281,42 @@ def test_progress_ends_at_all(fs: MemoryFileSystem) -> None:
     rewrite("m", "x", fs=fs, progress=lambda done, total: seen.append((done, total)))
     assert seen == sorted(seen)
     assert seen[-1][0] == seen[-1][1] > 0
+
+
+def table(writer: BundleWriter, stem: str, rows: int) -> None:
+    keys = np.arange(rows)
+    embedding.write_embedding(writer, stem, keys, np.zeros((rows, 2), np.float32), dim=2)
+
+
+def test_blocks_parts_and_slots_of_adam_async_go_with_their_variable() -> None:
+    fs = MemoryFileSystem()
+    with BundleWriter("m", fs) as writer:
+        for part in (0, 1):
+            for rest in ("/block0", "/block0/Adagrad", "/block1", "/block1/Adagrad"):
+                table(writer, f"d/part_{part}{rest}", 2)
+        for stem in ("e", "e/AdamAsync", "e/AdamAsync_1"):
+            table(writer, stem, 3)
+        for slot in ("AdamAsync_2", "AdamAsync_3"):
+            writer.add(f"e/{slot}", np.ones(1, np.float32))
+    rewrite("m", "x", rename=[("d", "dd"), ("e", "ee")], fs=fs)
+    with BundleReader("m", fs) as before, BundleReader("x", fs) as after:
+        assert after.keys() == sorted(
+            name.replace("d/", "dd/", 1) if name.startswith("d/") else f"e{name}"
+            for name in (info.name for info in before.tensors())
+        )
+    report = rewrite("m", "slim", slim=True, fs=fs)
+    assert names(report) == [
+        "d/block0/Adagrad", "d/block1/Adagrad", "e/AdamAsync", "e/AdamAsync_1", "e/AdamAsync_2", "e/AdamAsync_3",
+    ]  # fmt: skip
+    with BundleReader("slim", fs) as reader:
+        assert {name.rsplit("-", 1)[0] for name in (info.name for info in reader.tensors())} == {
+            "d/part_0/block0", "d/part_0/block1", "d/part_1/block0", "d/part_1/block1", "e",
+        }  # fmt: skip
+
+
+def test_a_slot_that_lost_rows_is_still_a_slot() -> None:
+    fs = MemoryFileSystem()
+    with BundleWriter("m", fs) as writer:
+        table(writer, "b", 3)
+        table(writer, "b/Adagrad", 2)
+    assert names(rewrite("m", "x", slim=True, fs=fs)) == ["b/Adagrad"]
