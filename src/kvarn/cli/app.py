@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import sys
+import traceback
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -19,6 +20,8 @@ from kvarn.cli import output
 COMMANDS = (
     ("ls", "kvarn.cli.checkpoint_commands:ls"),
     ("show", "kvarn.cli.show_command:show"),
+    ("verify", "kvarn.cli.check_commands:verify"),
+    ("diff", "kvarn.cli.check_commands:diff"),
     ("rewrite", "kvarn.cli.rewrite_commands:rewrite"),
     ("average", "kvarn.cli.rewrite_commands:average"),
     ("merge", "kvarn.cli.rewrite_commands:merge"),
@@ -50,6 +53,9 @@ def run(arguments: list[str]) -> None:
         raise SystemExit(output.FAILED) from None
     except KeyboardInterrupt:
         raise SystemExit(output.INTERRUPTED) from None
+    except Exception:  # a fault of kvarn's own: Python would end with 1, which means "no"
+        traceback.print_exc()
+        raise SystemExit(output.FAILED) from None
 
 
 def _application(arguments: list[str]) -> typer.Typer:
