@@ -31,7 +31,7 @@ from kvarn.errors import InvalidArgumentError, OpError, UnimplementedError
 from kvarn.formats import embedding
 from kvarn.formats.reader import CHUNK_BYTES, TensorInfo
 from kvarn.formats.whole_tensors import WholeTensorReader
-from kvarn.io import FileSystem, Path, WriteFile, as_path, directory_of, remove_quietly, temporary_name
+from kvarn.io import AtomicFile, FileSystem, Path, as_path, directory_of
 from kvarn.io.streams import ReadStream, WriteStream
 
 Array = npt.NDArray[Any]
@@ -98,8 +98,9 @@ def write_table(
         ]
     )
     rows = 0
+    fs.make_directory(directory_of(as_path(path)))
     with (
-        _made(fs, as_path(path)) as file,
+        AtomicFile(fs, as_path(path)) as file,
         _table_writer(arrow, kind, WriteStream(file.append), schema) as write,
     ):
         for admitted, columns in _row_groups(primary, families, count):
@@ -181,25 +182,6 @@ def _table_writer(arrow: Any, kind: str, stream: WriteStream, schema: Any) -> It
         writer.close()
         raise
     writer.close()
-
-
-@contextlib.contextmanager
-def _made(fs: FileSystem, path: str) -> Iterator[WriteFile]:
-    """A file that gets its name when the block has ended well; else nothing is left."""
-    aside = temporary_name(path)
-    fs.make_directory(directory_of(path))
-    file = fs.open_write(aside)
-    try:
-        try:
-            yield file
-            file.sync()
-        finally:
-            file.close()
-        fs.rename(aside, path)
-    except BaseException:
-        remove_quietly(fs, aside)
-        raise
-    fs.sync_directory(directory_of(path))
 
 
 def _unfit(source: EmbeddingSource, why: str) -> OpError:
