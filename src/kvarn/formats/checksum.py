@@ -13,9 +13,12 @@ Source: tensorflow/core/lib/hash/crc32c.h.
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+
 from kvarn._native import crc32c, crc32c_combine
 
-__all__ = ["crc32c", "crc32c_combine", "mask", "unmask"]
+__all__ = ["crc32c", "crc32c_combine", "mask", "mask_all", "unmask"]
 
 _DELTA = 0xA282EAD8
 
@@ -23,6 +26,11 @@ _DELTA = 0xA282EAD8
 def mask(crc: int) -> int:
     """The stored form of a checksum."""
     return (((crc >> 15) | (crc << 17)) + _DELTA) & 0xFFFFFFFF
+
+
+def mask_all(crcs: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """`mask` of each."""
+    return ((crcs >> np.uint32(15)) | (crcs << np.uint32(17))) + np.uint32(_DELTA)
 
 
 def unmask(masked: int) -> int:

@@ -75,6 +75,10 @@ class Versions(NamedTuple):
             )
 
 
+# TensorShape::MaxDimensions (framework/tensor_shape.h).
+MOST_DIMENSIONS = 254
+
+
 def serialize_shape(shape: Sequence[int]) -> bytes:
     out = b""
     for size in shape:
@@ -99,6 +103,8 @@ def parse_shape(data: bytes) -> tuple[int, ...]:
             if size < 0:
                 raise DecodeError("negative dimension")
             shape.append(size)
+            if len(shape) > MOST_DIMENSIONS:
+                raise DecodeError(f"more than {MOST_DIMENSIONS} dimensions")
         elif found == tag(3, VARINT) and value:
             raise DecodeError("unknown rank")
     return tuple(shape)

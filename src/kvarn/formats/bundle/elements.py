@@ -16,6 +16,8 @@ from kvarn.errors import InvalidArgumentError, UnimplementedError
 
 STRING, VARIANT, RESOURCE = 7, 21, 20
 _INT4, _UINT4 = 29, 30
+# What NumPy's arrays have at most (NPY_MAXDIMS); TensorFlow's tensors have up to 254.
+MOST_DIMENSIONS = 64 if int(np.__version__.split(".")[0]) >= 2 else 32
 
 # The types a stored slice can be cut in (BundleReader::GetSliceValue); of the others TensorFlow reads a
 # slice only as it was stored.
@@ -93,6 +95,41 @@ def saved_dtype(array: npt.NDArray[Any], dtype: Any, name: str) -> dtypes.DType:
             hint="Convert the array, or leave out the type.",
         )
     return found
+
+
+def is_plain(dtype: dtypes.DType) -> bool:
+    """Whether elements lie in a little-endian file as in memory."""
+    return not dtype.np.hasobject and dtype.as_datatype_enum not in (_INT4, _UINT4)
+
+
+def target(
+    out: npt.NDArray[Any] | None, shape: tuple[int, ...], dtype: dtypes.DType, name: str, path: str
+) -> npt.NDArray[Any]:
+    """The array that a tensor is read into: ``out`` if the caller gave one that fits, or a new one.
+
+    Raises:
+      InvalidArgumentError: ``out`` does not fit.
+      UnimplementedError: the tensor has more dimensions than arrays can have.
+    """
+    if len(shape) > MOST_DIMENSIONS:
+        raise UnimplementedError.of(
+            f"tensor '{name}' in '{path}' has {len(shape)} dimensions, and a NumPy array at most "
+            f"{MOST_DIMENSIONS}",
+            name=name,
+            path=path,
+            hint="Read its bytes by lookup_header and lookup_segment; the other tensors can be read.",
+        )
+    if out is None:
+        return np.empty(shape, dtype.np)
+    if out.shape != shape or out.dtype != dtype.np or not out.flags.c_contiguous or not out.flags.writeable:
+        raise InvalidArgumentError.of(
+            f"tensor '{name}' in '{path}' does not fit into the array given for it: {out.dtype}"
+            f"{list(out.shape)}{'' if out.flags.writeable else ', read-only'}",
+            name=name,
+            path=path,
+            hint=f"It needs a C-contiguous, writable {dtype.name}{list(shape)}.",
+        )
+    return out
 
 
 def to_bytes(array: npt.NDArray[Any], dtype: dtypes.DType) -> memoryview:

@@ -6,8 +6,9 @@
                                     6 crc32c, masked, as fixed32
                                     7 slices, only in the entry of a tensor that is kept in slices
 
-Both are small protobuf messages, written and parsed by hand (`kvarn.formats.wire`): a checkpoint can have a
-hundred thousand of them.
+Both are small protobuf messages, written and parsed by hand (`kvarn.formats.wire`).  A checkpoint can have a
+hundred thousand of them: whole indexes are parsed in native code, which knows the entries of tensors stored
+whole and leaves the others to what is here (`kvarn.formats.bundle.columns`).
 
     float tensor w, shape [1,3], first in the file:
     08 01 | 12 08 12 02 08 01 12 02 08 03 | 28 0c | 35 73 5b 89 71
@@ -21,7 +22,7 @@ import math
 import struct
 from dataclasses import dataclass, field
 
-from kvarn.formats.coding import DecodeError, decode_varint, encode_varint, to_signed
+from kvarn.formats.coding import DecodeError, encode_varint, to_signed
 from kvarn.formats.messages import (
     VERSION,
     Versions,
@@ -131,9 +132,6 @@ class BundleEntry:
     @classmethod
     def parse(cls, data: bytes) -> BundleEntry:
         """Raises DecodeError unless ``data`` is such a message with a shape that can be."""
-        plain = _parse_plain(data)
-        if plain is not None:
-            return plain
         entry = cls()
         for found, value in fields(data):
             if found == 0x08:
@@ -159,40 +157,6 @@ class BundleEntry:
         return entry
 
 
-def _parse_plain(data: bytes) -> BundleEntry | None:
-    """The entry of a tensor stored whole, if its fields are in the order every writer gives them; else None.
-
-    Several times as fast as the general way: listing a large checkpoint spends its time here.
-    """
-    if len(data) < 4 or data[0] != 0x08 or data[2] != 0x12 or data[1] > 0x7F or data[3] > 0x7F:
-        return None
-    position, end = 4 + data[3], len(data)
-    head = data[:position]
-    shape = _SHAPES.get(head)
-    if shape is None:
-        if position > end:
-            return None
-        shape = parse_shape(data[4:position])
-        if math.prod(shape) > LARGEST_ELEMENTS:
-            return None
-        if len(_SHAPES) >= _MOST_SHAPES:
-            _SHAPES.clear()
-        _SHAPES[head] = shape
-    shard = offset = size = crc = 0
-    if position < end and data[position] == 0x18:
-        shard, position = decode_varint(data, position + 1)
-    if position < end and data[position] == 0x20:
-        offset, position = decode_varint(data, position + 1)
-    if position < end and data[position] == 0x28:
-        size, position = decode_varint(data, position + 1)
-    if position < end and data[position] == 0x35:
-        crc = int.from_bytes(data[position + 1 : position + 5], "little")
-        position += 5
-    if position != end or shard >> 31 or (offset | size) >> 63:
-        return None
-    return BundleEntry(data[1], shape, shard, offset, size, crc)
-
-
 def _serialize_hash(part: HashSlice) -> bytes:
     return int_field(100, part.begin) + int_field(101, part.length) + int_field(102, part.size)
 
@@ -209,7 +173,4 @@ def _parse_slice(data: bytes) -> tuple[TensorSlice, HashSlice]:
 
 
 _NO_HASH = HashSlice()
-# Shape by the bytes of dtype and shape: a checkpoint has few of them, however many tensors.
-_SHAPES: dict[bytes, tuple[int, ...]] = {}
-_MOST_SHAPES = 4096
 _CRC = struct.Struct("<BI")

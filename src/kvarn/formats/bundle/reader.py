@@ -17,7 +17,8 @@ import contextlib
 import difflib
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from types import TracebackType
 from typing import Any
 
@@ -34,15 +35,17 @@ from kvarn.errors import (
     OutOfRangeError,
     UnimplementedError,
 )
-from kvarn.formats.bundle import elements, naming, strings
+from kvarn.formats.bundle import bulk, elements, naming, strings
+from kvarn.formats.bundle.columns import IndexColumns
 from kvarn.formats.bundle.entry import BIG_ENDIAN, HEADER_KEY, BundleEntry, BundleHeader
-from kvarn.formats.checksum import crc32c, unmask
+from kvarn.formats.checksum import crc32c_combine, unmask
 from kvarn.formats.coding import DecodeError
 from kvarn.formats.ordered_code import encode_slice_key
 from kvarn.formats.reader import CHUNK_BYTES, TensorInfo
 from kvarn.formats.table.reader import TableReader
 from kvarn.formats.tensor_slice import TensorSlice, print_shape
 from kvarn.io import FileSystem, Path, ReadFile, as_path, file_system_of
+from kvarn.io.checked import read_runs
 
 # Bytes read and checked at a time: small enough to be in the cache when the checksum wants them.
 _CHUNK_BYTES = 1 << 20
@@ -102,24 +105,27 @@ class BundleReader:
 
     def keys(self) -> list[str]:
         """The names of all tensors, sorted by their bytes; stored slices are not among them."""
-        return [name for name, _ in self.entries()]
+        return list(self.columns.names)
 
     def entries(self) -> Iterator[tuple[str, BundleEntry]]:
         """Name and entry of every tensor, sorted by the bytes of the names.
 
         A tensor kept in slices is one entry with ``slices``.
         """
-        found = list(self.records())
-        hidden = {encode_slice_key(key, piece) for key, entry in found for piece in entry.slices}
-        for key, entry in found:
-            if key not in hidden:
-                yield decode_name(key), entry
+        columns = self.columns
+        for name, row in zip(columns.names, columns.rows.tolist(), strict=True):
+            yield name, columns.entry(row)
 
     def records(self) -> Iterator[tuple[bytes, BundleEntry]]:
         """Key and entry of every record but the header, stored slices among them, sorted."""
-        for key, value in self._table.items():
-            if key != HEADER_KEY:
-                yield key, self._parse(key, value)
+        columns = self.columns
+        for row, key in enumerate(columns.keys):
+            yield key, columns.entry(row)
+
+    @cached_property
+    def columns(self) -> IndexColumns:
+        """The whole index, read on first use and kept."""
+        return IndexColumns(self._table, self._parse)
 
     def entry(self, name: str | bytes) -> BundleEntry:
         """The index record of a tensor.
@@ -130,7 +136,7 @@ class BundleReader:
         key = _key(name)
         value = self._table.find(key) if key != HEADER_KEY else None
         if value is None:
-            raise self._not_found(key)
+            raise self.not_found(decode_name(key))
         return self._parse(key, value)
 
     def lookup_dtype_and_shape(self, name: str | bytes) -> tuple[dtypes.DType, tuple[int, ...]]:
@@ -166,21 +172,86 @@ class BundleReader:
 
     # Values ------------------------------------------------------------------------------------------
 
-    def lookup(self, name: str | bytes) -> npt.NDArray[Any]:
+    def lookup(self, name: str | bytes, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """The whole tensor; of one kept in slices, the slices put together.
 
         Strings come as an object array of bytes, variants as one of serialized VariantTensorDataProtos.
+
+        Args:
+          out: the array to fill and give back: C-contiguous, of the tensor's shape and element type.  What is
+            in it after an error is undefined.
 
         Raises:
           NotFoundError: no such tensor, or its data file is gone.
           DataLossError: the bytes are not those that were saved.
           OutOfRangeError: the data file is too short.
-          InvalidArgumentError: the stored slices do not cover it.
+          InvalidArgumentError: the stored slices do not cover it, or ``out`` does not fit.
+          UnimplementedError: more dimensions than NumPy's arrays can have (64).
         """
-        entry = self.entry(name)
+        key, entry = _key(name), self.entry(name)
+        if out is not None:
+            dtype = elements.dtype_of(entry.dtype, decode_name(key), self.prefix)
+            elements.target(out, entry.shape, dtype, decode_name(key), self.prefix)
         if entry.slices:
-            return self._read_region(_key(name), entry, TensorSlice.full(len(entry.shape)))
-        return self._read(_key(name), entry)
+            found = self._read_region(key, entry, TensorSlice.full(len(entry.shape)))
+        else:
+            found = self._read(key, entry, out)
+        if out is None or found is out:
+            return found
+        out[...] = found
+        return out
+
+    def read(
+        self,
+        names: Iterable[str | bytes] | None = None,
+        *,
+        out: Mapping[str, npt.NDArray[Any]] | None = None,
+        threads: int | None = None,
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Many tensors at once, by name: as `lookup` for each, but much faster.
+
+        Tensors below 64 KiB that lie close together in the file share one buffer of up to 4 MiB: while one of
+        them lives, so does that.
+
+        Args:
+          names: which ones; all by default.
+          out: arrays to fill for some of the names; see `lookup`.
+          threads: that may work on it; by default all that kvarn uses.
+
+        Raises:
+          DataLossError: a tensor is damaged, or they overlap in the file.
+          and as `lookup`.
+        """
+        return bulk.read(self, names, out or {}, threads or 0)
+
+    def view(self, name: str | bytes, *, verify: bool = True) -> npt.NDArray[Any]:
+        """A tensor where it lies; see `views`."""
+        (found,) = self.views([name], verify=verify).values()
+        return found
+
+    def views(
+        self,
+        names: Iterable[str | bytes] | None = None,
+        *,
+        verify: bool = True,
+        threads: int | None = None,
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Read-only arrays over the map of the file, by name: no memory of their own, no copy.
+
+        They stay valid after `close`, and while the file is only replaced or removed, as savers do; a file
+        that is cut shorter in place takes the process down (SIGBUS).  Tensors lie in the file without gaps, so
+        that an array may begin at any address: NumPy and kvarn take that (``flags.aligned`` is False), some
+        other libraries want a copy.  Tensors that do not lie in a file as in memory (strings, slices,
+        big-endian files), and all of a file that is not the machine's own, are read.
+
+        Args:
+          names: which ones; all by default.
+          verify: compare the checksums now, which touches every page; else nobody does.
+          threads: that may verify; by default all that kvarn uses.
+
+        Raises: as `read`.
+        """
+        return bulk.view(self, names, verify=verify, threads=threads or 0)
 
     def lookup_slice(
         self, name: str | bytes, tensor_slice: TensorSlice, full_shape: tuple[int, ...] | None = None
@@ -272,11 +343,13 @@ class BundleReader:
             out[...] = self.lookup(name)[start:stop]
             return out
         entry = self.entry(name)
-        self._check_size(info.name, entry, entry.num_elements * info.dtype.size)
+        self.check_size(info.name, entry, entry.num_elements * info.dtype.size)
         if out.size:
             raw = out.reshape(-1).view(np.uint8).data
             row_bytes = out.nbytes // len(out)
-            self._fill(self._open(info.name, entry), entry.offset + start * row_bytes, raw, None, info.name)
+            self._fill(
+                self.open_shard_of(info.name, entry), entry.offset + start * row_bytes, raw, 0, info.name
+            )
         return out
 
     def has_plain_bytes(self, info: TensorInfo) -> bool:
@@ -299,7 +372,7 @@ class BundleReader:
           DataLossError: they differ.
         """
         text, entry = decode_name(_key(name)), self.entry(name)
-        self._check_crc(text, entry, self._open(text, entry), actual)
+        self.check_crc(text, entry, self.open_shard_of(text, entry), actual)
 
     def verify(self, name: str | bytes) -> None:
         """Reads all bytes of a tensor and compares their checksums, keeping none.
@@ -369,8 +442,8 @@ class BundleReader:
                 hint="Strings, sliced tensors and big-endian files are read whole.",
             )
         expected = entry.num_elements * dtype.size if total_bytes is None else total_bytes
-        self._check_size(text, entry, expected)
-        return _Stream(self._open(text, entry), entry, entry.offset, 0)
+        self.check_size(text, entry, expected)
+        return _Stream(self.open_shard_of(text, entry), entry, entry.offset, 0)
 
     def _next_segment(self, stream: _Stream, text: str, target: memoryview) -> int:
         """The next bytes of a stream; the whole is checked with the last."""
@@ -379,7 +452,7 @@ class BundleReader:
         stream.position += size
         if stream.position == stream.entry.offset + stream.entry.size and not stream.checked:
             stream.checked = True
-            self._check_crc(text, stream.entry, stream.file, stream.crc)
+            self.check_crc(text, stream.entry, stream.file, stream.crc)
         return size
 
     def _info(self, name: str, entry: BundleEntry) -> TensorInfo:
@@ -441,8 +514,8 @@ class BundleReader:
                 hint=_DAMAGED,
             ) from error
 
-    def _not_found(self, key: bytes) -> OpError:
-        text = decode_name(key)
+    def not_found(self, text: str) -> OpError:
+        """The error for a name that is not there."""
         names = self.keys()
         hint = f"'{self.prefix}' has {len(names)} tensors"
         if f"{text}-keys" in names or f"{text}/part_0-keys" in names:
@@ -522,17 +595,18 @@ class BundleReader:
                         hint="Two parts were saved for the same elements; none is known to be right.",
                     )
 
-    def _read(self, key: bytes, entry: BundleEntry) -> npt.NDArray[Any]:
+    def _read(self, key: bytes, entry: BundleEntry, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+        """A tensor or slice stored whole; in ``out``, which fits, where it lies there as in the file."""
         text = decode_name(key)
         dtype = elements.dtype_of(entry.dtype, text, self.prefix)
         if dtype.np.hasobject:
             return self._read_objects(text, entry, dtype)
-        self._check_size(text, entry, entry.num_elements * dtype.size)
-        file = self._open(text, entry)
-        array: npt.NDArray[Any] = np.empty(entry.shape, dtype.np)
+        self.check_size(text, entry, entry.num_elements * dtype.size)
+        file = self.open_shard_of(text, entry)
+        array = elements.target(out, entry.shape, dtype, text, self.prefix)
         raw = array.reshape(-1).view(np.uint8)
         crc = self._fill(file, entry.offset, raw.data, 0, text)
-        self._check_crc(text, entry, file, crc)
+        self.check_crc(text, entry, file, crc)
         flat = elements.from_bytes(raw, dtype, big_endian=self.big_endian)
         # The array that owns its memory, and no view of it: a variable can take it over without a copy.
         return array if np.may_share_memory(flat, array) else flat.reshape(entry.shape)
@@ -543,14 +617,14 @@ class BundleReader:
         if dtype.np.hasobject:
             self._read_objects(text, entry, dtype)
             return
-        self._check_size(text, entry, entry.num_elements * dtype.size)
-        file = self._open(text, entry)
+        self.check_size(text, entry, entry.num_elements * dtype.size)
+        file = self.open_shard_of(text, entry)
         buffer = memoryview(bytearray(min(entry.size, _CHUNK_BYTES)))
         crc = 0
         for start in range(0, entry.size, _CHUNK_BYTES):
             piece = buffer[: min(_CHUNK_BYTES, entry.size - start)]
             crc = self._fill(file, entry.offset + start, piece, crc, text)
-        self._check_crc(text, entry, file, crc)
+        self.check_crc(text, entry, file, crc)
 
     def _read_objects(self, text: str, entry: BundleEntry, dtype: dtypes.DType) -> npt.NDArray[Any]:
         if dtype is dtypes.variant and self.big_endian:
@@ -562,7 +636,7 @@ class BundleReader:
             )
         if dtype is dtypes.string and entry.size < entry.num_elements:
             raise self._bad_size(text, entry, f"is at least {entry.num_elements}")
-        file = self._open(text, entry)
+        file = self.open_shard_of(text, entry)
         data = file.read(entry.offset, entry.size)
         try:
             if dtype is dtypes.string:
@@ -578,10 +652,10 @@ class BundleReader:
                 offset=entry.offset,
                 hint=_DAMAGED,
             ) from error
-        self._check_crc(text, entry, file, crc)
+        self.check_crc(text, entry, file, crc)
         return flat.reshape(entry.shape)
 
-    def _open(self, text: str, entry: BundleEntry) -> ReadFile:
+    def open_shard_of(self, text: str, entry: BundleEntry) -> ReadFile:
         """The data file of an entry, once it is known to hold the entry's bytes."""
         with self._lock:
             file = self._shards.get(entry.shard_id)
@@ -613,24 +687,22 @@ class BundleReader:
                 hint="Put the file back beside the index, or take an older checkpoint.",
             ) from error
 
-    def _fill(self, file: ReadFile, offset: int, target: memoryview, crc: int | None, text: str) -> int:
-        """Reads into ``target``; the checksum ``crc`` continued over it (None: not wanted)."""
-        for start in range(0, len(target), _CHUNK_BYTES):
-            piece = target[start : start + _CHUNK_BYTES]
-            if file.read_into(offset + start, piece) != len(piece):
-                raise OutOfRangeError.of(
-                    "Read less bytes than requested\n"
-                    f"  tensor '{text}' in '{file.path}' at byte {offset + start}",
-                    name=text,
-                    path=file.path,
-                    offset=offset + start,
-                    hint=_DAMAGED,
-                )
-            if crc is not None:
-                crc = crc32c(piece, crc)
-        return crc or 0
+    def _fill(self, file: ReadFile, offset: int, target: memoryview, crc: int, text: str) -> int:
+        """Reads into ``target``; the checksum ``crc`` continued over it."""
+        try:
+            (own,) = read_runs(file, [offset], [target]).tolist()
+        except EOFError as error:
+            raise OutOfRangeError.of(
+                f"Read less bytes than requested\n  tensor '{text}' in '{file.path}' at byte {offset}",
+                name=text,
+                path=file.path,
+                offset=offset,
+                hint=_DAMAGED,
+            ) from error
+        return crc32c_combine(crc, own, len(target)) if crc else own
 
-    def _check_size(self, text: str, entry: BundleEntry, expected: int) -> None:
+    def check_size(self, text: str, entry: BundleEntry, expected: int) -> None:
+        """Raises DataLossError if the index has another number of bytes than the shape needs."""
         if entry.size != expected:
             raise self._bad_size(text, entry, str(expected))
 
@@ -643,7 +715,8 @@ class BundleReader:
             hint=_DAMAGED,
         )
 
-    def _check_crc(self, text: str, entry: BundleEntry, file: ReadFile, actual: int) -> None:
+    def check_crc(self, text: str, entry: BundleEntry, file: ReadFile, actual: int) -> None:
+        """Raises DataLossError if the CRC-32C of a tensor's bytes is not the stored one."""
         expected = unmask(entry.crc32c)
         if actual != expected:
             raise DataLossError.of(
