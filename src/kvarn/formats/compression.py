@@ -20,7 +20,7 @@ SNAPPY = 1
 _SNAPPY_LARGEST_RATIO = 64
 
 
-def decompress(kind: int, data: bytes) -> bytes:
+def decompress(kind: int, data: bytes | memoryview) -> bytes | memoryview:
     """The content of a stored block.
 
     Raises:

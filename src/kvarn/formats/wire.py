@@ -37,7 +37,7 @@ def bytes_field(number: int, value: bytes) -> bytes:
     return encode_varint(tag(number, BYTES)) + encode_varint(len(value)) + value
 
 
-def fields(data: bytes) -> Iterator[tuple[int, Any]]:
+def fields(data: bytes | memoryview) -> Iterator[tuple[int, Any]]:
     """Tag and value of each field: int for numbers, a run of ``data`` (of its own type) for the others.
 
     Raises:

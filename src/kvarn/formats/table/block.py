@@ -8,7 +8,7 @@ from __future__ import annotations
 import bisect
 
 from kvarn import _native
-from kvarn.formats.coding import DecodeError
+from kvarn.formats.coding import DecodeError, decode_fixed32, decode_varint
 
 
 class Block:
@@ -26,7 +26,7 @@ class Block:
 
     __slots__ = ("keys", "values")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | memoryview) -> None:
         self.keys: list[bytes]
         self.values: list[bytes]
         try:
@@ -40,3 +40,17 @@ class Block:
         if at < len(self.keys) and self.keys[at] == key:
             return self.values[at]
         return None
+
+
+def first_entry(data: memoryview) -> tuple[bytes, memoryview] | None:
+    """Key and value of a block that has just one entry, the value as a part of ``data``; else None."""
+    try:
+        count = decode_fixed32(data, len(data) - 4) if len(data) >= 4 else 0
+        shared, at = decode_varint(data, 0)
+        unshared, at = decode_varint(data, at)
+        size, at = decode_varint(data, at)
+    except DecodeError:
+        return None
+    if shared or count == 0 or at + unshared + size + 4 * (count + 1) != len(data):
+        return None
+    return bytes(data[at : at + unshared]), data[at + unshared : at + unshared + size]

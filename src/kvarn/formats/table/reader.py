@@ -17,13 +17,16 @@ from kvarn.errors import DataLossError, OpError, OutOfRangeError
 from kvarn.formats import compression
 from kvarn.formats.checksum import crc32c, unmask
 from kvarn.formats.coding import DecodeError, decode_fixed32
-from kvarn.formats.table.block import Block
+from kvarn.formats.table.block import Block, first_entry
 from kvarn.formats.table.format import FOOTER_BYTES, TRAILER_BYTES, BlockHandle, Footer
 from kvarn.io import ReadFile
 
 # Slice records and tensor records of a large index lie in different blocks, and names are looked up in any
-# order: many stay at hand.
+# order: many stay at hand.  Beyond that many bytes only the last one does.
 _CACHED_BLOCKS = 64
+_CACHED_BYTES = 32 << 20
+# Of the only entry of a block from this size on, `TableReader.view` makes no copy.
+_LARGE_BYTES = 1 << 20
 # What opening reads from the end of the file, in one request.
 _TAIL_BYTES = 1 << 16
 # Neighbouring blocks are read together up to this: few requests to a remote file, little memory.
@@ -41,6 +44,7 @@ class TableReader:
     def __init__(self, file: ReadFile) -> None:
         self._file = file
         self._cache: OrderedDict[int, Block] = OrderedDict()
+        self._cached_bytes = 0
         self._lock = threading.Lock()
         if file.size < FOOTER_BYTES:
             raise self._loss("file is too short to be an sstable", 0)
@@ -70,6 +74,18 @@ class TableReader:
         if at == len(self._separators):
             return None
         return self._block(at).find(key)
+
+    def view(self, key: bytes) -> memoryview | None:
+        """As `find`, for values that may be large: without a copy of one in a block of its own."""
+        at = bisect.bisect_left(self._separators, key)
+        if at == len(self._separators):
+            return None
+        if self._handles[at].size >= _LARGE_BYTES and at not in self._cache:
+            first = first_entry(self._content(self._handles[at]))
+            if first is not None:
+                return first[1] if first[0] == key else None
+        found = self._block(at).find(key)
+        return None if found is None else memoryview(found)
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """All keys and values in order."""
@@ -113,13 +129,20 @@ class TableReader:
 
     def _block(self, at: int) -> Block:
         with self._lock:
-            block = self._cache.pop(at, None)
-        if block is None:
-            block = self._data_block(at)
+            block = self._cache.get(at)
+            if block is not None:
+                self._cache.move_to_end(at)
+                return block
+        block = self._data_block(at)
         with self._lock:
-            self._cache[at] = block
-            while len(self._cache) > _CACHED_BLOCKS:
-                self._cache.popitem(last=False)
+            if at not in self._cache:
+                self._cache[at] = block
+                self._cached_bytes += self._handles[at].size
+            while len(self._cache) > _CACHED_BLOCKS or (
+                len(self._cache) > 1 and self._cached_bytes > _CACHED_BYTES
+            ):
+                old, _ = self._cache.popitem(last=False)
+                self._cached_bytes -= self._handles[old].size
         return block
 
     def _data_block(self, at: int, stored: bytes = b"") -> Block:
@@ -134,6 +157,13 @@ class TableReader:
 
     def _read_block(self, handle: BlockHandle, stored: bytes = b"") -> Block:
         """The block of a handle, checked; ``stored`` if its bytes are already read."""
+        try:
+            return Block(self._content(handle, stored))
+        except DecodeError as error:
+            raise self._loss(str(error), handle.offset) from error
+
+    def _content(self, handle: BlockHandle, stored: bytes = b"") -> memoryview:
+        """What `Block` takes, checked; as `_read_block`."""
         size = handle.size + TRAILER_BYTES
         if handle.offset + size > self._file.size:
             raise OutOfRangeError.of(
@@ -153,7 +183,7 @@ class TableReader:
                 "block checksum mismatch", handle.offset, f"stored {expected:#010x}, computed {actual:#010x}"
             )
         try:
-            return Block(compression.decompress(kind, stored[: handle.size]))
+            return memoryview(compression.decompress(kind, memoryview(stored)[: handle.size]))
         except DecodeError as error:
             raise self._loss(str(error), handle.offset) from error
 
