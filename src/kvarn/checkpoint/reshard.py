@@ -38,7 +38,7 @@ from kvarn.formats.bundle.reader import encode_name
 from kvarn.formats.detect import V2
 from kvarn.formats.embedding import KEYS, SAVED_PARTITION_NUM, split_part
 from kvarn.formats.reader import TensorInfo, TensorReader
-from kvarn.io import FileSystem, Path, as_path
+from kvarn.io import FileSystem, Path, as_path, file_system_of
 
 Progress = Callable[[int, int], None]
 
@@ -118,7 +118,7 @@ def reshard(
       On any error nothing is left of the target, and an older one stays.
     """
     with open_source(source, fs) as reader:
-        out_fs = target_fs or reader.fs
+        out_fs = target_fs or fs or file_system_of(target)
         if shards < 1:
             raise _wrong(f"{shards} shards", "A checkpoint has at least one data file.")
         check_target(target, V2, out_fs, sources=[reader], overwrite=overwrite)

@@ -223,4 +223,8 @@ MEMORY = MemoryFileSystem(renames=False)
 
 def _normal(path: str) -> str:
     root = root_of(path)
-    return root + os.path.normpath("/" + path[len(root) :]).rstrip("/") if root else os.path.normpath(path)
+    return (
+        root + os.path.normpath("/" + path[len(root) :].lstrip("/")).rstrip("/")
+        if root
+        else os.path.normpath(path)
+    )

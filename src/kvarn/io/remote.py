@@ -286,6 +286,7 @@ class RemoteReadFile:
             window = self._windows[place]
             streams = self._window_bytes > 2 * _FIRST_WINDOW_BYTES
             if streams and offset == place[0] and self._covering(place[1]) is None:
+                self._window_bytes = min(2 * self._window_bytes, _PART_BYTES)
                 self._begin(place[1], place[1] + self._window_bytes)
         try:
             return place[0], window.result()
