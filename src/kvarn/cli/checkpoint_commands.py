@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ import typer
 
 from kvarn import checkpoint, errors
 from kvarn.checkpoint import CheckpointDescription, EmbeddingDescription, TensorDescription
+from kvarn.checkpoint.folder import list_checkpoints
 from kvarn.cli.output import (
     count_text,
     escaped,
@@ -35,15 +37,21 @@ def ls(
     ] = None,
     sort: Annotated[str, typer.Option(help="by 'name', or by 'size', the largest first")] = "name",
     long: Annotated[bool, typer.Option("--long", "-l", help="slices, data files and parts too")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="the checkpoints of a folder, with step, size and time")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the tensors and embedding variables of a checkpoint.
+    """List the tensors and embedding variables of a checkpoint, or with --all the checkpoints of a folder.
 
     Example: kvarn ls /models/ranker 'dnn/*' --sort size
     """
     if sort not in ("name", "size"):
         raise typer.BadParameter(f"'{sort}' is neither 'name' nor 'size'", param_hint="--sort")
-    found = described(path, ranges=False)
+    if every:
+        _ls_folder(path, as_json)
+        return
+    found = described(path)
     embeddings, variables = list(found.embeddings), list(found.variables)
     if pattern is not None:
         from kvarn.checkpoint.patterns import matcher
@@ -71,6 +79,25 @@ def ls(
         _print_tensors(variables, long)
     line()
     line(_totals(embeddings, variables))
+
+
+def _ls_folder(path: str, as_json: bool) -> None:
+    found = list_checkpoints(path)
+    if as_json:
+        print_json({"directory": path, "checkpoints": [asdict(entry) for entry in found]})
+        return
+    rows = []
+    for entry in found:
+        marks = ["newest"] if entry.newest else []
+        marks += [] if entry.format else ["gone"]
+        marks += [] if entry.in_state else ["not in the state file"]
+        when = (
+            "-" if entry.modified_secs is None else time.strftime(_TIME, time.localtime(entry.modified_secs))
+        )
+        step = "-" if entry.step is None else str(entry.step)
+        size = size_text(entry.size_bytes) if entry.format else "-"
+        rows.append((step, entry.format or "-", size, when, escaped(entry.prefix), ", ".join(marks)))
+    print_table(("step", "format", "bytes", "completed", "checkpoint", ""), rows, right=("step", "bytes"))
 
 
 def _print_embeddings(embeddings: Sequence[EmbeddingDescription], long: bool) -> None:
@@ -128,10 +155,12 @@ def _document(
     }
 
 
+_TIME = "%Y-%m-%d %H:%M:%S"
+
 # Shared with `show` -----------------------------------------------------------------------------------
 
 
-def described(path: str, ranges: bool) -> CheckpointDescription:
+def described(path: str) -> CheckpointDescription:
     """What the checkpoint at a path holds, whichever of its files the path is.
 
     Raises:
@@ -142,7 +171,7 @@ def described(path: str, ranges: bool) -> CheckpointDescription:
         path = os.path.dirname(path) or "." if os.path.basename(path) == "checkpoint" else path
         path = path.removesuffix(".meta")
     try:
-        return checkpoint.describe(path, ranges=ranges)
+        return checkpoint.describe(path, ranges=False)
     except ValueError as e:
         raise errors.NotFoundError.of(
             str(e),
@@ -154,7 +183,8 @@ def described(path: str, ranges: bool) -> CheckpointDescription:
 def embedding_document(ev: EmbeddingDescription) -> dict[str, Any]:
     """An embedding variable in a JSON document."""
     document = asdict(ev)
-    del document["tensor_names"]
+    for left_out in ("tensor_names", "freqs", "versions"):  # `show` has their statistics
+        del document[left_out]
     return document
 
 

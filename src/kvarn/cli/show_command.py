@@ -5,14 +5,16 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import typer
 
-from kvarn import checkpoint, errors
+from kvarn import errors
 from kvarn.checkpoint import CheckpointDescription, EmbeddingDescription, TensorDescription
+from kvarn.checkpoint.embedding_table import EmbeddingRows, EmbeddingTable
 from kvarn.checkpoint.statistics import Histogram, Statistics, has_statistics, statistics_of
 from kvarn.cli.checkpoint_commands import (
     Json,
@@ -22,7 +24,8 @@ from kvarn.cli.checkpoint_commands import (
     slots_text,
     tensor_document,
 )
-from kvarn.cli.output import escaped, line, print_json, print_table, shape_text, size_text
+from kvarn.cli.output import NO, escaped, line, print_json, print_table, shape_text, size_text
+from kvarn.formats import embedding
 from kvarn.formats.detect import open_checkpoint
 from kvarn.formats.reader import TensorReader
 
@@ -45,17 +48,27 @@ def show(
         typer.Argument(metavar="[SLICE]", help="the elements to show, as Python has it: '0:3,:'"),
     ] = None,
     bins: Annotated[int, typer.Option(min=0, max=1000, help="bars of the histogram; 0 for none")] = 10,
+    key: Annotated[
+        int | None,
+        typer.Option(help="of an embedding variable: this key's row, slots, frequency and version"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show one tensor, or an embedding variable with its keys, slots and ranges as one thing.
 
+    Exit status: 0; with --key 1 if the key is not there; 2 an error.
+
     Example: kvarn show /models/ranker dnn/kernel '0:3,:' --bins 20
     """
-    found = described(path, ranges=True)
+    found = described(path)
     for ev in found.embeddings:
         if ev.name == name:
-            _show_embedding(found, ev, as_json)
+            if region is not None:
+                raise typer.BadParameter("an embedding variable has rows by --key", param_hint="SLICE")
+            _show_embedding(found, ev, key, bins, as_json)
             return
+    if key is not None:
+        raise typer.BadParameter(f"'{name}' is no embedding variable", param_hint="--key")
     for tensor in found.tensors:
         if tensor.name == name:
             _show_tensor(found, tensor, region, bins, as_json)
@@ -195,36 +208,127 @@ def _parse_region(text: str, tensor: TensorDescription) -> Index:
 # Embedding variables ----------------------------------------------------------------------------------
 
 
-def _show_embedding(found: CheckpointDescription, ev: EmbeddingDescription, as_json: bool) -> None:
-    stem = next(n for n in ev.tensor_names if n.endswith("-keys")).removesuffix("-keys")
-    keys = checkpoint.load_variable(found.prefix, stem + "-keys")[:_SHOWN]
-    rows = checkpoint.load_variable(found.prefix, stem + "-values")[:_SHOWN]
+def _show_embedding(
+    found: CheckpointDescription, ev: EmbeddingDescription, key: int | None, bins: int, as_json: bool
+) -> None:
+    with open_checkpoint(found.prefix) as reader:
+        table = EmbeddingTable(reader, ev.name)
+        if key is not None:
+            _show_key(table, key, as_json)
+            return
+        statistics = {
+            label: statistics_of(partial(_column, table, suffix), bins)
+            for label, suffix, there in (
+                ("values", embedding.VALUES, True),
+                ("freqs", embedding.FREQS, table.has_freqs),
+                ("versions", embedding.VERSIONS, table.has_versions),
+            )
+            if there
+        }
+        rows = table.lookup(_first_keys(table), verify=False) if table.num_keys else None
+        keys = _first_keys(table)
     if as_json:
-        sample = [{"key": int(k), "value": [float(x) for x in r]} for k, r in zip(keys, rows, strict=True)]
-        print_json({**embedding_document(ev), "sample": sample})
+        document: dict[str, Any] = embedding_document(ev)
+        document["statistics"] = {label: _statistics_document(own) for label, own in statistics.items()}
+        document["sample"] = [_row_document(rows, at, int(key)) for at, key in enumerate(keys)]
+        print_json(document)
         return
     line(f"{escaped(ev.name)}  embedding variable, {ev.key_dtype} -> {ev.value_dtype}[{ev.dim}]")
+    _print_facts(ev)
+    for label, own in statistics.items():
+        line()
+        line(label)
+        _print_statistics(own)
+    if rows is not None:
+        line()
+        line("first rows" + (f" of {escaped(table.stems[0])}" if ev.partitioned else ""))
+        texts = [(str(key), _row_text(row)) for key, row in zip(keys, rows.values, strict=True)]
+        print_table(("key", "row"), texts, right=("key",))
+
+
+def _print_facts(ev: EmbeddingDescription) -> None:
     facts = [("keys", f"{ev.num_keys:,}")]
     if ev.num_filtered:
         facts.append(("filtered keys", f"{ev.num_filtered:,}"))
     if ev.partitioned:
         facts.append(("parts", ", ".join(f"{n:,}" for n in ev.keys_per_partition)))
-    facts += [
-        ("slots", escaped(slots_text(ev))),
-        ("frequencies", "not recorded" if ev.freqs is None else f"{ev.freqs[0]} to {ev.freqs[1]}"),
-        ("versions", "not recorded" if ev.versions is None else f"{ev.versions[0]} to {ev.versions[1]}"),
-        ("bytes", size_text(ev.size_bytes)),
-    ]
+    facts += [("slots", escaped(slots_text(ev))), ("bytes", size_text(ev.size_bytes))]
     width = max(len(label) for label, _ in facts)
     for label, text in facts:
         line(f"{label:{width}}  {text}")
-    line()
-    line(f"first rows of {escaped(stem)}")
-    table = [
-        (str(key), " ".join(f"{x:.5g}" for x in row[:_SHOWN]) + (" …" if len(row) > _SHOWN else ""))
-        for key, row in zip(keys, rows, strict=True)
-    ]
-    print_table(("key", "row"), table, right=("key",))
+
+
+def _column(table: EmbeddingTable, suffix: str) -> Iterator[npt.NDArray[Any]]:
+    """A column of all parts."""
+    for stem in table.stems:
+        if table.reader.contains(stem + suffix):
+            yield from table.reader.chunks(stem + suffix)
+
+
+def _first_keys(table: EmbeddingTable) -> npt.NDArray[Any]:
+    for keys in _column(table, embedding.KEYS):
+        if len(keys):
+            return keys[:_SHOWN]
+    return np.empty(0, np.int64)
+
+
+def _show_key(table: EmbeddingTable, key: int, as_json: bool) -> None:
+    """One row with its slots; status 1 if the key is not there."""
+    row = _row_document(table.lookup([key]), 0, key)
+    if row is None:
+        row = _filtered_row(table, key)
+    if as_json:
+        print_json({"name": table.name, "key": key, "found": row is not None, **(row or {})})
+    elif row is None:
+        line(f"key {key} is not in {escaped(table.name)}")
+    else:
+        line(
+            f"{escaped(table.name)}  key {key}" + (f", part {row['partition']}" if table.partitioned else "")
+        )
+        if not row["admitted"]:
+            line("not admitted yet: it has no row")
+        for label, value in (("value", row["value"]), *row["slots"].items()):
+            if value is not None:
+                line(f"{escaped(label)}  {' '.join(f'{x:.6g}' for x in value)}")
+        for label in ("freq", "version"):
+            line(f"{label}  {'not recorded' if row[label] is None else row[label]}")
+    if row is None:
+        raise SystemExit(NO)
+
+
+def _filtered_row(table: EmbeddingTable, key: int) -> dict[str, Any] | None:
+    for chunk in table.filtered_chunks():
+        at = np.flatnonzero(chunk.keys == key)
+        if len(at):
+            return {
+                "key": key,
+                "admitted": False,
+                "partition": chunk.partition,
+                "value": None,
+                "slots": {},
+                "freq": None if chunk.freqs is None else int(chunk.freqs[at[0]]),
+                "version": None if chunk.versions is None else int(chunk.versions[at[0]]),
+            }
+    return None
+
+
+def _row_document(rows: EmbeddingRows | None, at: int, key: int) -> dict[str, Any] | None:
+    """A row in a JSON document; None for a key that is not there."""
+    if rows is None or not rows.found[at]:
+        return None
+    return {
+        "key": key,
+        "admitted": True,
+        "partition": int(rows.partitions[at]),
+        "value": _plain(rows.values[at]),
+        "slots": {slot: _plain(values[at]) for slot, values in rows.slots.items()},
+        "freq": None if rows.freqs is None else int(rows.freqs[at]),
+        "version": None if rows.versions is None else int(rows.versions[at]),
+    }
+
+
+def _row_text(row: npt.NDArray[Any]) -> str:
+    return " ".join(f"{float(x):.5g}" for x in row[:_SHOWN]) + (" …" if len(row) > _SHOWN else "")
 
 
 # Numbers ----------------------------------------------------------------------------------------------

@@ -50,10 +50,12 @@ def test_show_an_embedding_variable(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "show", EV, "b", "--json")
     document = json.loads(out)
     freqs = np.concatenate([checkpoint.load_variable(EV, f"b/part_{i}-freqs") for i in range(4)])
-    assert document["freqs"] == [freqs.min(), freqs.max()]
+    own = document["statistics"]["freqs"]
+    assert (own["min"], own["max"], own["count"]) == (freqs.min(), freqs.max(), freqs.size)
+    assert sum(own["histogram"]["counts"]) == freqs.size
     assert document["sample"][0]["key"] == checkpoint.load_variable(EV, "b/part_0-keys")[0]
     _, out, _ = run(capsys, "show", EV, "b")
-    assert f"{freqs.min()} to {freqs.max()}" in out
+    assert f"min {freqs.min()}  max {freqs.max()}" in out
 
 
 def test_show_a_sliced_tensor(capsys: pytest.CaptureFixture[str]) -> None:
