@@ -93,14 +93,18 @@ class StoredTable:
         ]
 
 
-def stored_tables(reader: TensorReader) -> list[StoredTable]:
+def stored_tables(reader: TensorReader, lost: Iterable[str] = ()) -> list[StoredTable]:
     """The embedding variables of a checkpoint, by name.
 
     A stem with keys, values and versions is a primary or a slot.  ``b/part_0/X`` is a slot of ``b``.  ``b/X``
     is one if it has as many keys as ``b``, or if X is a slot of one of DeepRec's optimizers: then it has
     lost rows, and is not another variable in the scope ``b``.
+
+    Args:
+      lost: names of tensors of which a damaged index has nothing else.
     """
-    counts = {
+    counts = dict.fromkeys(lost, -1)
+    counts |= {
         info.name: info.shape[0] if info.shape else -1
         for info in reader.tensors()
         if info.name.endswith((KEYS, VALUES, VERSIONS))

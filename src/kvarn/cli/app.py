@@ -27,6 +27,7 @@ COMMANDS = (
     ("merge", "kvarn.cli.rewrite_commands:merge"),
     ("convert", "kvarn.cli.rewrite_commands:convert"),
     ("reshard", "kvarn.cli.reshard_commands:reshard"),
+    ("repair", "kvarn.cli.reshard_commands:repair"),
 )
 
 

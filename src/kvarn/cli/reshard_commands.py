@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
+from kvarn.checkpoint.embedding_repair import Missing
+from kvarn.checkpoint.repair import Notice, Repair
+from kvarn.checkpoint.repair import repair as repair_checkpoint
 from kvarn.checkpoint.reshard import Resharding
 from kvarn.checkpoint.reshard import reshard as reshard_checkpoint
-from kvarn.cli.output import Progress, count_text, escaped, line, print_json, print_table, size_text
+from kvarn.cli.output import (
+    NO,
+    Progress,
+    count_text,
+    escaped,
+    escaped_lines,
+    line,
+    print_json,
+    print_table,
+    size_text,
+)
 
 Source = Annotated[str, typer.Argument(help="a checkpoint: its prefix, one of its files, or its folder")]
 Target = Annotated[str, typer.Argument(help="prefix of the new checkpoint")]
@@ -57,6 +71,92 @@ def reshard(
         print_json(asdict(done))
     else:
         _print(done)
+
+
+def repair(
+    source: Source,
+    target: Target,
+    missing: Annotated[
+        str,
+        typer.Option(
+            "--missing", help="rows that a slot lacks: fill them, or drop their keys everywhere: fill | drop"
+        ),
+    ] = "fill",
+    slot_init: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slot-init",
+            metavar="[SLOT=]VALUE",
+            help="what filled rows hold, for all slots or for one; may be given again [default: 0]",
+        ),
+    ] = None,
+    partial: Annotated[
+        bool,
+        typer.Option("--partial", help="keep the whole parts of an embedding variable that has broken ones"),
+    ] = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Make a checkpoint of what is whole in a damaged one; the source is only read.
+
+    Status 0: all was kept or mended; 1: something had to be left out.
+
+    Example: kvarn repair /m/model.ckpt-9 /m/mended.ckpt-9 --slot-init Adagrad=0.1
+    """
+    rule = _one_of(missing)
+    with Progress("repair", quiet=as_json) as progress:
+        done = repair_checkpoint(
+            source,
+            target,
+            missing=rule,
+            slot_init=_slot_init(slot_init or []),
+            partial=partial,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    if as_json:
+        print_json({**asdict(done), "complete": done.complete})
+    else:
+        _print_repair(done)
+    if not done.complete:
+        raise typer.Exit(NO)
+
+
+def _one_of(missing: str) -> Missing:
+    if missing == "fill":
+        return "fill"
+    if missing == "drop":
+        return "drop"
+    raise typer.BadParameter(f"'{missing}' is neither fill nor drop", param_hint="--missing")
+
+
+def _slot_init(given: list[str]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for text in given:
+        slot, _, value = text.rpartition("=")
+        try:
+            found[slot] = float(value)
+        except ValueError:
+            raise typer.BadParameter(
+                f"'{text}' is neither VALUE nor SLOT=VALUE", param_hint="--slot-init"
+            ) from None
+    return found
+
+
+def _print_repair(done: Repair) -> None:
+    line(f"{escaped(done.target)}  ({count_text(len(done.kept), 'tensor')} kept as they are)")
+    _print_notices("changed", done.changed)
+    _print_notices("left out", done.left_out)
+    if not done.changed and not done.left_out:
+        line("nothing needed it")
+
+
+def _print_notices(title: str, notices: Sequence[Notice]) -> None:
+    if notices:
+        line(f"{title}:")
+    for notice in notices:
+        text = escaped_lines(notice.text).replace("\n", "\n    ")
+        line(f"  {escaped(notice.name)}: {text}")
 
 
 def _partitions(given: list[str]) -> int | dict[str, int] | None:
