@@ -34,7 +34,7 @@ from collections.abc import Callable, Mapping
 from kvarn.errors import OpError
 from kvarn.formats.bundle import naming
 from kvarn.formats.bundle.entry import HEADER_KEY, BundleHeader
-from kvarn.formats.table.builder import TableBuilder
+from kvarn.formats.table.builder import build_table
 from kvarn.io import FileSystem, directory_of, remove_quietly
 
 # Bytes that are collected before they go to the file system.
@@ -102,6 +102,8 @@ def commit(
     header: BundleHeader,
     records: Mapping[bytes, bytes],
     undo: Callable[[], None] | None = None,
+    *,
+    sync: bool = True,
 ) -> None:
     """Writes the index and renames everything; the data lies written and synced under temporary names.
 
@@ -110,6 +112,7 @@ def commit(
       records: serialized entries by key, in any order.
       undo: what to do with the data, under its temporary names again, when a step fails; the default is to
         remove it, as on an object store always.
+      sync: without, no step is made certain against a power failure; the data need not be synced either.
 
     Raises:
       OpError: a step failed, and nothing is left of the save.  Except when data of an older checkpoint of
@@ -124,14 +127,19 @@ def commit(
     data = [naming.data_filename(prefix, shard, header.num_shards) for shard in range(header.num_shards)]
     overwrites = fs.exists(index)
     renamed: list[str] = []
+
+    def make_certain() -> None:
+        if sync:
+            fs.sync_directory(directory)
+
     try:
-        fs.sync_directory(directory)
-        write_index(fs, index + suffix, header, records)
-        fs.sync_directory(directory)
+        make_certain()
+        write_index(fs, index + suffix, header, records, sync=sync)
+        make_certain()
         for path in data:
             fs.rename(path + suffix, path)
             renamed.append(path)
-        fs.sync_directory(directory)
+        make_certain()
         fs.rename(index + suffix, index)
     except BaseException:
         if not (overwrites and renamed):
@@ -141,7 +149,7 @@ def commit(
                     fs.rename(path, path + suffix)
             (undo or functools.partial(sweep, fs, prefix, suffix))()
         raise
-    fs.sync_directory(directory)
+    make_certain()
 
 
 def _commit_by_copies(
@@ -168,42 +176,20 @@ def _copy_to_final_names(fs: FileSystem, prefix: str, suffix: str) -> None:
         fs.remove(path)
 
 
-def write_index(fs: FileSystem, path: str, header: BundleHeader, records: Mapping[bytes, bytes]) -> None:
-    """Writes and syncs a table of the header and the records."""
+def write_index(
+    fs: FileSystem, path: str, header: BundleHeader, records: Mapping[bytes, bytes], *, sync: bool = True
+) -> None:
+    """Writes, and syncs, a table of the header and the records."""
+    table = build_table({HEADER_KEY: header.serialize(), **records})
     file = fs.open_write(path)
     try:
-        with_buffer, flush = _buffered(file.append)
-        builder = TableBuilder(with_buffer)
-        builder.add(HEADER_KEY, header.serialize())
-        for key in sorted(records):
-            builder.add(key, records[key])
-        builder.finish()
-        flush()
-        file.sync()
+        file.append(table)
+        if sync:
+            file.sync()
         file.close()
     except BaseException:
         file.discard()
         raise
-
-
-def _buffered(append: Callable[[bytes], None]) -> tuple[Callable[[bytes], None], Callable[[], None]]:
-    pieces: list[bytes] = []
-    waiting = 0
-
-    def flush() -> None:
-        nonlocal waiting
-        append(b"".join(pieces))
-        pieces.clear()
-        waiting = 0
-
-    def add(piece: bytes) -> None:
-        nonlocal waiting
-        pieces.append(piece)
-        waiting += len(piece)
-        if waiting >= BUFFER_BYTES:
-            flush()
-
-    return add, flush
 
 
 def _waiting_data(fs: FileSystem, prefix: str, suffix: str) -> list[str]:

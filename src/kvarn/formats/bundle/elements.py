@@ -6,6 +6,7 @@ byte each, the value in the low 4 bits.  Resources cannot be saved.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,20 @@ def target(
             hint=f"It needs a C-contiguous, writable {dtype.name}{list(shape)}.",
         )
     return out
+
+
+def pieces(array: npt.NDArray[Any], piece_bytes: int) -> Iterator[npt.NDArray[Any]]:
+    """The array in parts, in order, so that one that must be copied is copied in parts: small ones, or whole."""
+    plain = array.flags.c_contiguous and array.dtype.byteorder != ">"
+    if plain or array.nbytes <= piece_bytes:
+        yield array
+        return
+    rows = piece_bytes * len(array) // array.nbytes
+    for start in range(0, len(array), max(1, rows)):
+        if rows:
+            yield array[start : start + rows]
+        else:
+            yield from pieces(array[start], piece_bytes)
 
 
 def to_bytes(array: npt.NDArray[Any], dtype: dtypes.DType) -> memoryview:

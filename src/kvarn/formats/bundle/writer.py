@@ -2,6 +2,7 @@
 
     with BundleWriter("/m/model.ckpt-10") as writer:
         writer.add("dnn/w", w)                                       a whole tensor
+        writer.add_many({"dnn/b": b, "dnn/c": c})                    many of them, much faster
         writer.add_slice("emb", (10, 4), TensorSlice.parse("0,6:-"), rows)   a part of one
         writer.add_tensor_header("big", dtypes.float32, (n, 8))      one that comes in pieces
         for piece in pieces:
@@ -9,8 +10,8 @@
         writer.end_segment()
 
 Tensors go to the data file at once, in the order they are given and without gaps; entries wait in memory.
-`finish` syncs the data and then commits it (kvarn.formats.bundle.commit says in which steps).  Until then,
-and after `abort` or an error, the prefix is as it was and no other file is left.
+`finish` syncs the data, unless told not to, and then commits it (kvarn.formats.bundle.commit says in which
+steps).  Until then, and after `abort` or an error, the prefix is as it was and no other file is left.
 
 Source: `BundleWriter` in tensorflow/core/util/tensor_bundle/tensor_bundle.cc, which neither syncs nor removes
 its temporary file when it fails; the streaming methods are DeepRec's.
@@ -18,14 +19,14 @@ its temporary file when it fails; the streaming methods are DeepRec's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kvarn import dtypes
+from kvarn import _native, dtypes
 from kvarn.errors import FailedPreconditionError, InternalError, InvalidArgumentError, OpError
 from kvarn.formats.bundle import commit, elements, naming, strings
 from kvarn.formats.bundle.entry import BundleEntry, BundleHeader
@@ -34,11 +35,12 @@ from kvarn.formats.checksum import crc32c, mask
 from kvarn.formats.ordered_code import encode_slice_key
 from kvarn.formats.tensor_slice import TensorSlice, print_shape
 from kvarn.io import Buffer, FileSystem, Path, WriteFile, as_path, directory_of, file_system_of
+from kvarn.io.checked import append_checked
 
 # Tensors from this size on go to the file from where they lie; smaller ones are collected first.
 _DIRECT_BYTES = 1 << 16
-# Bytes that are checked and then written while they are in the cache.
-_CHUNK_BYTES = 1 << 20
+# Of an array that does not lie as in a file this much at a time is copied.
+_PIECE_BYTES = 1 << 20
 
 
 class BundleWriter:
@@ -52,16 +54,22 @@ class BundleWriter:
       fs: where the files go; what the path says by default (`kvarn.io.file_system_of`).
       data_alignment: every tensor added whole is followed by zeros up to a multiple of this;
         the save op uses 1.
+      sync: whether the checkpoint survives a power failure once `finish` has returned.  Without, as in
+        TensorFlow, only the end of the process; saving does not wait for the disk then.
 
     Raises:
       NotFoundError, PermissionDeniedError and the like: the place cannot be written.
     """
 
-    def __init__(self, prefix: Path, fs: FileSystem | None = None, *, data_alignment: int = 1) -> None:
+    def __init__(
+        self, prefix: Path, fs: FileSystem | None = None, *, data_alignment: int = 1, sync: bool = True
+    ) -> None:
         self.prefix = as_path(prefix)
         self.fs: FileSystem = fs or file_system_of(self.prefix)
         self._alignment = data_alignment
-        self._records: dict[bytes, BundleEntry] = {}
+        self._sync = sync
+        # Entries of `add_many` are serialized from the start.
+        self._records: dict[bytes, BundleEntry | bytes] = {}
         self._buffer = bytearray()
         self._size = 0
         self._segment: _Segment | None = None
@@ -83,6 +91,26 @@ class BundleWriter:
           InvalidArgumentError: the name was added before, or the elements cannot be saved.
         """
         self._add(encode_name(name), np.asarray(array), dtype)
+
+    def add_many(self, tensors: Mapping[str, npt.ArrayLike] | Mapping[bytes, npt.ArrayLike]) -> None:
+        """Writes whole tensors in the order of the mapping: as `add` for each, but much faster for small ones.
+
+        Raises: as `add`; the tensors before the one that cannot be saved are written.
+        """
+        self._check_idle()
+        names: list[Any] = list(tensors.keys())
+        arrays: list[Any] = list(tensors.values())
+        at = 0
+        while at < len(names):
+            if self._alignment == 1:
+                at, packed, keys, entries = _native.pack_tensors(
+                    names, arrays, at, self._size, _DIRECT_BYTES - 1, commit.BUFFER_BYTES
+                )
+                self._add_packed(packed, keys, entries)
+            if at < len(names):
+                # What is not plain or not small; after a full buffer the next one, which may be either.
+                self.add(names[at], arrays[at])
+                at += 1
 
     def add_slice(
         self,
@@ -226,8 +254,11 @@ class BundleWriter:
             self.abort()
             raise
         self._file = None
-        records = {key: entry.serialize() for key, entry in self._records.items()}
-        commit.commit(self.fs, self.prefix, self._suffix, BundleHeader(), records)
+        records = {
+            key: entry if isinstance(entry, bytes) else entry.serialize()
+            for key, entry in self._records.items()
+        }
+        commit.commit(self.fs, self.prefix, self._suffix, BundleHeader(), records, sync=self._sync)
 
     def abort(self) -> None:
         """Gives up: removes what was written.  Nothing happens after `finish` or a second time."""
@@ -263,7 +294,12 @@ class BundleWriter:
         whole = self._records.get(key)
         if whole is None:
             return BundleEntry(dtype=saved.as_datatype_enum, shape=shape)
-        if not whole.slices or whole.shape != shape or whole.dtype != saved.as_datatype_enum:
+        if (
+            isinstance(whole, bytes)
+            or not whole.slices
+            or whole.shape != shape
+            or whole.dtype != saved.as_datatype_enum
+        ):
             raise self._duplicate(key)
         return whole
 
@@ -276,10 +312,11 @@ class BundleWriter:
             pieces, crc = self._encode_objects(key, array, saved)
             start = self._size
             for piece in pieces:
-                self._append(memoryview(piece), None)
+                self._append(memoryview(piece), 0)
         else:
-            start = self._size
-            crc = self._append(elements.to_bytes(array, saved), 0)
+            start, crc = self._size, 0
+            for plain in elements.pieces(array, _PIECE_BYTES):
+                crc = self._append(elements.to_bytes(plain, saved), crc)
         self._records[key] = BundleEntry(
             saved.as_datatype_enum, array.shape, 0, start, self._size - start, mask(crc)
         )
@@ -297,25 +334,29 @@ class BundleWriter:
             ) from error
         return strings.encode_strings(values) if dtype is dtypes.string else strings.encode_variants(values)
 
-    def _append(self, data: memoryview, crc: int | None) -> int:
-        """Writes bytes; their checksum, continued from ``crc`` (None: not wanted)."""
-        size = len(data)
-        if size < _DIRECT_BYTES:
-            self._buffer += data
-            if len(self._buffer) >= commit.BUFFER_BYTES:
-                self._flush()
-            self._size += size
-            return 0 if crc is None else crc32c(data, crc)
-        self._flush()
-        file = self._opened()
-        total = crc or 0
-        for start in range(0, size, _CHUNK_BYTES):
-            piece = data[start : start + _CHUNK_BYTES]
-            if crc is not None:
-                total = crc32c(piece, total)
-            file.append(piece)
-        self._size += size
-        return total
+    def _add_packed(self, packed: bytes, keys: list[bytes], entries: list[bytes]) -> None:
+        """Takes over what native code made of many tensors."""
+        if not self._records.keys().isdisjoint(keys) or len(set(keys)) != len(keys):
+            known = self._records.keys()
+            raise self._duplicate(
+                next(key for at, key in enumerate(keys) if key in known or key in keys[:at])
+            )
+        self._buffer += packed
+        self._size += len(packed)
+        if len(self._buffer) >= commit.BUFFER_BYTES:
+            self._flush()
+        self._records.update(zip(keys, entries, strict=True))
+
+    def _append(self, data: memoryview, crc: int) -> int:
+        """Writes bytes; their checksum, continued from ``crc``."""
+        self._size += len(data)
+        if len(data) >= _DIRECT_BYTES:
+            self._flush()
+            return append_checked(self._opened(), data, crc)
+        self._buffer += data
+        if len(self._buffer) >= commit.BUFFER_BYTES:
+            self._flush()
+        return crc32c(data, crc)
 
     def _align(self) -> None:
         gap = -self._size % self._alignment
