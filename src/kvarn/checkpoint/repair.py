@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from kvarn.checkpoint.bucket_rows import StoredTable, stored_tables, tensor_names
 from kvarn.checkpoint.embedding_repair import BrokenVariable, Missing, Rule, TableRepair
-from kvarn.checkpoint.findings import ENTRY, HEADER, INDEX, Finding
+from kvarn.checkpoint.findings import ENTRY, HEADER, INDEX, MISSING_FILE, SHORT_FILE, Finding
 from kvarn.checkpoint.salvage import open_damaged
 from kvarn.checkpoint.transfer import Counter, aborting, check_target, copy_tensor, open_source, same_place
 from kvarn.checkpoint.verify import Verification, verify
@@ -187,6 +187,9 @@ class _Plan:
         self._reader = reader
         self._broken = frozenset(found.broken)
         self._reasons = {f.name: f for f in reversed(found.findings) if f.name is not None and f.broken}
+        self._reasons_of_files = {
+            f.file: f for f in found.findings if f.kind in (MISSING_FILE, SHORT_FILE) and f.file is not None
+        }
         self.kept: list[str] = []
         self.tables: list[TableRepair] = []
         self.changed: list[tuple[str, str]] = []
@@ -212,12 +215,22 @@ class _Plan:
 
     def _add_tensor(self, name: str) -> None:
         if name in self._broken:
-            reason = self._reasons.get(name)
-            self.left_out.append((name, reason.text if reason else "it is broken"))
+            self.left_out.append((name, self._reason(name)))
         elif isinstance(self._reader, BundleReader) and self._reader.entry(name).hash_slices:
             self.left_out.append((name, "it is a hash table of DeepRec, which only DeepRec can write"))
         else:
             self.kept.append(name)
+
+    def _reason(self, name: str) -> str:
+        if name in self._reasons:
+            return self._reasons[name].text
+        # A data file that is missing or short is one finding for all the tensors in it.
+        if self._reader.contains(name):
+            files = self._reader.files()[1:]
+            for shard in self._reader.info(name).shards:
+                if shard < len(files) and files[shard][0] in self._reasons_of_files:
+                    return self._reasons_of_files[files[shard][0]].text
+        return "its bytes cannot be read"
 
     def _add_table(self, table: StoredTable, own: Collection[str], rule: Rule) -> None:
         try:
