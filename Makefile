@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 # What the extension is built from: a change makes the next target rebuild it.
 NATIVE := CMakeLists.txt pyproject.toml $(shell find native -name '*.h' -o -name '*.cc' -o -name '*.txt')
 
-.PHONY: help venv test lint demo bench sanitize test-tf format clean
+.PHONY: help venv test lint demo bench sanitize fuzz test-tf format clean
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -58,6 +58,12 @@ sanitize: $(VENV)/.made
 	PATH="$(abspath $(BIN)):$$PATH" cmake --preset asan
 	PATH="$(abspath $(BIN)):$$PATH" cmake --build --preset asan
 	PATH="$(abspath $(BIN)):$$PATH" ctest --preset asan --output-on-failure
+
+## make fuzz      coverage-guided fuzzing of everything that parses files; RUNS each (needs clang for the native ones)
+RUNS ?= 100000
+fuzz: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[fuzz]'
+	$(BIN)/python fuzz/run.py --target all --runs $(RUNS)
 
 ## make test-tf   tests that compare with a real TensorFlow 2.x (downloads it)
 test-tf: $(VENV)/.test

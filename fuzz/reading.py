@@ -14,7 +14,7 @@ from kvarn.formats.reader import TensorReader
 from kvarn.formats.tensor_slice import TensorSlice
 
 # Names looked at in one run: each is read in half a dozen ways.
-_MOST_NAMES = 8
+_MOST_NAMES = 4
 
 
 def read_tensors(reader: TensorReader) -> list[str]:

@@ -2,9 +2,10 @@
 
     python fuzz/run.py --target table --runs 2000000
 
-Needs the extra [fuzz] (atheris).  New inputs go to build/fuzz/<target>/corpus, findings to
-build/fuzz/<target>/findings; the committed corpus is read and not changed.  At the end every input that was
-kept is run once more with memory and time measured.  The exit code is 1 if there was a finding.
+Needs the extra [fuzz] (atheris), for the targets native_… clang too.  New inputs go to
+build/fuzz/<target>/corpus, findings to build/fuzz/<target>/findings; the committed corpus is read and not
+changed.  At the end every input that was kept is run once more with memory and time measured.  The exit code
+is 1 if there was a finding.
 
     --minimise    instead of fuzzing: put the fewest inputs that reach every branch into fuzz/corpora/<target>
 """
@@ -13,18 +14,21 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import logging
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 CORPORA = ROOT / "fuzz/corpora"
 BUILD = ROOT / "build/fuzz"
-# Of the whole process, what importing takes included.
-MEMORY_LIMIT_MB = 2048
+# Seconds for one input; megabytes of the whole process, what importing takes included.
+LIMITS = ("-timeout=10", "-rss_limit_mb=2048")
 # No honest allocation for an input of a few kilobytes comes near this, untouched pages included.
 ADDRESS_SPARE_BYTES = 192 << 20
 # Executions between two whose memory is measured: measuring takes several times as long.
@@ -33,16 +37,20 @@ MEASURE_EVERY = 200
 
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--target", required=True)
+    arguments.add_argument("--target", required=True, help="a module of fuzz/targets, or all")
     arguments.add_argument("--runs", type=int, default=100_000)
     arguments.add_argument("--minimise", action="store_true")
     arguments.add_argument("--child", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     options = arguments.parse_args()
+    from fuzz.targets import NAMES
+
     if options.child is not None:
         fuzz(options.target, options.child)
         return 0
     if options.minimise:
         return minimise(options.target)
+    if options.target == "all":
+        return max(campaign(name, options.runs) for name in NAMES)
     return campaign(options.target, options.runs)
 
 
@@ -62,12 +70,33 @@ def campaign(name: str, runs: int) -> int:
     done = [int(n) for n in re.findall(r"stat::number_of_executed_units: (\d+)", text)]
     rate = re.findall(r"stat::average_exec_per_sec: +(\d+)", text)
     found = sorted(set(findings.iterdir()) - before)
-    print(f"{name}: {sum(done)} executions, {rate[-1] if rate else '?'}/s, {len(found)} findings, log {log}")
-    for path in found:
-        print(f"  {path}")
+    costly = measure(name, corpus)
+    print(
+        f"{name}: {sum(done)} executions, {rate[-1] if rate else '?'}/s, "
+        f"{len(found) + len(costly)} findings, log {log}"
+    )
+    for line in (*map(str, found), *costly):
+        print(f"  {line}")
     if code:
         print("".join(f"  {line}\n" for line in _failure(text)))
-    return 1 if found or code else 0
+    return 1 if found or costly or code else 0
+
+
+def measure(name: str, corpus: Path) -> list[str]:
+    """Which inputs take too much memory or time."""
+    from fuzz.contract import Broken, measured
+    from fuzz.targets import target
+
+    logging.disable(logging.CRITICAL)
+    check = target(name).check
+    costly: list[str] = []
+    for path in sorted(corpus.iterdir()):
+        check(path.read_bytes())  # what is loaded once is not counted
+        try:
+            measured(check, path.read_bytes())
+        except Broken as error:
+            costly.append(f"{path}: {error}")
+    return costly
 
 
 def minimise(name: str) -> int:
@@ -109,14 +138,37 @@ def write_seeds(name: str) -> Path:
     return folder
 
 
-def child(name: str, arguments: list[str], out: object) -> int:
-    command = [sys.executable, __file__, "--target", name, "--child", *arguments]
-    return subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, check=False).returncode  # type: ignore[call-overload]
+def child(name: str, arguments: list[str], out: BinaryIO) -> int:
+    """Runs the fuzzer proper; its exit code."""
+    from fuzz.targets import NATIVE, target
+
+    if name in NATIVE:
+        command = [str(native_fuzzer(name)), f"-max_len={target(name).LONGEST}", *LIMITS]
+    else:
+        command = [sys.executable, __file__, "--target", name, "--child"]
+    return subprocess.run(
+        [*command, *arguments], stdout=out, stderr=subprocess.STDOUT, check=False
+    ).returncode
+
+
+def native_fuzzer(name: str) -> Path:
+    """Builds what native/fuzz has, with clang and all sanitizers; the program of a target."""
+    folder = BUILD / "native"
+    parts = name.removeprefix("native_")
+    configure = ["cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", "-DKVARN_FUZZ=ON"]
+    options = ["-DCMAKE_CXX_COMPILER=clang++", "-DCMAKE_BUILD_TYPE=RelWithDebInfo"]
+    sanitize = ["-DKVARN_SANITIZE=address,undefined"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for command in (
+        [*configure, *options, *sanitize],
+        ["cmake", "--build", folder, "--target", f"fuzz_{parts}"],
+    ):
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True, env=os.environ | {"PATH": path})
+    return folder / f"fuzz_{parts}"
 
 
 def fuzz(name: str, arguments: list[str]) -> None:
     """The fuzzing process; does not return."""
-    import logging
     import resource
 
     import atheris
@@ -143,8 +195,7 @@ def fuzz(name: str, arguments: list[str]) -> None:
     limits = [
         f"-max_len={module.LONGEST}",
         f"-dict={BUILD / name / 'words.dict'}",
-        "-timeout=10",
-        f"-rss_limit_mb={MEMORY_LIMIT_MB}",
+        *LIMITS,
     ]
     if not any("merge" in argument for argument in arguments):
         resource.setrlimit(resource.RLIMIT_AS, (used_bytes + ADDRESS_SPARE_BYTES, resource.RLIM_INFINITY))

@@ -1,4 +1,4 @@
-"""One module a parser.  Each has
+"""One module a parser; those of `NATIVE` have their fuzzer in native/fuzz.  Each has
 
 check(data)   the body: the fuzzer's entry, and the replay of the committed corpus
 seeds()       small sound inputs, made from what TensorFlow wrote
@@ -24,9 +24,13 @@ GUIDED_BY = {
     "state": ("kvarn.formats", "kvarn.checkpoint", "google.protobuf.text_format"),
 }
 
+# What native/fuzz has: the module here replays the corpus through the Python binding.
+NATIVE = ("native_snappy", "native_table_block", "native_bundle_entry", "native_varints")
+NAMES = (*GUIDED_BY, *NATIVE)
+
 
 def target(name: str) -> ModuleType:
     """The module of a target; imported when asked for, since the fuzzer instruments what it imports."""
-    if name not in GUIDED_BY:
-        raise ValueError(f"no target '{name}'; there are {', '.join(GUIDED_BY)}")
+    if name not in NAMES:
+        raise ValueError(f"no target '{name}'; there are {', '.join(NAMES)}")
     return importlib.import_module(f"fuzz.targets.{name}")

@@ -28,7 +28,7 @@ from kvarn.formats.tensor_slice import TensorSlice
 from kvarn.io import MemoryFileSystem
 from kvarn.io.memory import MemoryReadFile
 
-LONGEST = 3000
+LONGEST = 1000
 WORDS = (
     b"\x08\x01",
     b"\x08\x07",
@@ -141,7 +141,7 @@ def _mend_variants(files: bytearray, position: int, end: int, count: int) -> int
 
 
 def seeds() -> Iterator[bytes]:
-    for prefix in goldens.small_prefixes(3500):
+    for prefix in goldens.small_prefixes(1100):
         try:
             with BundleReader(prefix) as reader:
                 shards = reader.header.num_shards

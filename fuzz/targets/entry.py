@@ -1,4 +1,4 @@
-"""Records of a V2 index: the parser of kvarn against protobuf's own on the same bytes.
+"""Records of a V2 index: the parsers of kvarn, in Python and native, against protobuf's own on the same bytes.
 
     byte 0      0: BundleHeaderProto; else BundleEntryProto
     rest        the message
@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError as ProtobufError
 
 from fuzz import goldens
 from fuzz.contract import agree, attempt
-from kvarn import protos
+from kvarn import _native, protos
 from kvarn.formats.bundle.entry import BundleEntry, BundleHeader
 from kvarn.formats.coding import DecodeError
 from kvarn.formats.table.reader import TableReader
@@ -50,6 +50,7 @@ def check_entry(value: bytes) -> None:
     if entry is None:
         return
     agree("read again", attempt(BundleEntry.parse, entry.serialize(), refusals=(DecodeError,)), entry)
+    check_plain(value, entry)
     if known is None:
         return
     agree("dtype", entry.dtype & 0xFFFFFFFF, known.dtype & 0xFFFFFFFF)
@@ -58,6 +59,14 @@ def check_entry(value: bytes) -> None:
     agree("offset, size", (entry.offset, entry.size), (known.offset, known.size))
     agree("crc32c", entry.crc32c, known.crc32c)
     agree("slices", [piece.extents for piece in entry.slices], [_extents(piece) for piece in known.slices])
+
+
+def check_plain(value: bytes, entry: BundleEntry) -> None:
+    """The native parser leaves what is not plain to the other, and says of the rest the same."""
+    dtypes, shapes, counts, shards, offsets, sizes, crcs = _native.parse_entries([value])
+    if shapes[0] is not None:
+        agree("plain", BundleEntry(dtypes[0], shapes[0], shards[0], offsets[0], sizes[0], crcs[0]), entry)
+        agree("elements", counts[0], entry.num_elements)
 
 
 def check_header(value: bytes) -> None:

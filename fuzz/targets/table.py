@@ -1,4 +1,4 @@
-"""The table container: opened, listed, searched.
+"""The table container: opened, listed, searched, and its blocks by the native parser and by the one in Python.
 
 byte 0      what the rest is: a file as it is; a file whose checksums are made right; blocks
 blocks      parts, each a type byte and the stored content of a data block
@@ -11,7 +11,10 @@ from collections.abc import Iterator
 
 from fuzz import framing, goldens
 from fuzz.contract import Broken, agree, attempt
+from kvarn.formats.coding import DecodeError
+from kvarn.formats.table.block import Block
 from kvarn.formats.table.reader import TableReader
+from kvarn.formats.table.reference import parse_block
 from kvarn.io.memory import MemoryReadFile
 
 AS_IS, MENDED, BLOCKS, BLOCKS_AND_INDEX = range(4)
@@ -31,11 +34,30 @@ def check(data: bytes) -> None:
     if mode == MENDED:
         rest = framing.mended(rest)
     elif mode == BLOCKS:
-        rest = framing.table_of_blocks(framing.split(rest))
+        blocks = framing.split(rest)
+        for block in blocks:
+            check_block(block[1:])
+        rest = framing.table_of_blocks(blocks)
     elif mode == BLOCKS_AND_INDEX:
         *blocks, index = framing.split(rest)
         rest = framing.table_of_blocks(blocks, index)
     read_table(rest)
+
+
+def check_block(content: bytes) -> None:
+    """The same entries, or the same refusal, from both parsers."""
+    answers: list[object] = []
+    for parse in (parse_block, _native_block):
+        try:
+            answers.append(parse(content))
+        except DecodeError as error:
+            answers.append(str(error))
+    agree("block", *answers)
+
+
+def _native_block(content: bytes) -> tuple[list[bytes], list[bytes]]:
+    block = Block(content)
+    return block.keys, block.values
 
 
 def read_table(content: bytes) -> None:
@@ -50,6 +72,22 @@ def read_table(content: bytes) -> None:
         agree(f"find({key!r})", attempt(table.find, key), value)
     attempt(table.find, b"")
     attempt(table.find, b"\xff")
+    agree("records", attempt(lambda: [*zip(*table.records(), strict=True)]) or [], found)
+    agree("iterated", attempt(walk, table) or [], found)
+
+
+def walk(table: TableReader) -> list[tuple[bytes, bytes]]:
+    """The entries by iterator, which finds each of them again."""
+    found: list[tuple[bytes, bytes]] = []
+    at, again = table.iterator(), table.iterator()
+    at.seek_to_first()
+    while at.valid:
+        found.append((at.key, at.value))
+        if len(found) < 4:
+            again.seek(at.key)
+            agree("seek", (again.key, again.value), found[-1])
+        at.next()
+    return found
 
 
 def seeds() -> Iterator[bytes]:

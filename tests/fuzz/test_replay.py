@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 from fuzz.contract import measured
-from fuzz.targets import GUIDED_BY, target
+from fuzz.targets import NAMES, target
 
 CORPORA = Path(__file__).parents[2] / "fuzz/corpora"
 
 
 # protobuf's text format takes octal escapes over \\377, which Python has begun to dislike.
 @pytest.mark.filterwarnings("ignore:invalid octal escape:DeprecationWarning")
-@pytest.mark.parametrize("name", GUIDED_BY)
+@pytest.mark.parametrize("name", NAMES)
 def test_corpus(name: str) -> None:
     paths = sorted((CORPORA / name).iterdir())
     assert paths
@@ -30,7 +30,7 @@ def test_corpus(name: str) -> None:
             raise
 
 
-@pytest.mark.parametrize("name", GUIDED_BY)
+@pytest.mark.parametrize("name", NAMES)
 def test_seeds(name: str) -> None:
     seeds = list(target(name).seeds())
     assert seeds
@@ -42,4 +42,4 @@ def test_the_corpora_are_small() -> None:
     sizes = [path.stat().st_size for path in CORPORA.rglob("*") if path.is_file()]
     assert sum(sizes) < 300_000
     folders = {path.name for path in CORPORA.iterdir()}
-    assert folders == set(GUIDED_BY)
+    assert folders == set(NAMES)

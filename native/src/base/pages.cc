@@ -10,7 +10,7 @@
 namespace kvarn {
 namespace {
 
-constexpr size_t kHugePage = 2 << 20;
+[[maybe_unused]] constexpr size_t kHugePage = 2 << 20;
 constexpr size_t kPage = 4096;
 
 }  // namespace
