@@ -36,13 +36,29 @@ def line(text: str = "") -> None:
     _write(text + "\n")
 
 
-def print_json(document: Any) -> None:
-    """Prints one JSON document; numbers that JSON does not have (NaN, infinities) become null."""
+def print_json(document: dict[str, Any]) -> None:
+    """Prints one JSON document, a line for each of its parts and for each element of a list of objects.
+
+    Numbers that JSON does not have (NaN, infinities) become null.
+    """
     try:
-        text = json.dumps(document, indent=2, allow_nan=False)
+        text = _json_text(document)
     except ValueError:
-        text = json.dumps(_without_nan(document), indent=2, allow_nan=False)
-    _write(text + "\n")
+        text = _json_text(_without_nan(document))
+    _write(text)
+
+
+def _json_text(document: dict[str, Any]) -> str:
+    # An encoder of its own costs nothing, json.dumps with an indent is ten times as slow as without.
+    encode = json.JSONEncoder(allow_nan=False).encode
+    parts = []
+    for label, value in document.items():
+        if isinstance(value, list | tuple) and value and isinstance(value[0], dict):
+            text = "[\n    " + ",\n    ".join(map(encode, value)) + "\n  ]"
+        else:
+            text = encode(value)
+        parts.append(f"  {encode(label)}: {text}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[str] = ()) -> None:
