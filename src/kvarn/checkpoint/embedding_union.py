@@ -20,7 +20,7 @@ import numpy.typing as npt
 from kvarn.checkpoint.bucket_rows import BucketIndex, RowReader, StoredTable
 from kvarn.errors import AlreadyExistsError, DataLossError, InvalidArgumentError, OpError
 from kvarn.formats import embedding
-from kvarn.formats.bundle import BundleWriter
+from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.reader import TensorReader
 
 Array = npt.NDArray[Any]
@@ -28,6 +28,8 @@ Int64s = npt.NDArray[np.int64]
 
 # Bytes of values of one checkpoint that are in memory at a time.
 _GROUP_BYTES = 4 << 20
+# The same where rows cannot be read by place: every group costs a pass over the file.
+_GROUP_BYTES_OF_PASSES = 64 << 20
 _NO_FREQ, _NO_VERSION = 1, -1
 
 # Places in the result and rows, for each checkpoint that has any; and how many rows the result has.
@@ -144,6 +146,12 @@ class Family:
         if len(self.values.row_shape) != 1 or self.values.num_rows != len(self.admitted.keys):
             raise _damaged(source, self._stems[0] + embedding.VALUES, "has not a row for each key")
 
+    @property
+    def is_read_in_passes(self) -> bool:
+        """Whether reading the rows of some buckets may cost a pass over all."""
+        in_order = self.admitted.index is None or self.admitted.index.grouped
+        return not (in_order and isinstance(self.source.reader, BundleReader))
+
     def check_keys_of_owner(self) -> None:
         """Raises DataLossError if a slot has other keys than its embedding variable."""
         owner = self.source.table.owner(self._family)
@@ -250,11 +258,17 @@ def _union(
     """All keys of some buckets, sorted by bucket and key; and each checkpoint's own."""
     own = [table.keys[table.places(buckets)] for table in tables]
     for member, keys in zip(members, own, strict=True):
-        if len(np.unique(keys)) != len(keys):
+        if len(_distinct(keys)) != len(keys):
             raise _damaged(member.source, stem, "has a key twice")
     dtype = members[0].admitted.keys.dtype
-    union = np.unique(np.concatenate(own)).astype(dtype)
+    union = _distinct(np.concatenate(own)).astype(dtype)
     return union[np.argsort(embedding.bucket_of(union), kind="stable")], own
+
+
+def _distinct(keys: Array) -> Array:
+    """The different ones, sorted; faster than `numpy.unique`, which hashes."""
+    found = np.sort(keys)
+    return found[np.concatenate(([True], found[1:] != found[:-1]))] if len(found) else found
 
 
 def _values(
@@ -289,11 +303,13 @@ def bucket_groups(members: Sequence[Family], buckets: range) -> Iterator[list[in
         for member in members
         if member.admitted.index is not None
     )
+    passes = any(member.is_read_in_passes for member in members)
+    largest = (_GROUP_BYTES_OF_PASSES if passes else _GROUP_BYTES) * len(members)
     group: list[int] = []
     size = 0
     for bucket in buckets:
         own = int(np.asarray(sizes)[bucket])
-        if group and size + own > _GROUP_BYTES * len(members):
+        if group and size + own > largest:
             yield group
             group, size = [], 0
         group.append(bucket)
@@ -329,19 +345,23 @@ def _kept(column: Int64s | None, left: npt.NDArray[np.bool_]) -> Int64s | None:
 
 def where(own: Array, keys: Array) -> Int64s:
     """Where in ``keys``, which has them all, keys are."""
-    order = np.argsort(keys, kind="stable")
-    return np.asarray(order[np.searchsorted(keys, own, sorter=order)], np.int64)
+    # Both in order, so that one passes along the other: looking up scattered keys misses every cache.
+    order, own_order = np.argsort(keys, kind="stable"), np.argsort(own, kind="stable")
+    places = np.empty(len(own), np.int64)
+    places[own_order] = order[np.searchsorted(keys[order], own[own_order])]
+    return places
 
 
 def _check_disjoint(stem: str, members: Sequence[Family], own: Sequence[Array]) -> None:
-    found, counts = np.unique(np.concatenate(own), return_counts=True)
-    if (counts > 1).any():
-        key = found[counts > 1][0]
+    everything = np.sort(np.concatenate(own))
+    common = _distinct(everything[1:][everything[1:] == everything[:-1]])
+    if len(common):
+        key = common[0]
         prefixes = [member.source.reader.prefix for member in members]
         both = [prefix for prefix, table in zip(prefixes * 2, own, strict=True) if key in table]
         raise AlreadyExistsError.of(
             f"key {key} of embedding variable '{stem}' is in {' and in '.join(map(repr, both))}; "
-            f"{int((counts > 1).sum())} keys are in more than one",
+            f"{len(common)} keys are in more than one",
             name=stem,
             path=both[-1],
             hint="Say which one holds: `--on-conflict first` or `last`. Nothing was written.",
