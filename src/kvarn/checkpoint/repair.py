@@ -28,7 +28,7 @@ from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.bundle.reader import encode_name
 from kvarn.formats.detect import V1, V2
 from kvarn.formats.reader import TensorReader
-from kvarn.io import LOCAL, FileSystem, Path, as_path
+from kvarn.io import FileSystem, Path, as_path, file_system_of
 
 Progress = Callable[[int, int], None]
 
@@ -93,7 +93,7 @@ def repair(
       partial: of a partitioned embedding variable with broken parts keep the others; by default a variable
         of which any key or value is broken is left out, with its slots.
       overwrite: replace another checkpoint of that prefix, once the new one is whole.
-      fs, target_fs: where the files are; ``target_fs`` is ``fs`` by default.
+      fs, target_fs: where the files are; by default what the paths say, and ``fs`` for both.
       progress: called with bytes done and bytes in all.
 
     Raises:
@@ -106,8 +106,8 @@ def repair(
     rule = _rule(missing, slot_init, partial)
     found = _verify(source, fs, progress)
     with _open(found, fs) as reader:
-        out_fs = target_fs or fs or LOCAL
-        if same_place(fs or LOCAL, found.prefix, out_fs, as_path(target)):
+        out_fs = target_fs or fs or file_system_of(target)
+        if same_place(fs or file_system_of(found.prefix), found.prefix, out_fs, as_path(target)):
             raise InvalidArgumentError.of(
                 f"'{as_path(target)}' would be written over its own source",
                 path=as_path(target),

@@ -106,7 +106,7 @@ def reshard(
       shards: data files to write; fewer if there is not enough to put in.
       axis: along which dense tensors are cut; by default that along which they are cut already, else 0.
       overwrite: replace another checkpoint of that prefix, once the new one is whole.
-      fs, target_fs: where the files are; ``target_fs`` is ``fs`` by default.
+      fs, target_fs: where the files are; by default what the paths say, and ``fs`` for both.
       progress: called with bytes done and bytes in all.
 
     Raises:

@@ -415,6 +415,18 @@ def test_a_target_that_is_the_source_or_taken(fs: MemoryFileSystem) -> None:
         repair("nothing", "d", fs=fs)
 
 
+def test_urls_say_where_the_files_are(tmp_path: Path) -> None:
+    place = f"memory://{tmp_path.name}"
+    repair(CORRUPT / "v2_data_bitflip/model.ckpt", f"{place}/a")
+    reshard(f"{place}/a", f"{place}/b", partitions={"i": 2}, shards=2)
+    repair(f"{place}/b", tmp_path / "c")
+    with BundleReader(tmp_path / "c") as reader:
+        assert [name for name, _ in reader.entries()] == ["i", "p", "s"]
+        assert len(reader.info("i").slices) == 2
+    with pytest.raises(errors.InvalidArgumentError, match="over its own source"):
+        repair(f"{place}/b", f"{place}/b", overwrite=True)
+
+
 def test_an_error_at_every_write_leaves_nothing() -> None:
     base = MemoryFileSystem()
     tensors = two_parts()
