@@ -14,7 +14,6 @@ to no tensor, and older checkpoints that are gone, are notes.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,21 +22,19 @@ from kvarn.checkpoint import findings as kinds
 from kvarn.checkpoint.embedding_table import EmbeddingTable, embedding_names
 from kvarn.checkpoint.findings import Finding
 from kvarn.checkpoint.layout import check_cover, check_data_files
-from kvarn.checkpoint.load import checkpoint_filename
 from kvarn.checkpoint.management import get_checkpoint_state
+from kvarn.checkpoint.paths import prefix_of
 from kvarn.checkpoint.salvage import open_damaged
 from kvarn.errors import DataLossError, NotFoundError, OpError, OutOfRangeError
 from kvarn.formats import embedding
 from kvarn.formats.bundle.reader import BundleReader, encode_name
-from kvarn.formats.checkpoint_state import DEFAULT_NAME
 from kvarn.formats.detect import V1, checkpoint_exists, find_files, open_checkpoint
 from kvarn.formats.meta_graph import meta_graph_filename, read_meta_graph_file
 from kvarn.formats.reader import TensorInfo, TensorReader
-from kvarn.io import FileSystem, Path, as_path, directory_of, file_system_of
+from kvarn.io import FileSystem, Path, as_path, file_system_of
 
 ProgressFunction = Callable[[int, int], None]
 
-_FILE_OF_ONE = re.compile(r"\.(?:index|meta|data-\d{5,}-of-\d{5,})\Z")
 # Tensors from this size on are read in pieces, so that progress is seen.
 _LARGE_BYTES = 64 << 20
 
@@ -85,7 +82,7 @@ def verify(
     """
     path = as_path(path)
     files = fs or file_system_of(path)
-    return _Verifier(files, _prefix_of(path, files), progress).run()
+    return _Verifier(files, prefix_of(path, files), progress).run()
 
 
 def verify_directory(
@@ -140,24 +137,6 @@ def _state_of(directory: str, fs: FileSystem) -> Any:
         return get_checkpoint_state(directory, fs=fs)
     except ValueError:
         return None  # it names no newest checkpoint
-
-
-def _prefix_of(path: str, fs: FileSystem) -> str:
-    """The prefix of the checkpoint that a path means, whether that can be opened or not."""
-    if os.path.basename(path) == DEFAULT_NAME and fs.exists(path) and not fs.is_directory(path):
-        path = directory_of(path)
-    if not fs.is_directory(path):
-        prefix = _FILE_OF_ONE.sub("", path)
-        return prefix if prefix != path and fs.exists(path) else path
-    inside = os.path.join(path, "variables", "variables")
-    if checkpoint_exists(inside, fs):
-        return inside  # a SavedModel
-    try:
-        return checkpoint_filename(path, fs)
-    except ValueError as error:
-        raise NotFoundError.of(
-            str(error), path=path, hint="Give the prefix of a checkpoint, without .index."
-        ) from None
 
 
 def _gone(directory: str, path: str, newest: bool) -> Finding:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kvarn import checkpoint, errors
-from kvarn.checkpoint import CheckpointDescription, EmbeddingDescription, TensorDescription
-from kvarn.checkpoint.folder import list_checkpoints
-from kvarn.cli.output import (
-    count_text,
-    escaped,
-    line,
-    print_json,
-    print_table,
-    shape_text,
-    size_text,
-)
+from kvarn.checkpoint.paths import prefix_of
+from kvarn.cli.output import count_text, escaped, line, print_json, print_table, shape_text, size_text
+from kvarn.errors import OpError
+from kvarn.formats import embedding
+from kvarn.formats.detect import V2, open_checkpoint
+from kvarn.formats.reader import TensorInfo, TensorReader
+
+if TYPE_CHECKING:
+    from kvarn.checkpoint.embedding_table import EmbeddingTable
 
 Prefix = Annotated[
     str, typer.Argument(metavar="PATH", help="a checkpoint's prefix, or a folder for its newest checkpoint")
@@ -51,37 +48,42 @@ def ls(
     if every:
         _ls_folder(path, as_json)
         return
-    found = described(path)
-    embeddings, variables = list(found.embeddings), list(found.variables)
-    if pattern is not None:
-        from kvarn.checkpoint.patterns import matcher
+    with opened(path) as reader:
+        infos = list(reader.tensors())
+        tables, variables = contents(reader, infos)
+        if pattern is not None:
+            from kvarn.checkpoint.patterns import matcher
 
-        wanted = matcher(pattern)
-        embeddings = [ev for ev in embeddings if wanted.search(ev.name)]
-        variables = [tensor for tensor in variables if wanted.search(tensor.name)]
-    if sort == "size":
-        embeddings.sort(key=lambda ev: -ev.size_bytes)
-        variables.sort(key=lambda tensor: -tensor.size_bytes)
-    if as_json:
-        print_json(_document(found, embeddings, variables))
-        return
-    total = sum(tensor.size_bytes for tensor in found.tensors)
-    files = count_text(len(found.files) - 1, "data file") if found.format == "V2" else "V1"
-    line(f"{escaped(found.prefix)}  ({found.format}, {files}, {size_text(total)})")
-    for name, size in found.files:
-        if size < 0:
-            line(f"missing: {escaped(name)}")
-    if embeddings:
+            wanted = matcher(pattern)
+            tables = [table for table in tables if wanted.search(table.name)]
+            variables = [info for info in variables if wanted.search(info.name)]
+        if sort == "size":
+            tables.sort(key=lambda table: -table.size_bytes)
+            variables.sort(key=lambda info: -info.size_bytes)
+        if as_json:
+            print_json(_document(reader, tables, variables))
+            return
+        _print_files(reader, sum(info.size_bytes for info in infos))
+        if tables:
+            line()
+            _print_tables(tables, long)
+        if variables:
+            line()
+            _print_tensors(variables, long)
         line()
-        _print_embeddings(embeddings, long)
-    if variables:
-        line()
-        _print_tensors(variables, long)
-    line()
-    line(_totals(embeddings, variables))
+        counts = [count_text(len(variables), "tensor")]
+        if tables:
+            counts.append(count_text(len(tables), "embedding variable"))
+        shown = sum(t.size_bytes for t in tables) + sum(info.size_bytes for info in variables)
+        line(f"{' and '.join(counts)}, {size_text(shown)}")
+
+
+_TIME = "%Y-%m-%d %H:%M:%S"
 
 
 def _ls_folder(path: str, as_json: bool) -> None:
+    from kvarn.checkpoint.folder import list_checkpoints
+
     found = list_checkpoints(path)
     if as_json:
         print_json({"directory": path, "checkpoints": [asdict(entry) for entry in found]})
@@ -100,106 +102,136 @@ def _ls_folder(path: str, as_json: bool) -> None:
     print_table(("step", "format", "bytes", "completed", "checkpoint", ""), rows, right=("step", "bytes"))
 
 
-def _print_embeddings(embeddings: Sequence[EmbeddingDescription], long: bool) -> None:
+def _print_files(reader: TensorReader, size_bytes: int) -> None:
+    files = reader.files()
+    count = count_text(len(files) - 1, "data file") if reader.format == V2 else count_text(len(files), "file")
+    line(f"{escaped(reader.prefix)}  ({reader.format}, {count}, {size_text(size_bytes)})")
+    for path, size in files:
+        if size < 0:
+            line(f"missing: {escaped(path)}")
+
+
+def _print_tables(tables: Sequence[EmbeddingTable], long: bool) -> None:
     headers = ["embedding variable", "keys", "dim", "slots", "parts", "bytes"]
     rows = []
-    for ev in embeddings:
-        keys = f"{ev.num_keys:,}" + (f" + {ev.num_filtered:,} filtered" if ev.num_filtered else "")
-        parts = str(ev.num_partitions) if ev.partitioned else "-"
-        row = [escaped(ev.name), keys, str(ev.dim), escaped(slots_text(ev)), parts, size_text(ev.size_bytes)]
+    for table in tables:
+        keys = f"{table.num_keys:,}" + (f" + {table.num_filtered:,} filtered" if table.num_filtered else "")
+        parts = str(table.num_partitions) if table.partitioned else "-"
+        size = size_text(table.size_bytes)
+        row = [escaped(table.name), keys, str(table.dim), escaped(slots_text(table)), parts, size]
         if long:
-            row += [f"{ev.key_dtype} -> {ev.value_dtype}", " ".join(map(str, ev.keys_per_partition))]
+            types = f"{table.key_dtype.name} -> {table.value_dtype.name}"
+            row += [types, " ".join(map(str, table.keys_per_partition))]
         rows.append(row)
     if long:
         headers += ["types", "keys of the parts"]
     print_table(headers, rows, right=("keys", "dim", "parts", "bytes"))
 
 
-def _print_tensors(tensors: Sequence[TensorDescription], long: bool) -> None:
+def _print_tensors(tensors: Sequence[TensorInfo], long: bool) -> None:
     headers = ["tensor", "dtype", "shape", "slices", "bytes"]
     # Most tensors of a large checkpoint have one of a few sizes and shapes.
     sizes: dict[int, str] = {}
     shapes: dict[tuple[int, ...], str] = {}
     rows = []
-    for t in tensors:
-        size = sizes.get(t.size_bytes) or sizes.setdefault(t.size_bytes, size_text(t.size_bytes))
-        shape = shapes.get(t.shape) or shapes.setdefault(t.shape, shape_text(t.shape))
-        row = [escaped(t.name), t.dtype, shape, str(len(t.slices)) if t.slices else "-", size]
+    for info in tensors:
+        size = sizes.get(info.size_bytes) or sizes.setdefault(info.size_bytes, size_text(info.size_bytes))
+        shape = shapes.get(info.shape) or shapes.setdefault(info.shape, shape_text(info.shape))
+        row = [
+            escaped(info.name),
+            info.dtype.name,
+            shape,
+            str(len(info.slices)) if info.slices else "-",
+            size,
+        ]
         if long:
-            row += [" ".join(map(str, t.shards)), "  ".join(t.slices)]
+            row += [" ".join(map(str, info.shards)), "  ".join(map(str, info.slices))]
         rows.append(row)
     if long:
         headers += ["shards", "where the slices are"]
     print_table(headers, rows, right=("slices", "bytes"))
 
 
-def _totals(embeddings: Sequence[EmbeddingDescription], tensors: Sequence[TensorDescription]) -> str:
-    counts = [count_text(len(tensors), "tensor")]
-    if embeddings:
-        counts.append(count_text(len(embeddings), "embedding variable"))
-    total = sum(t.size_bytes for t in tensors) + sum(ev.size_bytes for ev in embeddings)
-    return f"{' and '.join(counts)}, {size_text(total)}"
-
-
 def _document(
-    found: CheckpointDescription,
-    embeddings: Sequence[EmbeddingDescription],
-    variables: Sequence[TensorDescription],
+    reader: TensorReader, tables: Sequence[EmbeddingTable], variables: Sequence[TensorInfo]
 ) -> dict[str, Any]:
     return {
-        "prefix": found.prefix,
-        "format": found.format,
-        "files": [{"path": path, "bytes": size} for path, size in found.files],
-        "embeddings": [embedding_document(ev) for ev in embeddings],
-        "tensors": [tensor_document(tensor) for tensor in variables],
+        "prefix": reader.prefix,
+        "format": reader.format,
+        "files": [{"path": path, "bytes": size} for path, size in reader.files()],
+        "embeddings": [table_document(table) for table in tables],
+        "tensors": [tensor_document(info) for info in variables],
     }
 
-
-_TIME = "%Y-%m-%d %H:%M:%S"
 
 # Shared with `show` -----------------------------------------------------------------------------------
 
 
-def described(path: str) -> CheckpointDescription:
-    """What the checkpoint at a path holds, whichever of its files the path is.
+def opened(path: str) -> TensorReader:
+    """A reader of the checkpoint that a path means: a prefix, one of its files, a folder.
 
     Raises:
       NotFoundError: there is none.
     """
-    if os.path.isfile(path):
-        # Files that lie beside a checkpoint stand for it.
-        path = os.path.dirname(path) or "." if os.path.basename(path) == "checkpoint" else path
-        path = path.removesuffix(".meta")
+    prefix = prefix_of(path)
+    if prefix.endswith((".safetensors", ".npz")):
+        from kvarn.checkpoint.transfer import open_source
+
+        return open_source(prefix)
+    return open_checkpoint(prefix)
+
+
+def contents(
+    reader: TensorReader, infos: Sequence[TensorInfo]
+) -> tuple[list[EmbeddingTable], list[TensorInfo]]:
+    """The embedding variables, and the tensors that belong to none of them.
+
+    One whose tensors do not fit one another is not among the first: its tensors are listed one by one.
+    """
+    if not any(info.name.endswith(embedding.KEYS) for info in infos):
+        return [], list(infos)
+    from kvarn.checkpoint.embedding_table import EmbeddingTable, embedding_names, embedding_tables
+
     try:
-        return checkpoint.describe(path, ranges=False)
-    except ValueError as e:
-        raise errors.NotFoundError.of(
-            str(e),
-            path=path,
-            hint="Give the prefix that save returned, or a folder with a `checkpoint` file.",
-        ) from None
+        tables = embedding_tables(reader)
+    except OpError:
+        tables = []
+        for name in embedding_names(reader):
+            with contextlib.suppress(OpError):
+                tables.append(EmbeddingTable(reader, name))
+    taken = {name for table in tables for name in table.tensor_names}
+    return tables, [info for info in infos if info.name not in taken]
 
 
-def embedding_document(ev: EmbeddingDescription) -> dict[str, Any]:
+def table_document(table: EmbeddingTable) -> dict[str, Any]:
     """An embedding variable in a JSON document."""
-    document = asdict(ev)
-    for left_out in ("tensor_names", "freqs", "versions"):  # `show` has their statistics
-        del document[left_out]
-    return document
-
-
-def tensor_document(tensor: TensorDescription) -> dict[str, Any]:
-    """A tensor in a JSON document."""
     return {
-        "name": tensor.name,
-        "dtype": tensor.dtype,
-        "shape": tensor.shape,
-        "size_bytes": tensor.size_bytes,
-        "slices": tensor.slices,
-        "shards": tensor.shards,
+        "name": table.name,
+        "partitioned": table.partitioned,
+        "num_partitions": table.num_partitions,
+        "key_dtype": table.key_dtype.name,
+        "value_dtype": table.value_dtype.name,
+        "dim": table.dim,
+        "num_keys": table.num_keys,
+        "num_filtered": table.num_filtered,
+        "keys_per_partition": table.keys_per_partition,
+        "slots": table.slots,
+        "size_bytes": table.size_bytes,
     }
 
 
-def slots_text(ev: EmbeddingDescription) -> str:
+def tensor_document(info: TensorInfo) -> dict[str, Any]:
+    """A tensor in a JSON document."""
+    return {
+        "name": info.name,
+        "dtype": info.dtype.name,
+        "shape": info.shape,
+        "size_bytes": info.size_bytes,
+        "slices": [str(piece) for piece in info.slices],
+        "shards": info.shards,
+    }
+
+
+def slots_text(table: EmbeddingTable) -> str:
     """The slots of an embedding variable and their dims: ``Adam[16], Adam_1[16]``."""
-    return ", ".join(f"{slot}[{dim}]" for slot, dim in ev.slots.items()) or "-"
+    return ", ".join(f"{slot}[{dim}]" for slot, dim in table.slots.items()) or "-"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -13,21 +13,20 @@ import numpy.typing as npt
 import typer
 
 from kvarn import errors
-from kvarn.checkpoint import CheckpointDescription, EmbeddingDescription, TensorDescription
 from kvarn.checkpoint.embedding_table import EmbeddingRows, EmbeddingTable
 from kvarn.checkpoint.statistics import Histogram, Statistics, has_statistics, statistics_of
 from kvarn.cli.checkpoint_commands import (
     Json,
     Prefix,
-    described,
-    embedding_document,
+    contents,
+    opened,
     slots_text,
+    table_document,
     tensor_document,
 )
 from kvarn.cli.output import NO, escaped, line, print_json, print_table, shape_text, size_text
 from kvarn.formats import embedding
-from kvarn.formats.detect import open_checkpoint
-from kvarn.formats.reader import TensorReader
+from kvarn.formats.reader import TensorInfo, TensorReader
 
 # How many elements or rows are shown before it stops; a few more are no reason to stop.
 _SHOWN = 8
@@ -60,32 +59,36 @@ def show(
 
     Example: kvarn show /models/ranker dnn/kernel '0:3,:' --bins 20
     """
-    found = described(path)
-    for ev in found.embeddings:
-        if ev.name == name:
-            if region is not None:
-                raise typer.BadParameter("an embedding variable has rows by --key", param_hint="SLICE")
-            _show_embedding(found, ev, key, bins, as_json)
-            return
-    if key is not None:
-        raise typer.BadParameter(f"'{name}' is no embedding variable", param_hint="--key")
-    for tensor in found.tensors:
-        if tensor.name == name:
-            _show_tensor(found, tensor, region, bins, as_json)
-            return
-    raise _no_such_name(found, name)
+    with opened(path) as reader:
+        infos = list(reader.tensors())
+        tables, variables = contents(reader, infos)
+        for table in tables:
+            if table.name == name:
+                if region is not None:
+                    raise typer.BadParameter("an embedding variable has rows by --key", param_hint="SLICE")
+                if key is None:
+                    _show_table(table, bins, as_json)
+                else:
+                    _show_key(table, key, as_json)
+                return
+        if key is not None:
+            raise typer.BadParameter(f"'{name}' is no embedding variable", param_hint="--key")
+        for info in infos:
+            if info.name == name:
+                _show_tensor(reader, info, region, bins, as_json)
+                return
+    raise _no_such_name(reader.prefix, name, [*(t.name for t in tables), *(i.name for i in variables)], infos)
 
 
-def _no_such_name(found: CheckpointDescription, name: str) -> errors.OpError:
-    names = [ev.name for ev in found.embeddings] + [t.name for t in found.variables]
+def _no_such_name(prefix: str, name: str, names: list[str], infos: Sequence[TensorInfo]) -> errors.OpError:
     near = difflib.get_close_matches(name, names, n=3) or [n for n in names if n.startswith(name)][:3]
-    near = near or difflib.get_close_matches(name, [t.name for t in found.tensors], n=3)
+    near = near or difflib.get_close_matches(name, [info.name for info in infos], n=3)
     advice = f"The nearest are {', '.join(repr(n) for n in near)}. " if near else ""
     return errors.NotFoundError.of(
-        f"Key {name} not found in checkpoint '{found.prefix}'.",
+        f"Key {name} not found in checkpoint '{prefix}'.",
         name=name,
-        path=found.prefix,
-        hint=f"{advice}`kvarn ls {found.prefix}` lists all {len(names)}.",
+        path=prefix,
+        hint=f"{advice}`kvarn ls {prefix}` lists all {len(names)}.",
     )
 
 
@@ -93,24 +96,25 @@ def _no_such_name(found: CheckpointDescription, name: str) -> errors.OpError:
 
 
 def _show_tensor(
-    found: CheckpointDescription, tensor: TensorDescription, region: str | None, bins: int, as_json: bool
+    reader: TensorReader, tensor: TensorInfo, region: str | None, bins: int, as_json: bool
 ) -> None:
     index = None if region is None else _parse_region(region, tensor)
-    with open_checkpoint(found.prefix) as reader:
-        statistics = None
-        if has_statistics(reader.info(tensor.name).dtype.np):
-            statistics = statistics_of(lambda: reader.chunks(tensor.name), bins)
-        values = _region(reader, tensor, index) if index is not None else _head(reader, tensor)
+    statistics = None
+    if has_statistics(tensor.dtype.np):
+        statistics = statistics_of(lambda: reader.chunks(tensor.name), bins)
+    values = _region(reader, tensor, index) if index is not None else _head(reader, tensor)
     if as_json:
         document: dict[str, Any] = tensor_document(tensor)
         document["statistics"] = None if statistics is None else _statistics_document(statistics)
         document["head" if index is None else "values"] = _plain(values)
         print_json(document)
         return
-    line(f"{escaped(tensor.name)}  {tensor.dtype}{shape_text(tensor.shape)}  {size_text(tensor.size_bytes)}")
+    line(
+        f"{escaped(tensor.name)}  {tensor.dtype.name}{shape_text(tensor.shape)}  {size_text(tensor.size_bytes)}"
+    )
     if tensor.slices:
         more = " …" if len(tensor.slices) > _SHOWN else ""
-        line(f"stored in {len(tensor.slices)} slices: {'  '.join(tensor.slices[:_SHOWN])}{more}")
+        line(f"stored in {len(tensor.slices)} slices: {'  '.join(map(str, tensor.slices[:_SHOWN]))}{more}")
     if statistics is not None:
         _print_statistics(statistics)
     line()
@@ -123,7 +127,7 @@ def _show_tensor(
         line(" ".join(map(_element_text, values.tolist())) + more)
 
 
-def _head(reader: TensorReader, tensor: TensorDescription) -> npt.NDArray[Any]:
+def _head(reader: TensorReader, tensor: TensorInfo) -> npt.NDArray[Any]:
     """The first elements, flat."""
     count = math.prod(tensor.shape)
     shown = count if count <= _ALL else _SHOWN
@@ -134,13 +138,13 @@ def _head(reader: TensorReader, tensor: TensorDescription) -> npt.NDArray[Any]:
     return np.concatenate(pieces)[:shown]
 
 
-def _region(reader: TensorReader, tensor: TensorDescription, index: Index) -> npt.NDArray[Any]:
+def _region(reader: TensorReader, tensor: TensorInfo, index: Index) -> npt.NDArray[Any]:
     """The elements that an index asks for."""
     if not index or not tensor.shape:
         return np.asarray(reader.lookup(tensor.name)[index])
     first, rest = index[0], index[1:]
     rows = range(tensor.shape[0])[first] if isinstance(first, slice) else [range(tensor.shape[0])[first]]
-    empty = np.empty((0, *tensor.shape[1:]), reader.info(tensor.name).dtype.np)
+    empty = np.empty((0, *tensor.shape[1:]), tensor.dtype.np)
     picked: dict[int, npt.NDArray[Any]] = {}
     start = 0
     for chunk in reader.chunks(tensor.name):
@@ -166,7 +170,7 @@ def _within(rows: range | list[int], start: int, stop: int) -> Iterator[int]:
         yield row
 
 
-def _parse_region(text: str, tensor: TensorDescription) -> Index:
+def _parse_region(text: str, tensor: TensorInfo) -> Index:
     """``0:3,:`` as an index into the tensor.
 
     Raises:
@@ -208,51 +212,45 @@ def _parse_region(text: str, tensor: TensorDescription) -> Index:
 # Embedding variables ----------------------------------------------------------------------------------
 
 
-def _show_embedding(
-    found: CheckpointDescription, ev: EmbeddingDescription, key: int | None, bins: int, as_json: bool
-) -> None:
-    with open_checkpoint(found.prefix) as reader:
-        table = EmbeddingTable(reader, ev.name)
-        if key is not None:
-            _show_key(table, key, as_json)
-            return
-        statistics = {
-            label: statistics_of(partial(_column, table, suffix), bins)
-            for label, suffix, there in (
-                ("values", embedding.VALUES, True),
-                ("freqs", embedding.FREQS, table.has_freqs),
-                ("versions", embedding.VERSIONS, table.has_versions),
-            )
-            if there
-        }
-        rows = table.lookup(_first_keys(table), verify=False) if table.num_keys else None
-        keys = _first_keys(table)
+def _show_table(table: EmbeddingTable, bins: int, as_json: bool) -> None:
+    statistics = {
+        label: statistics_of(partial(_column, table, suffix), bins)
+        for label, suffix, there in (
+            ("values", embedding.VALUES, True),
+            ("freqs", embedding.FREQS, table.has_freqs),
+            ("versions", embedding.VERSIONS, table.has_versions),
+        )
+        if there
+    }
+    keys = _first_keys(table)
+    rows = table.lookup(keys, verify=False) if len(keys) else None
     if as_json:
-        document: dict[str, Any] = embedding_document(ev)
+        document: dict[str, Any] = table_document(table)
         document["statistics"] = {label: _statistics_document(own) for label, own in statistics.items()}
         document["sample"] = [_row_document(rows, at, int(key)) for at, key in enumerate(keys)]
         print_json(document)
         return
-    line(f"{escaped(ev.name)}  embedding variable, {ev.key_dtype} -> {ev.value_dtype}[{ev.dim}]")
-    _print_facts(ev)
+    types = f"{table.key_dtype.name} -> {table.value_dtype.name}[{table.dim}]"
+    line(f"{escaped(table.name)}  embedding variable, {types}")
+    _print_facts(table)
     for label, own in statistics.items():
         line()
         line(label)
         _print_statistics(own)
     if rows is not None:
         line()
-        line("first rows" + (f" of {escaped(table.stems[0])}" if ev.partitioned else ""))
+        line("first rows" + (f" of {escaped(table.stems[0])}" if table.partitioned else ""))
         texts = [(str(key), _row_text(row)) for key, row in zip(keys, rows.values, strict=True)]
         print_table(("key", "row"), texts, right=("key",))
 
 
-def _print_facts(ev: EmbeddingDescription) -> None:
-    facts = [("keys", f"{ev.num_keys:,}")]
-    if ev.num_filtered:
-        facts.append(("filtered keys", f"{ev.num_filtered:,}"))
-    if ev.partitioned:
-        facts.append(("parts", ", ".join(f"{n:,}" for n in ev.keys_per_partition)))
-    facts += [("slots", escaped(slots_text(ev))), ("bytes", size_text(ev.size_bytes))]
+def _print_facts(table: EmbeddingTable) -> None:
+    facts = [("keys", f"{table.num_keys:,}")]
+    if table.num_filtered:
+        facts.append(("filtered keys", f"{table.num_filtered:,}"))
+    if table.partitioned:
+        facts.append(("parts", ", ".join(f"{n:,}" for n in table.keys_per_partition)))
+    facts += [("slots", escaped(slots_text(table))), ("bytes", size_text(table.size_bytes))]
     width = max(len(label) for label, _ in facts)
     for label, text in facts:
         line(f"{label:{width}}  {text}")
