@@ -417,6 +417,15 @@ def refusal(path: str, format_name: str, refused: dict[str, str]) -> OpError:
     )
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a tensor's name is UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _raw(array: Array) -> memoryview:
     return array.reshape(-1).view(np.uint8).data if array.size else memoryview(bytearray())
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from kvarn import dtypes
 from kvarn.formats.npz.format import BY_BITS, NOTES, STAND_INS, SUFFIX, TRAILING_NULS, TYPES
 from kvarn.formats.reader import TensorInfo
-from kvarn.formats.whole_tensors import WholeTensorWriter
+from kvarn.formats.whole_tensors import WholeTensorWriter, is_utf8
 from kvarn.io.streams import WriteStream
 
 # Strings of very unequal length would take this much more than they are.
@@ -31,11 +31,13 @@ class NpzWriter(WholeTensorWriter):
             return f"it has no type {info.dtype.name}"
         if "\0" in info.name:
             return "the name has a NUL in it"
-        try:
-            encoded = info.name.encode()
-        except UnicodeEncodeError:
+        if not is_utf8(info.name):
             return "the name is not UTF-8"
-        return "" if len(encoded) + len(SUFFIX) < 1 << 16 else "the name is longer than a zip archive allows"
+        return (
+            ""
+            if len(info.name.encode()) + len(SUFFIX) < 1 << 16
+            else "the name is longer than a zip archive allows"
+        )
 
     def add(self, name: str | bytes, array: npt.ArrayLike, dtype: Any = None) -> None:
         values = np.asarray(array)

@@ -17,7 +17,7 @@ from kvarn.formats.safetensors.format import (
     NAMES,
     RANKS,
 )
-from kvarn.formats.whole_tensors import WholeTensorWriter
+from kvarn.formats.whole_tensors import WholeTensorWriter, is_utf8
 from kvarn.io import FileSystem, Path
 
 
@@ -47,7 +47,7 @@ class SafetensorsWriter(WholeTensorWriter):
             return f"it has no type {info.dtype.name}"
         if info.name == METADATA:
             return "the name is taken by the format"
-        return "" if _is_utf8(info.name) else "the name is not UTF-8"
+        return "" if is_utf8(info.name) else "the name is not UTF-8"
 
     def _ordered(self, tensors: Sequence[TensorInfo]) -> list[TensorInfo]:
         return sorted(tensors, key=lambda info: (-RANKS[info.dtype], info.name.encode()))
@@ -73,11 +73,3 @@ class SafetensorsWriter(WholeTensorWriter):
                 hint="Split the tensors over several files. Nothing was written.",
             )
         self._append(len(data).to_bytes(LENGTH_BYTES, "little") + data)
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
