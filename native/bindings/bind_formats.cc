@@ -159,7 +159,7 @@ uint32_t write_with_checksum(int file, nb::object data, uint32_t crc) {
   return crc;
 }
 
-NumpyVector<uint32_t> checksums(nb::object data, Vector<int64_t> offsets, Vector<int64_t> sizes, bool mapped,
+NumpyVector<uint32_t> checksums(nb::object data, Vector<int64_t> offsets, Vector<int64_t> sizes,
                                 int threads) {
   const Buffer buffer(data);
   if (offsets.size() != sizes.size()) throw nb::value_error("as many sizes as offsets are needed");
@@ -174,7 +174,7 @@ NumpyVector<uint32_t> checksums(nb::object data, Vector<int64_t> offsets, Vector
   }
   {
     const nb::gil_scoped_release no_gil;
-    checksum_runs(runs, mapped, threads > 0 ? threads : num_threads());
+    checksum_runs(runs, threads > 0 ? threads : num_threads());
   }
   std::vector<uint32_t> crcs;
   for (const MemoryRun& run : runs) crcs.push_back(run.crc);
@@ -298,7 +298,7 @@ void bind_formats(nb::module_& m) {
         nb::arg("threads") = 0);
   m.def("write_with_checksum", &write_with_checksum, nb::arg("file"), nb::arg("data"), nb::arg("crc"));
   m.def("checksums", &checksums, nb::arg("data"), nb::arg("offsets"), nb::arg("sizes"),
-        nb::arg("mapped") = false, nb::arg("threads") = 0);
+        nb::arg("threads") = 0);
   m.def("pack_tensors", &pack_tensors, nb::arg("names"), nb::arg("arrays"), nb::arg("start"),
         nb::arg("offset"), nb::arg("largest_bytes"), nb::arg("enough_bytes"));
 }

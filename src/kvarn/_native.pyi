@@ -159,10 +159,8 @@ def read_runs(
 def write_with_checksum(file: int, data: _Buffer, crc: int) -> int:
     """Writes all of a buffer to the file descriptor; `crc` extended over it. Raises OSError as write(2)."""
 
-def checksums(
-    data: _Buffer, offsets: _Int64, sizes: _Int64, mapped: bool = False, threads: int = 0
-) -> npt.NDArray[np.uint32]:
-    """The CRC-32C of runs of a buffer, on several threads (0: all). `mapped`: it is the map of a file."""
+def checksums(data: _Buffer, offsets: _Int64, sizes: _Int64, threads: int = 0) -> npt.NDArray[np.uint32]:
+    """The CRC-32C of runs of a buffer, on several threads (0: all)."""
 
 def pack_tensors(
     names: list[Any],

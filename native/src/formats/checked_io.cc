@@ -1,6 +1,5 @@
 #include "kvarn/formats/checked_io.h"
 
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -120,22 +119,11 @@ int write_checked(int file, std::span<const unsigned char> data, uint32_t* crc) 
   return 0;
 }
 
-void checksum_runs(std::span<MemoryRun> runs, bool mapped, int threads) {
+void checksum_runs(std::span<MemoryRun> runs, int threads) {
   for (MemoryRun& run : runs) run.crc = 0;
   std::vector<Share> shares = shares_of(runs, [](const MemoryRun& run) { return run.data.size(); });
   for_shares(shares, threads, [&](Share& share) {
     const auto piece = runs[share.run].data.subspan(share.begin, share.end - share.begin);
-#if defined(MADV_POPULATE_READ)
-    if (mapped && piece.size() > kIoBytes) {
-      // Only a wish: what it does not bring (older systems) comes by touching.
-      const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-      const auto begin = reinterpret_cast<uintptr_t>(piece.data()) & ~(page - 1);
-      const auto end = reinterpret_cast<uintptr_t>(piece.data() + piece.size());
-      (void)::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_READ);
-    }
-#else
-    (void)mapped;
-#endif
     share.crc = crc32c_extend(0, piece);
   });
   join<MemoryRun>(shares, runs);

@@ -35,8 +35,7 @@ struct MemoryRun {
   uint32_t crc = 0;  // out
 };
 
-// The checksum of every run. `mapped`: the memory is the map of a file, whose pages are then asked for in
-// larger pieces than by touching them.
-void checksum_runs(std::span<MemoryRun> runs, bool mapped, int threads);
+// The checksum of every run, with up to `threads` threads.
+void checksum_runs(std::span<MemoryRun> runs, int threads);
 
 }  // namespace kvarn

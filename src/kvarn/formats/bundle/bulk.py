@@ -74,7 +74,7 @@ def view(reader: BundleReader, names: Iterable[str | bytes] | None, *, verify: b
         content = file.view()
         if verify:
             sizes = columns.size[rows]
-            chosen.check(file, rows, _native.checksums(content, columns.offset[rows], sizes, True, threads))
+            chosen.check(file, rows, _native.checksums(content, columns.offset[rows], sizes, threads))
         _parts(chosen, rows, content, columns.offset[rows], found)
     for row in chosen.others:
         found[row] = reader.lookup(chosen.name_of[row])
@@ -198,7 +198,7 @@ def _read_small(
         part = rows[first:stop]
         _fill(chosen, file, begins[first : first + 1], [buffer[lead:].data], threads, part)
         offsets = begins[first:stop] - (begin - lead)
-        chosen.check(file, part, _native.checksums(buffer, offsets, columns.size[part], False, threads))
+        chosen.check(file, part, _native.checksums(buffer, offsets, columns.size[part], threads))
         _parts(chosen, part, buffer, offsets, found)
 
 
