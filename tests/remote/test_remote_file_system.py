@@ -174,6 +174,12 @@ def test_a_few_bytes_cost_one_window(s3: FileSystem, bucket: str, server: Any) -
     assert server.bytes_sent == 3 * (128 << 10)
 
 
+def ranges(server: Any) -> list[tuple[int, int]]:
+    """First byte and length of what was asked for."""
+    asked = [request.partition("bytes=")[2].split("-") for request in server.requests if "bytes=" in request]
+    return sorted((int(first), int(last) - int(first) + 1) for first, last in asked)
+
+
 def test_a_large_read_is_parallel_ranges(s3: FileSystem, bucket: str, server: Any) -> None:
     content = bytes(range(256)) * 4096 * 20  # 20 MiB
     put(s3, f"{bucket}/f", content)
@@ -182,9 +188,41 @@ def test_a_large_read_is_parallel_ranges(s3: FileSystem, bucket: str, server: An
     target = bytearray(17 * MIB)
     assert file.read_into(MIB, memoryview(target)) == len(target)
     assert target == content[MIB : 18 * MIB]
-    ranges = sorted(request.partition("bytes=")[2] for request in server.requests[1:])
-    assert ranges == sorted(f"{start * MIB}-{stop * MIB - 1}" for start, stop in ((1, 9), (9, 17), (17, 18)))
-    assert server.bytes_sent == len(target)
+    assert ranges(server) == [(MIB + at * 17 * MIB // 8, 17 * MIB // 8) for at in range(8)]
+    server.reset()
+    assert file.read_into(15 * MIB, memoryview(target)) == 5 * MIB
+    assert target[: 5 * MIB] == content[15 * MIB :]
+    assert ranges(server) == [(15 * MIB, 2 * MIB), (17 * MIB, 2 * MIB), (19 * MIB, MIB)]
+
+
+def test_many_reads_at_once(s3: FileSystem, bucket: str, server: Any) -> None:
+    content = bytes(range(256)) * 4096
+    put(s3, f"{bucket}/f", content)
+    server.reset()
+    file = s3.open_read(f"{bucket}/f")
+    offsets = [0, 1000, 500_000, MIB - 10, MIB + 7]
+    targets = [memoryview(bytearray(size)) for size in (10, 300_000, 0, 20, 5)]
+    assert file.read_many(offsets, targets) == [10, 300_000, 0, 10, 0]
+    for offset, target in zip(offsets[:3], targets, strict=False):
+        assert target == content[offset : offset + len(target)]
+    assert targets[3][:10] == content[-10:]
+    assert ranges(server) == [(0, 10), (1000, 300_000), (MIB - 10, 10)]
+
+
+def test_a_range_that_fails_fails_the_read(bucket: str, server: Any) -> None:
+    fs = RemoteFileSystem(bucket, retry_config={"max_retries": 0})
+    put(fs, f"{bucket}/f", bytes(9 * MIB))
+    file = fs.open_read(f"{bucket}/f")
+    server.refuse = lambda request: f"bytes={4 * MIB}-" in request
+    with pytest.raises(errors.UnavailableError, match="503"):
+        file.read(0, 9 * MIB)
+    server.reset()
+    assert file.read(0, 9 * MIB) == bytes(9 * MIB)
+    server.refuse = lambda request: "bytes=" in request
+    with pytest.raises(errors.UnavailableError):
+        file.read(10, 10)
+    server.reset()
+    assert file.read(10, 10) == bytes(10)
 
 
 def test_an_object_that_changes_while_it_is_read(s3: FileSystem, bucket: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kvarn import _native
-from kvarn.io.filesystem import Buffer, ReadFile, WriteFile
+from kvarn.io.filesystem import Buffer, ManyReader, ReadFile, WriteFile
 from kvarn.io.local import LocalReadFile, LocalWriteFile, named
 
 # Bytes of other file systems that are moved and then checked at a time.
@@ -34,6 +34,11 @@ def read_runs(
     if isinstance(file, LocalReadFile):
         with named(file.path):
             return _native.read_runs(file.fileno(), np.asarray(offsets, np.int64), list(targets), threads)
+    if isinstance(file, ManyReader):
+        counts = file.read_many(offsets, targets)
+        if short := [n for n, target in enumerate(targets) if counts[n] != len(target)]:
+            raise EOFError(short[0])
+        return np.array([_native.crc32c(target, 0) for target in targets], np.uint32)
     crcs = np.zeros(len(targets), np.uint32)
     for number, (offset, target) in enumerate(zip(offsets, targets, strict=True)):
         crc = 0

@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import re
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from kvarn import errors
 
@@ -38,6 +39,14 @@ class ReadFile(Protocol):
         """The whole file, read-only; where it can, a map of it.  Valid while somebody holds it."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class ManyReader(Protocol):
+    """A `ReadFile` whose reads take long to be answered: many at once take no longer than one."""
+
+    def read_many(self, offsets: Sequence[int], targets: Sequence[memoryview]) -> list[int]:
+        """Each as `ReadFile.read_into`."""
 
 
 class WriteFile(Protocol):

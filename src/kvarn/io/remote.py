@@ -17,8 +17,8 @@ import fnmatch
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, NoReturn, TypeVar
 
 from kvarn import errors
@@ -40,6 +40,8 @@ T = TypeVar("T")
 # A first small read asks for this much; each that follows on the one before for twice as much, up to a part.
 _FIRST_WINDOW_BYTES = 1 << 17
 _PART_BYTES = 8 << 20
+# Reads from this size on are no business of windows; ranges that run in parallel are at least as large.
+_DIRECT_BYTES = 2 << 20
 # Windows that an open file keeps: the end of a table, and where two readers stand.
 _WINDOWS = 4
 # Ranges that are on their way at once, of all open files together.
@@ -233,8 +235,8 @@ class RemoteReadFile:
 
     Small reads are answered from windows: the first is 128 KiB (for a read at the end of the object, its
     last 128 KiB), and reads that follow one another get larger windows, up to 8 MiB, the next one fetched
-    meanwhile.  Reads of 8 MiB and more go to the caller's memory in parallel ranges.  No more is ever
-    fetched ahead than was read so far, and a window.
+    meanwhile: what is fetched ahead grows with what was read.  Reads of 2 MiB and more, and several at
+    once, go to the caller's memory in parallel ranges.
     """
 
     def __init__(self, store: ObjectStore, path: str, key: str) -> None:
@@ -256,8 +258,8 @@ class RemoteReadFile:
 
     def read_into(self, offset: int, target: memoryview) -> int:
         size = max(0, min(len(target), self.size - offset))
-        if size >= _PART_BYTES:
-            self._fetch_into(offset, target[:size])
+        if size >= _DIRECT_BYTES:
+            self._fetch_all([(offset, target[:size])])
             return size
         done = 0
         while done < size:
@@ -266,6 +268,16 @@ class RemoteReadFile:
             target[done : done + len(piece)] = piece
             done += len(piece)
         return size
+
+    def read_many(self, offsets: Sequence[int], targets: Sequence[memoryview]) -> list[int]:
+        if len(targets) == 1:
+            return [self.read_into(offsets[0], targets[0])]
+        sizes = [
+            max(0, min(len(target), self.size - offset))
+            for offset, target in zip(offsets, targets, strict=True)
+        ]
+        self._fetch_all([(offsets[n], targets[n][:size]) for n, size in enumerate(sizes) if size])
+        return sizes
 
     def view(self) -> memoryview:
         """The whole object, fetched: there is no map of a remote file."""
@@ -319,18 +331,26 @@ class RemoteReadFile:
     def _fetch(self, start: int, stop: int) -> bytes:
         return bytes(self._get(start, stop))
 
-    def _fetch_into(self, offset: int, target: memoryview) -> None:
-        def fetch(start: int) -> None:
-            part = target[start : start + _PART_BYTES]
-            part[:] = self._get(offset + start, offset + start + len(part))
+    def _fetch_all(self, wanted: Sequence[tuple[int, memoryview]]) -> None:
+        """Fills targets from their offsets, all at once."""
+        total = sum(len(target) for _, target in wanted)
+        part_bytes = min(max(-(-total // _CONNECTIONS), _DIRECT_BYTES), _PART_BYTES)
 
-        running = [_pool.submit(fetch, start) for start in range(0, len(target), _PART_BYTES)]
+        def fetch(offset: int, part: memoryview) -> None:
+            part[:] = self._get(offset, offset + len(part))
+
+        running = [
+            _pool.submit(fetch, offset + start, target[start : start + part_bytes])
+            for offset, target in wanted
+            for start in range(0, len(target), part_bytes)
+        ]
         try:
             for part in running:
                 part.result()
         finally:
             for part in running:
                 part.cancel()
+            wait(running)  # nobody writes to the targets any more
 
     def _get(self, start: int, stop: int) -> memoryview:
         # With its tag the answer is of the version that `size` is of, or none.
