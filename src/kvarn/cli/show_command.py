@@ -133,7 +133,7 @@ def _head(reader: TensorReader, tensor: TensorInfo) -> npt.NDArray[Any]:
     shown = count if count <= _ALL else _SHOWN
     pieces: list[npt.NDArray[Any]] = []
     for chunk in reader.chunks(tensor.name):  # to the end: only then it is known that they are right
-        if sum(map(len, pieces)) < shown:
+        if not pieces or sum(map(len, pieces)) < shown:
             pieces.append(chunk.reshape(-1)[:shown].copy())
     return np.concatenate(pieces)[:shown]
 
