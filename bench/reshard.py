@@ -15,6 +15,7 @@ import os
 import resource
 import subprocess
 import sys
+from statistics import median
 
 import numpy as np
 from common import IoLimit, Scratch, mix_keys, peak_rss
@@ -96,12 +97,19 @@ def limit(size: int, directory: str) -> dict:
     return {"wall": wall, "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}
 
 
+def clear_of(directory: str, prefix: str) -> None:
+    for name in os.listdir(directory):
+        if name.startswith(prefix):
+            os.unlink(f"{directory}/{name}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--keys", type=int, default=5_000_000)
     parser.add_argument("--dim", type=int, default=16)
     parser.add_argument("--parts", type=int, default=4)
     parser.add_argument("--partitions", type=int, default=7)
+    parser.add_argument("--reps", type=int, default=3)
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -111,21 +119,25 @@ def main() -> int:
         source, target = f"{directory}/old", f"{directory}/new"
         build(source, mix_keys(np.arange(options.keys)), options.dim, options.parts)
         size = os.path.getsize(f"{source}.data-00000-of-00001")
-        plain = limit(size, directory)
-        run = measured("--child", source, target, str(options.partitions))
+        plain, runs = [], []
+        for _ in range(options.reps):
+            plain.append(limit(size, directory))
+            clear_of(directory, "new")
+            runs.append(measured("--child", source, target, str(options.partitions)))
         for slot in ("", SLOT):
             old = rows_by_key(source, options.parts, slot)
             new = rows_by_key(target, options.partitions, slot)
             same = all(a.tobytes() == b.tobytes() for a, b in zip(old, new, strict=True))
             assert same, f"rows of '{slot or NAME}' are not those of the source"
             del old, new
-    memory = run["peak"] / 2**20
+    memory = max(run["peak"] for run in runs) / 2**20
+    wall, cpu = (median(run[what] for run in runs) for what in ("wall", "cpu"))
+    ratio = cpu / median(p["cpu"] for p in plain)
     print(
         f"     {options.keys:,} keys x {options.dim}, {options.parts} to {options.partitions} parts, "
-        f"{size / 1e6:.0f} MB: wall {run['wall']:.2f} s ({run['wall'] / plain['wall']:.2f}x of read + write), "
-        f"CPU {run['cpu']:.2f} s; every row equal by key"
+        f"{size / 1e6:.0f} MB: wall {wall:.2f} s ({wall / median(p['wall'] for p in plain):.2f}x of read + write), "
+        f"CPU {cpu:.2f} s; every row equal by key"
     )
-    ratio = run["cpu"] / plain["cpu"]
     missed = 0
     for what, value, bar, unit in (
         ("reshard peak memory", memory, MEMORY_BAR_MIB, "MiB"),

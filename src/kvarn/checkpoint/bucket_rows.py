@@ -13,6 +13,7 @@ its own keys, for inside a bucket their orders may differ; `BucketIndex.differs_
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +24,9 @@ import numpy.typing as npt
 
 from kvarn import dtypes
 from kvarn.errors import DataLossError, OpError
+from kvarn.formats.bundle.entry import BundleEntry
 from kvarn.formats.bundle.reader import BundleReader
-from kvarn.formats.checksum import crc32c, crc32c_combine
+from kvarn.formats.checksum import crc32c_combine
 from kvarn.formats.embedding import (
     KEYS,
     SAVED_PARTITION_NUM,
@@ -319,7 +321,13 @@ class RowReader:
             self._held is None
             and isinstance(reader, BundleReader)
             and all(map(reader.has_plain_bytes, infos))
+            and 0 not in self.row_shape
         )
+        self._entries: list[BundleEntry] = []
+        if self._by_range and isinstance(reader, BundleReader):
+            self._entries = [reader.entry(name) for name in names]
+            for info, entry in zip(infos, self._entries, strict=True):
+                reader.check_size(info.name, entry, math.prod(info.shape) * self.dtype.size)
 
     def ranges(self, wanted: Int64s) -> Iterator[Array]:
         """The rows of stretches ``wanted`` ([r, 2], first and behind the last), one after the other, in chunks.
@@ -384,8 +392,10 @@ class RowReader:
             first, end = int(self._firsts[part]), min(stop, int(self._firsts[part + 1]))
             if start < end:
                 piece = out[filled : filled + end - start]
-                self._reader.read_rows(self._names[part], start - first, end - first, out=piece)
-                self._read[part][start] = (end, crc32c(piece))
+                raw = piece.reshape(-1).view(np.uint8).data
+                offset = (start - first) * self.row_bytes
+                crc = self._reader.read_range(self._names[part], self._entries[part], offset, raw)
+                self._read[part][start] = (end, crc)
                 filled += end - start
                 start = end
             part += 1

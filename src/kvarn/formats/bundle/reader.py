@@ -334,7 +334,8 @@ class BundleReader:
           InvalidArgumentError: the tensor has no such rows, or ``out`` does not fit.
           and as `lookup`.
         """
-        info = self.info(name)
+        entry = self.entry(name)
+        info = self._info(decode_name(_key(name)), entry)
         shape = (stop - start, *info.shape[1:])
         if not info.shape or not 0 <= start <= stop <= info.shape[0]:
             raise InvalidArgumentError.of(
@@ -364,6 +365,14 @@ class BundleReader:
                 self.open_shard_of(info.name, entry), entry.offset + start * row_bytes, raw, 0, info.name
             )
         return out
+
+    def read_range(self, name: str, entry: BundleEntry, start: int, target: memoryview) -> int:
+        """Bytes of a tensor stored whole, from byte ``start`` of it on, into ``target``; their CRC-32C.
+
+        Args:
+          entry: of the tensor: whoever reads many ranges looks it up once.
+        """
+        return self._fill(self.open_shard_of(name, entry), entry.offset + start, target, 0, name)
 
     def has_plain_bytes(self, info: TensorInfo) -> bool:
         """Whether a tensor lies in one piece in its file, as it lies in memory."""
