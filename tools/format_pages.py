@@ -34,6 +34,16 @@ CONTENTS: dict[str, tuple[str, tuple[str, ...], str]] = {
         ),
         "data",
     ),
+    "slices_v1": (
+        "V1 checkpoints (tensor slices)",
+        (
+            "kvarn.formats.slices_v1.naming",
+            "kvarn.formats.slices_v1.format",
+            "kvarn.formats.slices_v1.values",
+            "kvarn.formats.slices_v1.order",
+        ),
+        "slices",
+    ),
     "slice_keys": (
         "Keys and names of slices",
         ("kvarn.formats.ordered_code", "kvarn.formats.tensor_slice"),
@@ -80,15 +90,16 @@ def as_markdown(text: str) -> str:
 
 
 def example_of(which: str) -> str:
-    """A checkpoint of two tensors: its index, or its data."""
+    """A checkpoint of two tensors: its index or its data, or the file that is both in V1."""
     from kvarn.formats.bundle import BundleWriter, data_filename, index_filename
+    from kvarn.formats.slices_v1 import TensorSliceWriter
     from kvarn.io import MemoryFileSystem
 
     fs = MemoryFileSystem()
-    with BundleWriter("m", fs) as writer:
+    with TensorSliceWriter("m", fs) if which == "slices" else BundleWriter("m", fs) as writer:
         writer.add("w", np.array([[1.0, 2.0, 3.0]], np.float32))
         writer.add("names", np.array([b"ab", b"", "é".encode()], object))
-    path = index_filename("m") if which == "index" else data_filename("m", 0, 1)
+    path = {"index": index_filename("m"), "data": data_filename("m", 0, 1), "slices": "m"}[which]
     intro = f"`{path}` of the float tensor `w` = [[1, 2, 3]] and the strings `names` = [ab, (empty), é]:"
     return f"{intro}\n\n```\n{hex_dump(bytes(fs.files[path]))}\n```"
 

@@ -13,11 +13,7 @@ from kvarn.formats.detect import open_checkpoint
 from kvarn.formats.tensor_slice import parse_shape_and_slice
 
 ROOT = Path(__file__).parent / "checkpoints/tf115/corrupt"
-VARIANTS = [
-    variant
-    for variant in json.loads((ROOT / "variants.json").read_text())["variants"]
-    if variant["format"] == "V2"
-]
+VARIANTS = json.loads((ROOT / "variants.json").read_text())["variants"]
 # TensorFlow 1.15.5 accepts a broken header; 2.21 refuses it, and so do we, in its words.
 REFUSED_BY_2_ONLY = {"v2_header_garbage"}
 
@@ -44,7 +40,7 @@ def restore(prefix: str, name: str, spec: str) -> None:
 
 
 def test_the_variants_are_there() -> None:
-    assert len(VARIANTS) == 25
+    assert len(VARIANTS) == 36
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant["name"])
@@ -71,7 +67,10 @@ def test_a_file_that_is_no_checkpoint() -> None:
         checkpoint.load_checkpoint(ROOT / "v1_text_file/model.ckpt")
 
 
-def test_v1_is_named() -> None:
-    with pytest.raises(errors.UnimplementedError, match="V1 format") as caught:
-        checkpoint.load_checkpoint(ROOT / "v1_good/model.ckpt")
-    assert "write_version=V2" in str(caught.value)
+def test_a_missing_shard_is_named() -> None:
+    with open_checkpoint(ROOT / "v1_missing_shard/model.ckpt-40-?????-of-00003") as reader:
+        with pytest.raises(errors.InvalidArgumentError) as caught:
+            reader.lookup("emb/rows")
+        missing = str(ROOT / "v1_missing_shard/model.ckpt-40-00001-of-00003")
+        assert missing in str(caught.value.hint)
+        assert (missing, -1) in reader.files()

@@ -8,7 +8,7 @@ description.variables      the tensors that belong to none of them
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +17,9 @@ import numpy.typing as npt
 
 from kvarn.checkpoint.load import checkpoint_filename
 from kvarn.formats import embedding
-from kvarn.formats.bundle.elements import dtype_of
-from kvarn.formats.bundle.entry import BundleEntry
-from kvarn.formats.bundle.naming import data_filename
 from kvarn.formats.bundle.reader import BundleReader
 from kvarn.formats.detect import open_checkpoint
-from kvarn.formats.ordered_code import encode_slice_key
+from kvarn.formats.reader import TensorInfo, TensorReader
 from kvarn.io import FileSystem, Path
 
 
@@ -113,88 +110,77 @@ def describe(
       ValueError, NotFoundError, DataLossError: as `kvarn.checkpoint.load_checkpoint`.
     """
     with open_checkpoint(checkpoint_filename(ckpt_dir_or_file, fs), fs) as reader:
-        entries = dict(reader.entries())
-        stored = {key: entry for key, entry in reader.records() if not entry.slices}
-        tensors = tuple(_tensor(reader, name, entry, stored) for name, entry in entries.items())
-        sizes = {tensor.name: tensor.size_bytes for tensor in tensors}
-        counts = {name: entry.num_elements for name, entry in entries.items()}
-        groups = embedding.group_embeddings(list(entries), counts)
-        embeddings = tuple(_embedding(reader, group, entries, sizes, ranges) for group in groups)
+        infos = {info.name: info for info in reader.tensors()}
+        tensors = tuple(map(_tensor, infos.values()))
+        counts = {name: _num_elements(info) for name, info in infos.items()}
+        groups = embedding.group_embeddings(list(infos), counts)
+        embeddings = tuple(_embedding(reader, group, infos, ranges) for group in groups)
         return CheckpointDescription(
-            reader.prefix, "V2", reader.big_endian, tuple(_files(reader)), tensors, embeddings
+            reader.prefix,
+            reader.format,
+            isinstance(reader, BundleReader) and reader.big_endian,
+            tuple(reader.files()),
+            tensors,
+            embeddings,
         )
 
 
-def _files(reader: BundleReader) -> Iterable[tuple[str, int]]:
-    total = reader.header.num_shards
-    shards = (data_filename(reader.prefix, shard, total) for shard in range(total))
-    for path in (reader.index_path, *shards):
-        yield path, reader.fs.size(path) if reader.fs.exists(path) else -1
-
-
-def _tensor(
-    reader: BundleReader, name: str, entry: BundleEntry, stored: dict[bytes, BundleEntry]
-) -> TensorDescription:
-    parts = [entry]
-    if entry.slices:
-        key = name.encode("utf-8", "surrogateescape")
-        parts = [stored[k] for k in (encode_slice_key(key, piece) for piece in entry.slices) if k in stored]
+def _tensor(info: TensorInfo) -> TensorDescription:
     return TensorDescription(
-        name,
-        dtype_of(entry.dtype, name, reader.prefix).name,
-        entry.shape,
-        sum(part.size for part in parts),
-        tuple(map(str, sorted(entry.slices, key=lambda piece: piece.extents))),
-        tuple(sorted({part.shard_id for part in parts})),
+        info.name,
+        info.dtype.name,
+        info.shape,
+        info.size_bytes,
+        tuple(map(str, sorted(info.slices, key=lambda piece: piece.extents))),
+        info.shards,
     )
 
 
 def _embedding(
-    reader: BundleReader,
+    reader: TensorReader,
     group: embedding.EmbeddingGroup,
-    entries: dict[str, BundleEntry],
-    sizes: dict[str, int],
+    infos: dict[str, TensorInfo],
     ranges: bool,
 ) -> EmbeddingDescription:
     first = group.parts[0]
-    names = tuple(group.tensor_names(entries))
-    keys = [entries[part + embedding.KEYS].num_elements for part in group.parts]
-    filtered = (entries.get(part + embedding.KEYS_FILTERED) for part in group.parts)
+    names = tuple(group.tensor_names(infos))
+    keys = [_num_elements(infos[part + embedding.KEYS]) for part in group.parts]
+    filtered = (infos.get(part + embedding.KEYS_FILTERED) for part in group.parts)
     return EmbeddingDescription(
         name=group.name,
         partitioned=first != group.name,
         num_partitions=len(group.parts),
-        key_dtype=_dtype(reader, entries, first + embedding.KEYS),
-        value_dtype=_dtype(reader, entries, first + embedding.VALUES),
-        dim=_dim(entries, first),
+        key_dtype=infos[first + embedding.KEYS].dtype.name,
+        value_dtype=infos[first + embedding.VALUES].dtype.name,
+        dim=_dim(infos, first),
         num_keys=sum(keys),
-        num_filtered=sum(entry.num_elements for entry in filtered if entry is not None),
+        num_filtered=sum(_num_elements(info) for info in filtered if info is not None),
         keys_per_partition=tuple(keys),
-        slots={slot: _dim(entries, f"{first}/{slot}") for slot in group.slots},
-        freqs=_range(reader, group, entries, embedding.FREQS) if ranges else None,
-        versions=_range(reader, group, entries, embedding.VERSIONS) if ranges else None,
-        size_bytes=sum(sizes[name] for name in names),
+        slots={slot: _dim(infos, f"{first}/{slot}") for slot in group.slots},
+        freqs=_range(reader, group, infos, embedding.FREQS) if ranges else None,
+        versions=_range(reader, group, infos, embedding.VERSIONS) if ranges else None,
+        size_bytes=sum(infos[name].size_bytes for name in names),
         tensor_names=names,
     )
 
 
-def _dtype(reader: BundleReader, entries: dict[str, BundleEntry], name: str) -> str:
-    return dtype_of(entries[name].dtype, name, reader.prefix).name
+def _num_elements(info: TensorInfo) -> int:
+    return math.prod(info.shape)
 
 
-def _dim(entries: dict[str, BundleEntry], stem: str) -> int:
-    entry = entries.get(stem + embedding.VALUES)
-    return entry.shape[1] if entry is not None and len(entry.shape) == 2 else 0
+def _dim(infos: dict[str, TensorInfo], stem: str) -> int:
+    info = infos.get(stem + embedding.VALUES)
+    return info.shape[1] if info is not None and len(info.shape) == 2 else 0
 
 
 def _range(
-    reader: BundleReader, group: embedding.EmbeddingGroup, entries: dict[str, BundleEntry], suffix: str
+    reader: TensorReader, group: embedding.EmbeddingGroup, infos: dict[str, TensorInfo], suffix: str
 ) -> tuple[int, int] | None:
     """Least and greatest value of a column over all parts."""
     columns: list[npt.NDArray[Any]] = [
         reader.lookup(part + suffix)
         for part in group.parts
-        if part + suffix in entries and entries[part + suffix].num_elements
+        if part + suffix in infos and _num_elements(infos[part + suffix])
     ]
     if not columns:
         return None

@@ -13,10 +13,10 @@ from typing import Any
 
 from kvarn import dtypes
 from kvarn.checkpoint.management import latest_checkpoint
-from kvarn.formats.bundle.elements import dtype_of
-from kvarn.formats.bundle.entry import BundleEntry
-from kvarn.formats.bundle.reader import BundleReader, encode_name
+from kvarn.formats.bundle.reader import encode_name
 from kvarn.formats.detect import open_checkpoint
+from kvarn.formats.ordered_code import encode_slice_key
+from kvarn.formats.reader import TensorReader
 from kvarn.formats.tensor_slice import print_shape
 from kvarn.io import FileSystem, Path, as_path, file_system_of
 
@@ -33,10 +33,10 @@ class CheckpointReader:
 
     def __init__(self, filepattern: Path, fs: FileSystem | None = None) -> None:
         self._reader = open_checkpoint(filepattern, fs)
-        self._entries: dict[str, BundleEntry] = dict(self._reader.entries())
+        self._tensors = {info.name: info for info in self._reader.tensors()}
 
     @property
-    def bundle(self) -> BundleReader:
+    def reader(self) -> TensorReader:
         """The reader of the files below."""
         return self._reader
 
@@ -56,23 +56,29 @@ class CheckpointReader:
 
     def get_variable_to_shape_map(self) -> dict[str, list[int]]:
         """Shape by name."""
-        return {name: list(entry.shape) for name, entry in self._entries.items()}
+        return {name: list(info.shape) for name, info in self._tensors.items()}
 
     def get_variable_to_dtype_map(self) -> dict[str, dtypes.DType]:
         """Element type by name."""
-        prefix = self._reader.prefix
-        return {name: dtype_of(entry.dtype, name, prefix) for name, entry in self._entries.items()}
+        return {name: info.dtype for name, info in self._tensors.items()}
 
     def debug_string(self) -> bytes:
-        """A line ``name (DT_TYPE) [shape]`` per tensor; as in TensorFlow a tensor kept in slices appears as
-        these, under their encoded keys."""
+        """A line ``name (DT_TYPE) [shape]`` per tensor; as in TensorFlow one kept in slices appears in V2 as
+        these, under their encoded keys, and in V1 with their number."""
         from kvarn import protos
 
-        return b"".join(
-            key + f" ({protos.DataType.Name(entry.dtype)}) {print_shape(entry.shape)}\n".encode()
-            for key, entry in self._reader.records()
-            if not entry.slices
-        )
+        lines: dict[bytes, str] = {}
+        for name, info in self._tensors.items():
+            key = encode_name(name)
+            kind = f" ({protos.DataType.Name(info.dtype.as_datatype_enum)}) "
+            if self._reader.format == "V2" and info.slices:
+                for piece in info.slices:
+                    shape = piece.shape_within(info.shape)
+                    lines[encode_slice_key(key, piece)] = f"{kind}{print_shape(shape)}\n"
+            else:
+                count = f", {len(info.slices)} slices" if len(info.slices) > 1 else ""
+                lines[key] = f"{kind}{print_shape(info.shape)}{count}\n"
+        return b"".join(key + lines[key].encode() for key in sorted(lines))
 
     # What TensorFlow's Python wrapper calls them besides.
     GetTensor = get_tensor
@@ -110,7 +116,7 @@ def list_variables(ckpt_dir_or_file: Path, fs: FileSystem | None = None) -> list
     Raises: as `load_checkpoint`.
     """
     with open_checkpoint(checkpoint_filename(ckpt_dir_or_file, fs), fs) as reader:
-        return sorted((name, list(entry.shape)) for name, entry in reader.entries())
+        return sorted((info.name, list(info.shape)) for info in reader.tensors())
 
 
 def checkpoint_filename(ckpt_dir_or_file: Path, fs: FileSystem | None = None) -> str:

@@ -13,6 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from kvarn.errors import InternalError, InvalidArgumentError
 
@@ -129,6 +132,40 @@ class TensorSlice:
             slice(start - base, start - base + length)
             for (start, length), (base, _) in zip(self.extents, origin.extents, strict=True)
         )
+
+
+def first_overlap(slices: Sequence[TensorSlice]) -> tuple[int, int] | None:
+    """The positions of two slices (all with numbers, of one rank) that have an element in common, or None.
+
+    Sorted along the dimension in which the fewest pairs meet, only those are compared.
+    """
+    if len(slices) < 2:
+        return None
+    extents = np.array([piece.extents for piece in slices], np.int64).reshape(len(slices), -1, 2)
+    starts, stops = extents[:, :, 0], extents.sum(axis=2)
+    occupied = np.flatnonzero((starts < stops).all(axis=1))  # an empty slice meets none
+    starts, stops = starts[occupied], stops[occupied]
+    if not starts.shape[1]:
+        return (0, 1)  # of a scalar
+    fewest: tuple[int, Any, Any] | None = None
+    for dimension in range(starts.shape[1]):
+        order = np.argsort(starts[:, dimension], kind="stable")
+        until = np.searchsorted(starts[order, dimension], stops[order, dimension])
+        pairs = int((until - np.arange(len(order))).sum())
+        if fewest is None or pairs < fewest[0]:
+            fewest = pairs, order, until
+    assert fewest is not None
+    _, order, until = fewest
+    starts, stops = starts[order], stops[order]
+    for at, end in enumerate(until.tolist()):
+        if end <= at + 1:
+            continue
+        met = (starts[at + 1 : end] < stops[at]) & (starts[at] < stops[at + 1 : end])
+        hits = np.flatnonzero(met.all(axis=1))
+        if len(hits):
+            one, other = int(occupied[order[at]]), int(occupied[order[at + 1 + hits[0]]])
+            return min(one, other), max(one, other)
+    return None
 
 
 def parse_shape_and_slice(text: str) -> tuple[tuple[int, ...], TensorSlice, tuple[int, ...]]:

@@ -1,6 +1,7 @@
 """Ops that write and read checkpoints.
 
-`SaveV2` and `MergeV2Checkpoints` write the V2 format of `kvarn.formats.bundle`, `RestoreV2` reads it.
+`SaveV2` and `MergeV2Checkpoints` write the V2 format of `kvarn.formats.bundle`, `Save` and `SaveSlices` the V1
+format of `kvarn.formats.slices_v1`.  `RestoreV2` reads both, `Restore` and `RestoreSlice` V1 only.
 Embedding variables are handed to `kvarn.ops.kv_checkpoint`, which writes all of one table from one snapshot.
 
 Source: tensorflow/core/ops/io_ops.cc, tensorflow/core/kernels/{save_restore_v2_ops,save_restore_tensor}.cc;
@@ -21,10 +22,8 @@ from kvarn.graph.resources import ResourceHandle
 from kvarn.graph.shape_inference import UNKNOWN, fmt, merge, merge_dim, with_rank
 
 if TYPE_CHECKING:
-    from kvarn.formats.bundle.reader import BundleReader
-    from kvarn.formats.bundle.writer import BundleWriter
-
-_V1_HINT = "kvarn writes the V2 format; build the Saver with write_version=tf.train.SaverDef.V2."
+    from kvarn.formats.reader import TensorReader
+    from kvarn.formats.writer import TensorWriter
 
 
 def _check_names(c, names, *others):
@@ -173,10 +172,10 @@ class restore_v2:
                 f"Got {len(names)} tensor names, but {len(wanted)} expected dtypes.", path=path
             )
         with open_checkpoint(path) as reader:
-            shapes = _check_dtypes(reader, names, wanted, path)
+            _check_dtypes(reader, names, wanted)
             values: list[Any] = [None] * len(names)
             for i in sorted(range(len(names)), key=names.__getitem__):
-                values[i] = _read(reader, names[i], slices[i], shapes[i], path)
+                values[i] = _read(reader, names[i], slices[i])
         return values[0] if len(values) == 1 else values
 
     grad = NOT_DIFFERENTIABLE
@@ -259,12 +258,16 @@ class sharded_filespec:
     grad = NOT_DIFFERENTIABLE
 
 
-# The ops of the V1 format: graphs that hold them can be built, read and written, running them is refused.
+# The ops of the V1 format.
 
 
 @op("Save", inputs="filename: string, tensor_names: string, data: T", attrs="T: list(type)", stateful=True)
 class save:
-    """Writes a V1 checkpoint; UnimplementedError when it runs.  Source: Save in io_ops.cc."""
+    """Writes named tensors as the V1 checkpoint ``filename``.
+
+    filename is a scalar; tensor_names [n].  Raises UnimplementedError for a type and InvalidArgumentError for
+    a size that V1 cannot hold; no file stays then.  Source: Save in io_ops.cc, SaveTensors.
+    """
 
     def shape(c, filename, tensor_names, data):
         with_rank(filename, 0)
@@ -272,7 +275,8 @@ class save:
         return []
 
     def kernel(ctx, filename, tensor_names, data):
-        raise _no_v1("Saving", filename)
+        names = _strings(tensor_names)
+        _write_v1(_prefix(filename), names, [""] * len(names), data, ctx.attrs["T"])
 
     grad = NOT_DIFFERENTIABLE
 
@@ -284,7 +288,7 @@ class save:
     stateful=True,
 )
 class save_slices:
-    """Writes slices into a V1 checkpoint; UnimplementedError when it runs.  Source: SaveSlices."""
+    """`save` of slices: shapes_and_slices [n] as in `save_v2`.  Source: SaveSlices in io_ops.cc."""
 
     def shape(c, filename, tensor_names, shapes_and_slices, data):
         with_rank(filename, 0)
@@ -292,7 +296,8 @@ class save_slices:
         return []
 
     def kernel(ctx, filename, tensor_names, shapes_and_slices, data):
-        raise _no_v1("Saving", filename)
+        names, slices = _names_and_slices(tensor_names, shapes_and_slices)
+        _write_v1(_prefix(filename), names, slices, data, ctx.attrs["T"])
 
     grad = NOT_DIFFERENTIABLE
 
@@ -305,7 +310,11 @@ class save_slices:
     stateful=True,
 )
 class restore:
-    """Reads a tensor of a V1 checkpoint; UnimplementedError when it runs.  Source: Restore in io_ops.cc."""
+    """Reads a tensor from the V1 checkpoint ``file_pattern``.
+
+    file_pattern, which may stand for several shards, and tensor_name are scalars; ``preferred_shard`` is
+    looked in first.  Raises as `restore_v2`.  Source: Restore in io_ops.cc, RestoreTensor.
+    """
 
     def shape(c, file_pattern, tensor_name):
         for s in (file_pattern, tensor_name):
@@ -313,7 +322,7 @@ class restore:
         return UNKNOWN
 
     def kernel(ctx, file_pattern, tensor_name):
-        raise _no_v1("Restoring from", file_pattern)
+        return _read_v1(ctx, _prefix(file_pattern), _strings(tensor_name)[0], "")
 
     grad = NOT_DIFFERENTIABLE
 
@@ -326,7 +335,7 @@ class restore:
     stateful=True,
 )
 class restore_slice:
-    """Reads a slice from a V1 checkpoint; UnimplementedError when it runs.  Source: RestoreSlice."""
+    """`restore` of a slice: shape_and_slice as an item of those in `restore_v2`.  Source: RestoreSlice."""
 
     def shape(c, file_pattern, tensor_name, shape_and_slice):
         from kvarn.formats.tensor_slice import parse_shape_and_slice
@@ -342,19 +351,19 @@ class restore_slice:
             raise ValueError(str(e)) from None
 
     def kernel(ctx, file_pattern, tensor_name, shape_and_slice):
-        raise _no_v1("Restoring from", file_pattern)
+        return _read_v1(ctx, _prefix(file_pattern), _strings(tensor_name)[0], _strings(shape_and_slice)[0])
 
     grad = NOT_DIFFERENTIABLE
 
 
-def verify(reader: BundleReader, names: list[str], wanted: Sequence[dtypes.DType], path: str) -> None:
+def verify(reader: TensorReader, names: list[str], wanted: Sequence[dtypes.DType]) -> None:
     """Raises what `RestoreV2` of whole tensors or slices would find wrong with names, types or bytes.
 
     Args:
-      reader: the checkpoint ``path``, open.
+      reader: the checkpoint, open.
       names, wanted: of the tensors.
     """
-    _check_dtypes(reader, names, wanted, path)
+    _check_dtypes(reader, names, wanted)
     for name in sorted(names):
         reader.verify(name)
 
@@ -389,7 +398,7 @@ def _write(
             _add(writer, name, value, dtype, part)
 
 
-def _add(writer: BundleWriter, name: str, value: Any, dtype: dtypes.DType, part: Any) -> None:
+def _add(writer: TensorWriter, name: str, value: Any, dtype: dtypes.DType, part: Any) -> None:
     array = np.asarray(value)
     if part is None:
         writer.add(name, array, dtype)
@@ -416,44 +425,65 @@ def _parse_slice(text: str, shape: tuple[int, ...], name: str, path: str) -> Any
     return full_shape, tensor_slice
 
 
-def _check_dtypes(reader: Any, names: list[str], wanted: Any, path: str) -> list[tuple[int, ...]]:
-    """The stored full shapes; one error for all names with another type."""
-    shapes: list[tuple[int, ...]] = [()] * len(names)
-    wrong: list[str] = []
-    texts: list[str] = []
-    for i in sorted(range(len(names)), key=names.__getitem__):
-        stored, shapes[i] = reader.lookup_dtype_and_shape(names[i])
-        if stored is not wanted[i]:
-            wrong.append(names[i])
-            texts.append(
-                f"tensor_name = {names[i]}; expected dtype {_type_name(wanted[i])} does not equal "
-                f"original dtype {_type_name(stored)}"
+def _write_v1(
+    path: str, names: list[str], slices: list[str], values: Sequence[Any], types: Sequence[dtypes.DType]
+) -> None:
+    """A V1 checkpoint, all or nothing."""
+    from kvarn.formats.slices_v1 import TensorSliceWriter, save_order
+
+    if len(values) != len(names):
+        raise errors.InvalidArgumentError.of(
+            f"Got {len(names)} tensor names but {len(values)} tensors.", path=path
+        )
+    parsed = [_parse_slice(*item, path) for item in zip(slices, map(np.shape, values), names, strict=True)]
+    with TensorSliceWriter(path) as writer:
+        for i in save_order([name.encode("utf-8", "surrogateescape") for name in names]):
+            _add(writer, names[i], values[i], types[i], parsed[i])
+
+
+def _read_v1(ctx: Any, path: str, name: str, part: str) -> Any:
+    from kvarn.formats.slices_v1 import TensorSliceReader
+
+    preferred = ctx.attrs["preferred_shard"]
+    with TensorSliceReader(path, preferred_shard=None if preferred < 0 else preferred) as reader:
+        _check_dtypes(reader, [name], [ctx.attrs["dt"]])
+        return _read(reader, name, part)
+
+
+def _check_dtypes(reader: TensorReader, names: list[str], wanted: Sequence[dtypes.DType]) -> None:
+    """Raises for names that are not there, then one error for all with another type (V1: for the first)."""
+    wrong: dict[str, str] = {}
+    order = range(len(names))
+    for i in order if reader.format == "V1" else sorted(order, key=names.__getitem__):
+        stored, _ = reader.lookup_dtype_and_shape(names[i])
+        if stored is wanted[i]:
+            continue
+        if reader.format == "V1":
+            wrong[names[i]] = (
+                f"Expected to restore a tensor of type {_type_name(wanted[i])}, got a tensor of type "
+                f"{_type_name(stored)} instead: tensor_name = {names[i]}"
             )
+            break
+        wrong[names[i]] = (
+            f"tensor_name = {names[i]}; expected dtype {_type_name(wanted[i])} does not equal original dtype "
+            f"{_type_name(stored)}"
+        )
     if wrong:
         raise errors.InvalidArgumentError.of(
-            "\n".join(texts),
-            name=wrong[0],
-            path=path,
-            hint=f"In '{path}'. Give the variable the stored type, or restore under another name.",
+            "\n".join(wrong.values()),
+            name=next(iter(wrong)),
+            path=reader.prefix,
+            hint=f"In '{reader.prefix}'. Give the variable the stored type, or restore under another name.",
         )
-    return shapes
 
 
-def _read(reader: Any, name: str, part: str, stored: tuple[int, ...], path: str) -> Any:
+def _read(reader: TensorReader, name: str, part: str) -> Any:
     if not part:
         return reader.lookup(name)
     from kvarn.formats.tensor_slice import parse_shape_and_slice
 
     full_shape, tensor_slice, _ = parse_shape_and_slice(part)
-    if full_shape != tuple(stored):
-        raise errors.InvalidArgumentError.of(
-            f"tensor_name = {name}; shape in shape_and_slice spec {fmt(full_shape)} does not match the shape "
-            f"stored in checkpoint: {fmt(tuple(stored))}",
-            name=name,
-            path=path,
-            hint=f"In '{path}'. Partition a variable of the stored shape.",
-        )
-    return reader.lookup_slice(name, tensor_slice)
+    return reader.lookup_slice(name, tensor_slice, full_shape)
 
 
 def _names_and_slices(names: Any, slices: Any) -> tuple[list[str], list[str]]:
@@ -497,10 +527,3 @@ def _scalar(value: bytes) -> Any:
 def _type_name(dtype: dtypes.DType) -> str:
     """The name of a type as TensorFlow's C++ messages print it."""
     return {"float32": "float", "float64": "double", "float16": "half"}.get(dtype.name, dtype.name)
-
-
-def _no_v1(what: str, filename: Any) -> errors.OpError:
-    path = _prefix(filename)
-    return errors.UnimplementedError.of(
-        f"{what} checkpoints of the V1 format is not supported: {path}", path=path, hint=_V1_HINT
-    )

@@ -20,9 +20,9 @@ from kvarn.ops.kv_resource import EmbeddingResource
 
 if TYPE_CHECKING:
     from kvarn.dtypes import DType
-    from kvarn.formats.bundle.reader import BundleReader
     from kvarn.formats.bundle.writer import BundleWriter
     from kvarn.formats.embedding import EmbeddingInfo
+    from kvarn.formats.reader import TensorReader
 
 
 def save_group(resources: Sequence[tuple[str, EmbeddingResource]], writer: BundleWriter) -> None:
@@ -92,11 +92,11 @@ def restore(
       DataLossError: damaged bytes; rows read before may have been added (a Saver looks with `verify` first).
     """
     from kvarn.formats import embedding
-    from kvarn.formats.bundle.reader import BundleReader
+    from kvarn.formats.detect import open_checkpoint
 
     if os.environ.get("TF_EV_RESET_VERSION", "false").lower() in ("1", "true"):
         reset_version = True
-    with BundleReader(prefix) as reader:
+    with open_checkpoint(prefix) as reader:
         info = embedding.embedding_info(reader, name)
         _check_types(resource.name, info, name, prefix, resource.shared.key_dtype)
         for rows in embedding.read_embedding(
@@ -119,7 +119,7 @@ def restore(
     resource.is_initialized = True
 
 
-def verify(reader: BundleReader, name: str, *, variable: str, key_dtype: DType, verified: set[str]) -> None:
+def verify(reader: TensorReader, name: str, *, variable: str, key_dtype: DType, verified: set[str]) -> None:
     """Raises what `restore` of ``name`` into ``variable`` would find wrong with the files or types.
 
     Args:

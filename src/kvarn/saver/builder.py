@@ -30,7 +30,7 @@ class BaseSaverBuilder:
     """Builds the save graph with one restore op for each saveable; programs derive their own from it.
 
     Args:
-      write_version: ``SaverDef.V2``, or ``V1``, whose graph can be built but not run.
+      write_version: ``SaverDef.V2`` or ``V1``.
     """
 
     SaveSpec = SaveSpec

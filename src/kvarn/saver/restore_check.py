@@ -19,7 +19,7 @@ from kvarn.graph.shape_inference import fmt
 from kvarn.graph.tensor_util import constant_value
 
 if TYPE_CHECKING:
-    from kvarn.formats.bundle import BundleReader
+    from kvarn.formats.reader import TensorReader
 
 # The operations that read checkpoints, and which of their inputs has the names.
 _NAMES_AT = {"RestoreV2": 1, "KvResourceImportV2": 4, "KvResourceImportV3": 2}
@@ -64,14 +64,14 @@ class RestoreCheck:
             raise with_node(e, op) from e
 
     def _check_shapes(self, prefix: str) -> None:
-        from kvarn.formats.bundle import BundleReader
+        from kvarn.formats.detect import open_checkpoint
 
         wrong: list[tuple[str, tuple[int, ...], tuple[int, ...], Operation]] = []
         try:
-            with BundleReader(prefix) as reader:
+            with open_checkpoint(prefix) as reader:
                 for name, shape, op in self._wanted:
                     if reader.contains(name):
-                        stored = tuple(reader.lookup_tensor_shape(name))
+                        _, stored = reader.lookup_dtype_and_shape(name)
                         if stored != shape:
                             wrong.append((name, shape, stored, op))
         except errors.OpError:
@@ -88,7 +88,7 @@ class RestoreCheck:
         raise errors.InvalidArgumentError(op.node_def, op, "\n".join(lines), name=name, path=prefix)
 
 
-def _verify(op: Operation, reader: BundleReader, prefix: str, verified: set[str]) -> None:
+def _verify(op: Operation, reader: TensorReader, prefix: str, verified: set[str]) -> None:
     """Raises what an operation would find wrong; nothing if its names are not constants."""
     from kvarn.ops import checkpoint, kv_checkpoint
     from kvarn.ops.kv import tensor_name
@@ -98,7 +98,7 @@ def _verify(op: Operation, reader: BundleReader, prefix: str, verified: set[str]
         return
     if op.type == "RestoreV2":
         names = [name.decode("utf-8", "surrogateescape") for name in known]
-        checkpoint.verify(reader, names, op.attrs["dtypes"], prefix)
+        checkpoint.verify(reader, names, op.attrs["dtypes"])
         return
     kv_checkpoint.verify(
         reader,

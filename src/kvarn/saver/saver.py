@@ -51,7 +51,7 @@ class Saver:
       builder: a `BaseSaverBuilder`; a `BulkSaverBuilder` by default.
       defer_build: leave building to `build`.
       allow_empty: a Saver of nothing saves only graphs; otherwise nothing to save is a ValueError.
-      write_version: ``SaverDef.V2``.
+      write_version: ``SaverDef.V2`` or ``V1``.
       pad_step_number: write steps with eight digits at least.
       save_relative_paths: write paths relative to the state file into it.
       filename: the prefix used when none is fed, ``model`` by default.

@@ -203,9 +203,44 @@ def test_names_of_shards() -> None:
     assert run(checkpoint.sharded_filespec("./m", 7)) == b"./m-?????-of-00007"
 
 
-def test_the_v1_format_is_refused_with_a_way_out(tmp_path: Path) -> None:
-    with pytest.raises(errors.UnimplementedError, match="V1 format") as info:
-        run(checkpoint.save(str(tmp_path / "m"), ["a"], [constant(1.0)]))
-    assert "V2" in (info.value.hint or "")
-    assert info.value.path == str(tmp_path / "m")
+def test_v1_tensors_and_slices_come_back(tmp_path: Path) -> None:
+    path = str(tmp_path / "m")
+    run(
+        checkpoint.save_slices(path, ["w", "v"], ["3 3 1,2:0,3", ""], [constant(ROWS[1:]), constant(ROWS[0])])
+    )
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+    got = run(checkpoint.restore_slice(path, "w", "3 3 2,1:1,2", dtypes.float32))
+    np.testing.assert_array_equal(got, ROWS[2:, 1:])
+    np.testing.assert_array_equal(run(checkpoint.restore(path, "v", dtypes.float32)), ROWS[0])
+    whole, part = restore(path, ["v", "w"], ["", "3 3 1,2:0,1"], [dtypes.float32] * 2)
+    np.testing.assert_array_equal(whole, ROWS[0])
+    np.testing.assert_array_equal(part, ROWS[1:, :1])
+
+
+def test_v1_looks_in_the_preferred_shard_first(tmp_path: Path) -> None:
+    for shard, value in enumerate((1.0, 2.0)):
+        name = checkpoint.sharded_filename(str(tmp_path / "m"), shard, 2)
+        run(checkpoint.save(name, ["a" if shard else "b"], [constant(value)]))
+    pattern = checkpoint.sharded_filespec(str(tmp_path / "m"), 2)
+    for name, value in (("a", 2.0), ("b", 1.0)):
+        for shard in (-1, 0, 1, 5):
+            assert run(checkpoint.restore(pattern, name, dtypes.float32, preferred_shard=shard)) == value
+
+
+def test_v1_says_what_does_not_fit_in_its_own_words(tmp_path: Path) -> None:
+    path = str(tmp_path / "m")
+    with pytest.raises(errors.UnimplementedError, match=r"^Saving data type uint32 not yet supported"):
+        run(checkpoint.save(path, ["a"], [constant(np.uint32([1]))]))
     assert list(tmp_path.iterdir()) == []
+    run(checkpoint.save(path, ["a", "b"], [constant(ROWS), constant(1.0)]))
+    with pytest.raises(errors.InvalidArgumentError) as info:
+        restore(path, ["a", "b"], ["", ""], [dtypes.int32, dtypes.int64])
+    assert str(info.value).startswith(
+        "Expected to restore a tensor of type int32, got a tensor of type float instead: tensor_name = a"
+    )
+    with pytest.raises(errors.NotFoundError, match=r'^Tensor name "zz" not found in checkpoint files '):
+        restore(path, ["zz"], [""], [dtypes.float32])
+    with pytest.raises(
+        errors.InvalidArgumentError, match=r"in the save file: \[4\], save file shape: \[3,3\]"
+    ):
+        restore(path, ["a"], ["4 0,2"], [dtypes.float32])

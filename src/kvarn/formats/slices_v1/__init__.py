@@ -1,0 +1,15 @@
+"""V1 checkpoints: one table for each shard, which holds the names and the values.
+
+TensorSliceReader, TensorSliceWriter    reading and writing
+find_tables                             the files that a path or pattern means
+save_order                              the order in which TensorFlow's save op takes its tensors
+"""
+
+from __future__ import annotations
+
+from kvarn.formats.slices_v1.naming import find_tables
+from kvarn.formats.slices_v1.order import save_order
+from kvarn.formats.slices_v1.reader import TensorSliceReader
+from kvarn.formats.slices_v1.writer import TensorSliceWriter
+
+__all__ = ["TensorSliceReader", "TensorSliceWriter", "find_tables", "save_order"]

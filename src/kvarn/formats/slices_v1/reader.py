@@ -1,0 +1,551 @@
+"""Reads V1 checkpoints: `kvarn.formats.slices_v1.format` draws the bytes, `naming` says which files.
+
+All shards are known when the reader is open, unless one is preferred: then the others wait until something
+is not found in it.  A shard is known by its first record; values are read, with the block they are in, when
+they are asked for, and neighbours in a block share one read.
+
+What differs from TensorFlow: a tensor of which slices are missing is an error (there the rest comes as
+random memory if a single slice is present), a tensor with overlapping slices does not take the others with
+it, and every type and rank that can be stored can be read.
+
+Source: tensorflow/core/util/{tensor_slice_reader,tensor_slice_set}.cc, `RestoreTensor` in
+tensorflow/core/kernels/save_restore_tensor.cc.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import math
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kvarn import dtypes
+from kvarn.errors import (
+    DataLossError,
+    InternalError,
+    InvalidArgumentError,
+    NotFoundError,
+    OpError,
+    OutOfRangeError,
+    UnimplementedError,
+)
+from kvarn.formats.bundle.elements import dtype_of, message_name
+from kvarn.formats.bundle.reader import decode_name, encode_name
+from kvarn.formats.coding import DecodeError
+from kvarn.formats.ordered_code import encode_slice_key
+from kvarn.formats.reader import CHUNK_BYTES, TensorInfo
+from kvarn.formats.slices_v1 import values
+from kvarn.formats.slices_v1.format import META_KEY, SliceMeta, parse_meta, parse_record
+from kvarn.formats.slices_v1.naming import find_tables, missing_shards
+from kvarn.formats.table.reader import TableReader
+from kvarn.formats.tensor_slice import TensorSlice, first_overlap, print_shape
+from kvarn.io import FileSystem, Path, ReadFile, as_path, file_system_of
+
+Array = npt.NDArray[Any]
+
+_DAMAGED = "The file is damaged or not whole: take another copy or an older checkpoint."
+# How TensorFlow's C++ prints the classes that a table's errors can have.
+_CODES: dict[type[OpError], str] = {DataLossError: "Data loss", OutOfRangeError: "Out of range"}
+
+
+class TensorSliceReader:
+    """A V1 checkpoint, open.  Thread-safe.  Use as a context manager.
+
+    Names are strings; every method takes bytes too.
+
+    Args:
+      filepattern: path of the table, pattern of those of a sharded save, or the name given to that save.
+      fs: where the files are; what the path says by default (`kvarn.io.file_system_of`).
+      preferred_shard: the table to look in first, counted from 0; None reads the names of all.
+
+    Raises:
+      NotFoundError: there is no such file.
+      DataLossError: a file is no table, or its end is damaged.
+      InternalError: the record with the names is damaged or not there.
+      InvalidArgumentError: the checkpoint demands a newer reader, or there is not even its directory.
+    """
+
+    format = "V1"
+
+    def __init__(
+        self, filepattern: Path, fs: FileSystem | None = None, *, preferred_shard: int | None = None
+    ) -> None:
+        self.prefix = as_path(filepattern)
+        self.fs: FileSystem = fs or file_system_of(self.prefix)
+        self._paths = find_tables(self.fs, self.prefix)
+        self._shards: dict[int, _Shard] = {}
+        self._tensors: dict[bytes, _Tensor] = {}
+        self._lock = threading.RLock()
+        try:
+            if preferred_shard is None or not 0 <= preferred_shard < len(self._paths):
+                self._load_all()
+            else:
+                self._load(preferred_shard)
+        except BaseException:
+            self.close()
+            raise
+
+    # Names -------------------------------------------------------------------------------------------
+
+    def keys(self) -> list[str]:
+        """The names of all tensors, sorted by their bytes."""
+        self._load_all()
+        return [decode_name(name) for name in sorted(self._tensors)]
+
+    def contains(self, name: str | bytes) -> bool:
+        """True if a tensor of that name is there."""
+        return self._find(encode_name(name)) is not None
+
+    def tensors(self) -> Iterator[TensorInfo]:
+        """Every tensor, sorted by the bytes of the names.
+
+        Reads no values, but those of strings: no index says how long they are.
+        """
+        for name in self.keys():
+            yield self.info(name)
+
+    def info(self, name: str | bytes) -> TensorInfo:
+        """What the meta records say of one tensor.
+
+        Its ``size_bytes`` is that of the values in memory; of strings, that of their records.
+
+        Raises:
+          NotFoundError: no such tensor; the hint names the nearest ones.
+          InternalError: the shards contradict each other.
+        """
+        tensor = self._tensor(name)
+        dtype = self._dtype(tensor)
+        self._check_slices(tensor)
+        whole = len(tensor.slices) == 1 and tensor.slices[0].is_full()
+        if dtype is dtypes.string:
+            size = sum(map(self._record_bytes, [tensor] * len(tensor.slices), range(len(tensor.slices))))
+        else:
+            size = dtype.size * sum(math.prod(n for _, n in span.extents) for span in tensor.spans)
+        return TensorInfo(
+            decode_name(tensor.name),
+            dtype,
+            tensor.shape,
+            size,
+            () if whole else tuple(tensor.slices),
+            tuple(sorted(set(tensor.shards))),
+        )
+
+    def lookup_dtype_and_shape(self, name: str | bytes) -> tuple[dtypes.DType, tuple[int, ...]]:
+        """Element type and full shape of a tensor."""
+        tensor = self._tensor(name)
+        return self._dtype(tensor), tensor.shape
+
+    def files(self) -> list[tuple[str, int]]:
+        """Path and bytes of every table; -1 for a shard that the names of the others say is missing."""
+        found = [(path, self.fs.size(path)) for path in self._paths]
+        return sorted([*found, *((path, -1) for path in missing_shards(self._paths))])
+
+    # Values ------------------------------------------------------------------------------------------
+
+    def lookup(self, name: str | bytes) -> Array:
+        """The whole tensor; of one kept in slices, the slices put together.
+
+        Strings come as an object array of bytes.
+
+        Raises:
+          NotFoundError: no such tensor.
+          InvalidArgumentError: its slices do not cover it, or what is stored of it is damaged.
+          InternalError: its slices overlap, or the shards contradict each other.
+        """
+        tensor = self._tensor(name)
+        return self._read_region(tensor, TensorSlice.full(len(tensor.shape)))
+
+    def lookup_slice(
+        self, name: str | bytes, tensor_slice: TensorSlice, full_shape: tuple[int, ...] | None = None
+    ) -> Array:
+        """A region of a tensor, however that was stored.
+
+        Args:
+          full_shape: what the caller takes for the shape of the whole tensor; checked if given.
+
+        Raises:
+          InvalidArgumentError: another full shape, and as `lookup`.
+          InternalError: the region reaches past the tensor, and as `lookup`.
+        """
+        tensor = self._tensor(name)
+        if full_shape is not None and tuple(full_shape) != tensor.shape:
+            raise InvalidArgumentError.of(
+                "Shape in shape_and_slice spec does not match the shape in the save file: "
+                f"{print_shape(full_shape)}, save file shape: {print_shape(tensor.shape)}",
+                name=decode_name(tensor.name),
+                path=self.prefix,
+                hint=f"'{self.prefix}' was saved from a variable '{decode_name(tensor.name)}' of another shape.",
+            )
+        return self._read_region(tensor, tensor_slice)
+
+    def lookup_stored_slice(self, name: str | bytes, tensor_slice: TensorSlice) -> Array:
+        """One slice as it was saved: an element of ``info(name).slices``."""
+        tensor = self._tensor(name)
+        if tensor_slice not in tensor.slices:
+            raise NotFoundError.of(
+                f"slice {tensor_slice} of tensor '{decode_name(tensor.name)}' is not in '{self.prefix}'",
+                name=decode_name(tensor.name),
+                path=self.prefix,
+                hint=f"Stored are {', '.join(map(str, tensor.slices[:10]))}.",
+            )
+        self._check_slices(tensor)
+        return self._read_stored(tensor, tensor.slices.index(tensor_slice))
+
+    def chunks(self, name: str | bytes, chunk_bytes: int = CHUNK_BYTES) -> Iterator[Array]:
+        """A whole tensor in consecutive pieces along its first dimension, about ``chunk_bytes`` each.
+
+        A record is read whole: a tensor in one slice is in memory at once, one that was cut along its first
+        dimension a slice at a time.  A scalar and an empty tensor come as one piece.  Every piece is certain.
+
+        Raises as `lookup`.
+        """
+        tensor = self._tensor(name)
+        dtype = self._dtype(tensor)
+        self._check_slices(tensor)
+        if not tensor.shape or not math.prod(tensor.shape):
+            yield self.lookup(name)
+            return
+        at_once = max(1, chunk_bytes // max(1, math.prod(tensor.shape[1:]) * dtype.size))
+        for start, stop in _bands(tensor):
+            rest = TensorSlice.full(len(tensor.shape) - 1).extents
+            band = self._read_region(tensor, TensorSlice(((start, stop - start), *rest)))
+            for at in range(0, stop - start, at_once):
+                yield band[at : at + at_once]
+
+    def verify(self, name: str | bytes) -> None:
+        """Reads all of a tensor with the checksums of its blocks, keeping nothing.  Raises as `lookup`."""
+        tensor = self._tensor(name)
+        self._check_slices(tensor)
+        self._check_cover(tensor, TensorSlice.of_shape(tensor.shape), TensorSlice.full(len(tensor.shape)))
+        for at in range(len(tensor.slices)):
+            self._read_stored(tensor, at)
+
+    # Life --------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Closes all files; what was read stays valid."""
+        for shard in self._shards.values():
+            shard.file.close()
+
+    def __enter__(self) -> TensorSliceReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Shards ------------------------------------------------------------------------------------------
+
+    def _load_all(self) -> None:
+        with self._lock:
+            for shard in range(len(self._paths)):
+                self._load(shard)
+
+    def _load(self, number: int) -> None:
+        """Opens a shard, unless it is, and registers the slices it has."""
+        if number in self._shards:
+            return
+        path = self._paths[number]
+        file = self.fs.open_read(path)
+        try:
+            table = self._open_table(file)
+            metas = self._read_meta(table, path)
+        except BaseException:
+            file.close()
+            raise
+        self._shards[number] = _Shard(file, table)
+        for meta in metas:
+            tensor = self._tensors.get(meta.name)
+            if tensor is None:
+                tensor = self._tensors[meta.name] = _Tensor(meta.name, meta.dtype, meta.shape)
+            tensor.add(meta, number, self.prefix)
+
+    def _open_table(self, file: ReadFile) -> TableReader:
+        try:
+            return TableReader(file)
+        except (DataLossError, OutOfRangeError) as error:
+            first, *rest = _text(error).split("\n")
+            raise DataLossError.of(
+                "\n".join(
+                    [
+                        f"Unable to open table file {file.path}: {_CODES[type(error)]}: {first}: perhaps your "
+                        "file is in a different file format and you need to use a different restore operator?",
+                        *rest,
+                    ]
+                ),
+                path=file.path,
+                offset=error.offset,
+                hint="Give the prefix of a checkpoint: for V2 the path of its .index file without .index. If "
+                "it is one, the file is damaged or not whole: take another copy.",
+            ) from error
+
+    def _read_meta(self, table: TableReader, path: str) -> list[SliceMeta]:
+        def unreadable(why: str, offset: int | None = None) -> OpError:
+            return InternalError.of(
+                "Failed to find the saved tensor slices at the beginning of the checkpoint file: "
+                f"{path}\n  {why}",
+                path=path,
+                offset=offset,
+                hint=_DAMAGED,
+            )
+
+        try:
+            value = table.find(META_KEY)
+            if value is None:
+                raise unreadable("there is no record with the empty key")
+            metas, versions = parse_meta(value)
+        except (DataLossError, OutOfRangeError) as error:
+            raise unreadable(_text(error), error.offset) from error
+        except DecodeError as error:
+            raise unreadable(f"the first record is no list of slices: {error}") from error
+        versions.check(path)
+        return metas
+
+    # Tensors -----------------------------------------------------------------------------------------
+
+    def _find(self, key: bytes) -> _Tensor | None:
+        with self._lock:
+            if key not in self._tensors and len(self._shards) < len(self._paths):
+                self._load_all()
+            return self._tensors.get(key)
+
+    def _tensor(self, name: str | bytes) -> _Tensor:
+        key = encode_name(name)
+        tensor = self._find(key)
+        if tensor is None:
+            text, names = decode_name(key), self.keys()
+            hint = f"'{self.prefix}' has {len(names)} tensors"
+            if near := difflib.get_close_matches(text, names, n=3):
+                hint += "; the nearest are " + ", ".join(f"'{name}'" for name in near)
+            raise NotFoundError.of(
+                f'Tensor name "{text}" not found in checkpoint files {self.prefix}',
+                name=text,
+                path=self.prefix,
+                hint=hint + ".",
+            )
+        return tensor
+
+    def _dtype(self, tensor: _Tensor) -> dtypes.DType:
+        text = decode_name(tensor.name)
+        dtype = dtype_of(tensor.dtype, text, self.prefix)
+        if not values.can_hold(dtype):
+            raise UnimplementedError.of(
+                f"Restoring data type {message_name(dtype)} not yet supported\n"
+                f"  tensor '{text}' in '{self.prefix}'",
+                name=text,
+                path=self.prefix,
+                hint="V1 checkpoints have no values of that type; the other tensors can be read.",
+            )
+        return dtype
+
+    def _check_slices(self, tensor: _Tensor) -> None:
+        """Raises if what the shards say of a tensor cannot be."""
+        with self._lock:
+            tensor.check(self.prefix)
+
+    # Reading -----------------------------------------------------------------------------------------
+
+    def _read_region(self, tensor: _Tensor, wanted: TensorSlice) -> Array:
+        region = wanted.resolve(tensor.shape)
+        dtype = self._dtype(tensor)
+        self._check_slices(tensor)
+        shape = tuple(length for _, length in region.extents)
+        if not math.prod(shape):
+            return np.empty(shape, dtype.np)
+        if wanted not in tensor.slices:
+            self._check_cover(tensor, region, wanted)
+        for number, span in enumerate(tensor.spans):
+            if span == region:
+                return self._read_stored(tensor, number)
+        cuts = [(number, region.intersect(span)) for number, span in enumerate(tensor.spans)]
+        hits = [(number, common) for number, common in cuts if common is not None]
+        parts: Iterable[tuple[TensorSlice, Array]] = (
+            (common, self._read_stored(tensor, number)[common.relative_to(tensor.spans[number])])
+            for number, common in hits
+        )
+        if math.prod(shape) * values.least_bytes(dtype) > self._bytes_of(tensor):
+            # More than the files can hold unless they are compressed: looked at before memory is taken.
+            parts = list(parts)
+        out = np.empty(shape, dtype.np)
+        for common, part in parts:
+            out[common.relative_to(region)] = part
+        return out
+
+    def _check_cover(self, tensor: _Tensor, region: TensorSlice, wanted: TensorSlice) -> None:
+        """Raises unless the stored slices make up a region; loads the shards that wait first."""
+        if _covers(tensor, region):
+            return
+        with self._lock:
+            if len(self._shards) < len(self._paths):
+                self._load_all()
+                tensor.check(self.prefix)
+        if not _covers(tensor, region):
+            listed = ", ".join(map(str, tensor.slices[:10])) + (", …" if len(tensor.slices) > 10 else "")
+            missing = missing_shards(self._paths)
+            raise self._copy_error(
+                tensor,
+                f"the stored slices do not make up {wanted}: {listed}",
+                path=self.prefix,
+                hint=f"The shard '{missing[0]}' is missing: put it back beside the others."
+                if missing
+                else "A part was not saved, or is in a file that the pattern does not match.",
+            )
+
+    def _read_stored(self, tensor: _Tensor, number: int) -> Array:
+        """One stored slice, by its place in ``tensor.slices``."""
+        dtype = self._dtype(tensor)
+        span = tensor.spans[number]
+        path = self._paths[tensor.shards[number]]
+        try:
+            name, piece, content = parse_record(self._record(tensor, number))
+            if name != tensor.name or piece != tensor.slices[number]:
+                raise DecodeError(f"its record is that of slice {piece} of tensor '{decode_name(name)}'")
+            return values.decode_values(content, dtype, tuple(length for _, length in span.extents))
+        except DecodeError as error:
+            raise self._copy_error(
+                tensor, f"slice {tensor.slices[number]} cannot be read: {error}", path=path
+            ) from error
+
+    def _record(self, tensor: _Tensor, number: int) -> memoryview:
+        """The bytes of a slice record."""
+        shard = self._shards[tensor.shards[number]]
+        piece = tensor.slices[number]
+        try:
+            value = shard.table.view(encode_slice_key(tensor.name, piece))
+        except (DataLossError, OutOfRangeError) as error:
+            raise self._copy_error(
+                tensor, f"slice {piece}: {_text(error)}", path=shard.file.path, offset=error.offset
+            ) from error
+        if value is None:
+            raise self._copy_error(
+                tensor, f"slice {piece} has no record, though it is listed", path=shard.file.path
+            )
+        return value
+
+    def _record_bytes(self, tensor: _Tensor, number: int) -> int:
+        return len(self._record(tensor, number))
+
+    def _bytes_of(self, tensor: _Tensor) -> int:
+        return sum(self._shards[shard].file.size for shard in set(tensor.shards))
+
+    def _copy_error(
+        self, tensor: _Tensor, why: str, *, path: str, offset: int | None = None, hint: str = _DAMAGED
+    ) -> OpError:
+        text = decode_name(tensor.name)
+        return InvalidArgumentError.of(
+            f"Error copying slice data\n  tensor '{text}' in '{path}': {why}",
+            name=text,
+            path=path,
+            offset=offset,
+            hint=hint,
+        )
+
+
+@dataclass(slots=True)
+class _Shard:
+    """A table that is open."""
+
+    file: ReadFile
+    table: TableReader
+
+
+@dataclass(slots=True)
+class _Tensor:
+    """What the shards say of a tensor.
+
+    Attributes:
+      slices: as they were saved; `spans` are the same in numbers, `shards` where each is.
+      refused: why the tensor cannot be read, if what is said of it cannot be.
+      checked: how many slices `check` has looked at.
+    """
+
+    name: bytes
+    dtype: int
+    shape: tuple[int, ...]
+    slices: list[TensorSlice] = field(default_factory=list)
+    spans: list[TensorSlice] = field(default_factory=list)
+    shards: list[int] = field(default_factory=list)
+    refused: OpError | None = None
+    checked: int = 0
+
+    def add(self, meta: SliceMeta, shard: int, prefix: str) -> None:
+        """Registers the slices of one shard; what does not fit is remembered for `check`."""
+        try:
+            if meta.shape != self.shape:
+                raise InternalError.of(
+                    f"Incompatible tensor shapes detected for tensor {decode_name(self.name)}: "
+                    f"existing = {print_shape(self.shape)}, new = {print_shape(meta.shape)}"
+                )
+            if meta.dtype != self.dtype:
+                raise InternalError.of(
+                    f"Incompatible tensor types detected for tensor {decode_name(self.name)}: "
+                    f"existing = {_type_name(self.dtype)}, new = {_type_name(meta.dtype)}"
+                )
+            spans = [piece.resolve(self.shape) for piece in meta.slices]
+        except InternalError as error:
+            self._refuse(_text(error).partition("\n")[0], prefix)
+            return
+        self.slices += meta.slices
+        self.spans += spans
+        self.shards += [shard] * len(spans)
+
+    def check(self, prefix: str) -> None:
+        """Raises InternalError if the slices contradict the tensor or each other."""
+        if self.checked < len(self.slices):
+            self.checked = len(self.slices)
+            pair = first_overlap(self.spans)
+            if pair is not None and self.refused is None:
+                existing, new = (self.slices[at] for at in pair)
+                self._refuse(f"Overlapping slices: existing slice = {existing}, new slice = {new}", prefix)
+        if self.refused is not None:
+            raise self.refused
+
+    def _refuse(self, why: str, prefix: str) -> None:
+        text = decode_name(self.name)
+        self.refused = InternalError.of(
+            f"{why}\n  tensor '{text}' in '{prefix}'",
+            name=text,
+            path=prefix,
+            hint="Files of different saves may lie side by side: keep those of one.",
+        )
+
+
+def _covers(tensor: _Tensor, region: TensorSlice) -> bool:
+    """Whether the stored slices, which do not overlap, make up a region."""
+    common = (region.intersect(span) for span in tensor.spans)
+    found = sum(math.prod(length for _, length in part.extents) for part in common if part is not None)
+    return found == math.prod(length for _, length in region.extents)
+
+
+def _bands(tensor: _Tensor) -> list[tuple[int, int]]:
+    """The rows of a tensor in runs, such that every stored slice lies in one of them."""
+    edges = sorted((start, start + length) for (start, length), *_ in (s.extents for s in tensor.spans))
+    bands: list[tuple[int, int]] = []
+    for start, stop in edges:
+        if bands and start < bands[-1][1]:
+            bands[-1] = (bands[-1][0], max(stop, bands[-1][1]))
+        elif start < stop:
+            bands.append((start, stop))
+    whole = bands and bands[0][0] == 0 and bands[-1][1] == tensor.shape[0]
+    joined = all(a[1] == b[0] for a, b in itertools.pairwise(bands))
+    return bands if whole and joined else [(0, tensor.shape[0])]
+
+
+def _type_name(number: int) -> str:
+    try:
+        return message_name(dtypes.as_dtype(number))
+    except TypeError:
+        return f"number {number}"
+
+
+def _text(error: OpError) -> str:
+    """The message of an error without its hint."""
+    return error.message.removesuffix(f"\n  {error.hint}")
