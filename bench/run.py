@@ -2,7 +2,7 @@
 
     make bench                            W4 (one thread), W5, W6, sizes
     PY_TF115=…/python make bench          W6 beside TensorFlow 1.15 of that interpreter
-    .venv/bin/python bench/run.py --only w4,w5,w6,size --reps 3
+    .venv/bin/python bench/run.py --only w4,w5,w6,reshard,size --reps 3
 
 Wall and CPU seconds are both read: on a busy machine the ratio of CPU seconds is the one to believe.
 Ends with status 1 if a bar is missed.
@@ -119,11 +119,19 @@ def tree_bytes(folder: pathlib.Path) -> int:
     return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file() and not f.is_symlink())
 
 
+def reshard(bars: Bars, reps: int) -> None:
+    print(
+        "reshard: 5 M keys x 16 floats with an Adagrad slot, 4 to 7 parts, beside read and write", flush=True
+    )
+    done = subprocess.run([sys.executable, "reshard.py", "--reps", str(reps)], cwd=HERE, check=False)
+    bars.missed += done.returncode != 0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default="verify,w4,w5,w6,size")
+    parser.add_argument("--only", default="verify,w4,w5,w6,reshard,size")
     parser.add_argument("--reps", type=int, default=3)
     options = parser.parse_args()
     chosen = options.only.split(",")
@@ -136,6 +144,8 @@ def main() -> None:
         w5(options.reps)
     if "w6" in chosen:
         w6(bars, options.reps)
+    if "reshard" in chosen:
+        reshard(bars, options.reps)
     if "size" in chosen:
         size(bars)
     if bars.missed:
