@@ -23,11 +23,14 @@ from kvarn.checkpoint.load import checkpoint_filename
 from kvarn.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError, UnimplementedError
 from kvarn.formats import detect
 from kvarn.formats.bundle import BundleWriter
+from kvarn.formats.bundle.reader import encode_name
 from kvarn.formats.npz import NpzReader, NpzWriter
 from kvarn.formats.reader import TensorInfo, TensorReader
 from kvarn.formats.safetensors import SafetensorsReader, SafetensorsWriter
+from kvarn.formats.slices_v1 import TensorSliceWriter, save_order
+from kvarn.formats.slices_v1.values import can_hold
 from kvarn.formats.tensor_slice import TensorSlice
-from kvarn.formats.whole_tensors import WholeTensorWriter, refusal
+from kvarn.formats.whole_tensors import WholeTensorWriter, is_utf8, refusal
 from kvarn.formats.writer import TensorWriter
 from kvarn.io import FileSystem, LocalFileSystem, Path, as_path, directory_of, file_system_of
 
@@ -96,18 +99,27 @@ def open_target(
         writer = _FILE_WRITERS[format_name](path, tensors, fs)
         return writer, writer.order
     if format_name == detect.V1:
-        raise UnimplementedError.of(
-            f"'{as_path(path)}': V1 checkpoints cannot be written yet", path=as_path(path), hint="Write V2."
-        )
+        # The order in which TensorFlow's save op takes tensors, so that the bytes are its own.
+        order = save_order([encode_name(info.name) for info in tensors])
+        return TensorSliceWriter(path, fs), [tensors[at].name for at in order]
     return BundleWriter(path, fs), [info.name for info in tensors]
 
 
 def refused_by(format_name: str, tensors: Iterable[TensorInfo]) -> dict[str, str]:
     """Why a format cannot hold tensors, by name."""
-    if format_name not in _FILE_WRITERS:
+    if format_name == detect.V1:
+        refuses = _refused_by_v1
+    elif format_name in _FILE_WRITERS:
+        refuses = _FILE_WRITERS[format_name].refuses
+    else:
         return {}
-    refuses = _FILE_WRITERS[format_name].refuses
     return {info.name: why for info in tensors if (why := refuses(info))}
+
+
+def _refused_by_v1(info: TensorInfo) -> str:
+    if not can_hold(info.dtype):
+        return f"it has no type {info.dtype.name}"
+    return "" if is_utf8(info.name) else "the name is not UTF-8"
 
 
 def refuse_rows_elsewhere(reader: TensorReader) -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvarn.checkpoint.convert import convert
+from kvarn.checkpoint.transfer import open_source
 from kvarn.errors import (
     AlreadyExistsError,
     DataLossError,
@@ -26,7 +27,7 @@ from kvarn.formats import embedding
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.tensor_slice import TensorSlice
 from kvarn.io import MemoryFileSystem
-from kvarn.testing import strategies
+from kvarn.testing import goldens, strategies
 
 GOLDEN = pathlib.Path(__file__).parents[2] / "golden" / "checkpoints"
 EV = str(GOLDEN / "tf115" / "ev_deeprec" / "model.ckpt")
@@ -250,3 +251,35 @@ def test_a_damaged_embedding_variable_makes_no_table(tmp_path: pathlib.Path) -> 
     with pytest.raises(DataLossError):
         convert("m", "b.parquet", embedding="b", fs=fs)
     assert set(fs.files) == before
+
+
+# V1 -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", ["v1_dtypes", "v1_shapes", "v1_saver", "v1_partitioned"])
+def test_v1_to_v2_and_back_gives_the_bytes_of_tensorflow(case: str) -> None:
+    found = goldens.cases(GOLDEN, f"tf115/{case}")[0]
+    fs = MemoryFileSystem()
+    report = convert(found.prefix, "v2", target_fs=fs)
+    assert (report.source_format, report.target_format) == ("V1", "V2")
+    with BundleReader("v2", fs) as reader:
+        for tensor in found.tensors():
+            assert tensor.equals(reader.lookup(tensor.name))
+            assert reader.info(tensor.name).dtype.as_datatype_enum == tensor.dtype
+    convert("v2", "v1", to="V1", fs=fs)
+    with open_source("v1", fs) as reader:
+        for tensor in found.tensors():
+            assert tensor.equals(reader.lookup(tensor.name))
+    # V2 does not keep how a slice that is everything was spelled.
+    assert case == "v1_partitioned" or bytes(fs.files["v1"]) == pathlib.Path(found.prefix).read_bytes()
+
+
+def test_what_v1_cannot_hold_is_named() -> None:
+    fs = MemoryFileSystem()
+    with BundleWriter("m", fs) as writer:
+        writer.add("w", np.zeros(2))
+        writer.add("u", np.zeros(2, np.uint64))
+    with pytest.raises(UnimplementedError, match="'u': it has no type uint64"):
+        convert("m", "x", to="V1", fs=fs)
+    assert not fs.exists("x")
+    assert convert("m", "x", to="V1", skip_unsupported=True, fs=fs).converted == ("w",)
