@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kvarn import errors
-from kvarn.io import FileSystem, MemoryFileSystem, atomic_replace, file_system_of
+from kvarn.io import FileSystem, MemoryFileSystem, atomic_replace, file_system_of, remote
 from kvarn.io.remote import RemoteFileSystem
 from kvarn.io.upload import RemoteWriteFile
 
@@ -274,6 +274,28 @@ def test_an_upload_that_fails_says_so_and_leaves_nothing(bucket: str, server: An
         write()
     assert not fs.exists(f"{bucket}/f")
     assert b"<Upload>" not in uploads(server, bucket)
+
+
+def test_a_file_of_too_many_parts_is_refused_at_once(
+    s3: FileSystem, bucket: str, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RemoteWriteFile, "MOST_PARTS", 2)
+    file = s3.open_write(f"{bucket}/f")
+    file.append(bytes(2 * RemoteWriteFile.PART_BYTES))
+    with pytest.raises(errors.OutOfRangeError, match="2 parts"):
+        file.append(bytes(RemoteWriteFile.PART_BYTES))
+    file.discard()
+    assert b"<Upload>" not in uploads(server, bucket)
+
+
+def test_an_object_too_large_for_a_copy_is_sent_again(
+    s3: FileSystem, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_LARGEST_COPY_BYTES", MIB)
+    content = bytes(range(256)) * 4096 * 10
+    put(s3, f"{bucket}/f", content)
+    s3.copy(f"{bucket}/f", f"{bucket}/g")
+    assert get(s3, f"{bucket}/g") == content
 
 
 def test_a_server_that_stumbles_is_asked_again(s3: FileSystem, bucket: str, server: Any) -> None:

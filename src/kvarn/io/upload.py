@@ -7,6 +7,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 
+from kvarn.errors import OutOfRangeError
 from kvarn.io.filesystem import Buffer
 
 
@@ -23,11 +24,13 @@ class RemoteWriteFile:
     PART_BYTES = 16 << 20
     # Parts on their way at once.
     CONNECTIONS = 3
+    MOST_PARTS = 10_000
 
     def __init__(self, path: str, put: Callable[[bytes | Iterator[bytes]], None]) -> None:
         self.path = path
         self._put = put
         self._part = bytearray()
+        self._count = 0
         self._parts: queue.Queue[bytes | None] = queue.Queue(maxsize=1)
         self._sender: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -81,6 +84,13 @@ class RemoteWriteFile:
             self.discard()
 
     def _send(self, part: bytes | None) -> None:
+        self._count += part is not None
+        if self._count > self.MOST_PARTS:
+            raise OutOfRangeError.of(
+                f"{self.path}; File too large: a store takes {self.MOST_PARTS} parts of {self.PART_BYTES} bytes",
+                path=self.path,
+                hint="Save in several data files (shards).",
+            )
         if self._sender is None:
             self._sender = threading.Thread(target=self._run, name=f"upload {self.path}", daemon=True)
             self._sender.start()
