@@ -93,7 +93,7 @@ def reshard(
     """Writes a checkpoint with the same content in other numbers of parts and data files (a V2 checkpoint).
 
     Memory: some tens of MiB beside what must be held, which is strings; a part of a tensor cut along another
-    axis than the first; the keys of embedding variables whose rows do not lie bucket by bucket (DeepRec's
+    axis than the first; the keys of one bucket; all keys of embedding variables whose rows do not lie bucket by bucket (DeepRec's
     first era).  Rows of these are gathered in several passes over the file.
 
     Args:
