@@ -1,11 +1,15 @@
-"""Opens a V2 checkpoint whose index is damaged: with what its readable blocks say.
+"""Opens a checkpoint whose index is damaged: with what can be read of it.
+
+Of V2:
 
     index opens, a block is damaged        the other blocks
     index does not open, or is cut off     blocks from the start of the file on, found by their own checksums
     header damaged                         the number of shards from the names of the data files
     an entry damaged                       the other entries
 
-What is read this way is as certain as ever: blocks have checksums, and so have tensors.  An index without
+Of V1, which has a table for each shard: the shards that open.
+
+What is read this way is as certain as ever: blocks have checksums, and so have tensors.  A checkpoint without
 fault is opened as always.
 """
 
@@ -27,6 +31,8 @@ from kvarn.formats.checksum import crc32c, unmask
 from kvarn.formats.coding import DecodeError, decode_fixed32, decode_varint
 from kvarn.formats.messages import VERSION
 from kvarn.formats.ordered_code import encode_slice_key
+from kvarn.formats.reader import TensorReader
+from kvarn.formats.slices_v1 import TensorSliceReader
 from kvarn.formats.table.block import Block
 from kvarn.formats.table.builder import TableBuilder
 from kvarn.formats.table.format import FOOTER_BYTES, TRAILER_BYTES, BlockHandle, Footer
@@ -80,6 +86,37 @@ def open_damaged(prefix: str, fs: FileSystem | None = None) -> Salvaged:
         return Salvaged(BundleReader(prefix, files), (), ())
     rebuilt = cast(FileSystem, _WithFile(files, path, _table(header, entries)))
     return Salvaged(BundleReader(prefix, rebuilt), tuple(findings), tuple(lost))
+
+
+def open_damaged_tables(
+    pattern: str, tables: list[str], fs: FileSystem
+) -> tuple[TensorReader, list[Finding]]:
+    """Opens a V1 checkpoint without those of its shards that do not open.
+
+    Args:
+      pattern: what names the checkpoint.
+      tables: its shards, as `kvarn.formats.detect.find_files` gives them.
+
+    Returns:
+      The reader, and a finding for each shard that is left out.
+
+    Raises:
+      DataLossError, InternalError and the like: no shard can be opened.
+    """
+    try:
+        return TensorSliceReader(pattern, fs), []
+    except OpError:
+        if len(tables) == 1:
+            raise
+    findings: list[Finding] = []
+    hidden: set[str] = set()
+    for path in tables:
+        try:
+            TensorSliceReader(path, fs).close()
+        except OpError as error:
+            findings.append(Finding.of_error(INDEX, error))
+            hidden.add(path)
+    return TensorSliceReader(pattern, cast(FileSystem, _WithoutFiles(fs, hidden))), findings
 
 
 # Blocks -----------------------------------------------------------------------------------------------
@@ -328,6 +365,23 @@ class _WithFile:
 
     def open_read(self, path: str) -> ReadFile:
         return MemoryReadFile(path, self._content) if path == self._path else self._fs.open_read(path)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._fs, name)
+
+
+class _WithoutFiles:
+    """A file system in which some files are not there."""
+
+    def __init__(self, fs: FileSystem, hidden: set[str]) -> None:
+        self._fs = fs
+        self._hidden = hidden
+
+    def exists(self, path: str) -> bool:
+        return path not in self._hidden and self._fs.exists(path)
+
+    def glob(self, pattern: str) -> list[str]:
+        return [path for path in self._fs.glob(pattern) if path not in self._hidden]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._fs, name)

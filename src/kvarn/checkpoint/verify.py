@@ -24,11 +24,11 @@ from kvarn.checkpoint.findings import Finding
 from kvarn.checkpoint.layout import check_cover, check_data_files
 from kvarn.checkpoint.management import get_checkpoint_state
 from kvarn.checkpoint.paths import prefix_of
-from kvarn.checkpoint.salvage import open_damaged
+from kvarn.checkpoint.salvage import open_damaged, open_damaged_tables
 from kvarn.errors import DataLossError, NotFoundError, OpError, OutOfRangeError
 from kvarn.formats import embedding
 from kvarn.formats.bundle.reader import BundleReader, encode_name
-from kvarn.formats.detect import V1, checkpoint_exists, find_files, open_checkpoint
+from kvarn.formats.detect import V1, checkpoint_exists, find_files
 from kvarn.formats.meta_graph import meta_graph_filename, read_meta_graph_file
 from kvarn.formats.reader import TensorInfo, TensorReader
 from kvarn.io import FileSystem, Path, as_path, file_system_of
@@ -161,16 +161,18 @@ class _Verifier:
         kind, found = find_files(self.path, self.fs)
         self._check_meta_graph()
         try:
-            reader = self._open(kind, found[0])
+            reader = self._open(kind, found)
         except OpError as error:
             self.findings.append(Finding.of_error(kinds.INDEX, error))
             return Verification(self.path, kind, findings=tuple(self.findings))
         with reader:
-            infos = list(reader.tensors())
+            infos = self._infos(reader)
             self.total_bytes = sum(info.size_bytes for info in infos)
             if isinstance(reader, BundleReader):
                 places = check_data_files(reader, self.findings, self.broken)
                 infos.sort(key=lambda info: places[info.name])
+            else:
+                self._check_tables(reader)
             for info in infos:
                 self._check_tensor(reader, info)
             names = {info.name for info in infos} | self.broken
@@ -186,13 +188,40 @@ class _Verifier:
             size_bytes=self.total_bytes,
         )
 
-    def _open(self, kind: str, found: str) -> TensorReader:
+    def _open(self, kind: str, found: list[str]) -> TensorReader:
         if kind == V1:
-            return open_checkpoint(self.path, self.fs)
-        salvaged = open_damaged(found.removesuffix(".index"), self.fs)
+            reader, findings = open_damaged_tables(self.path, found, self.fs)
+            self.findings += findings
+            return reader
+        salvaged = open_damaged(found[0].removesuffix(".index"), self.fs)
         self.findings += salvaged.findings
         self.broken.update(salvaged.lost)
         return salvaged.reader
+
+    def _infos(self, reader: TensorReader) -> list[TensorInfo]:
+        """All tensors of which the index is right; the others are broken."""
+        try:
+            return list(reader.tensors())
+        except OpError:
+            infos: list[TensorInfo] = []
+        for name in list(reader.keys()):
+            try:
+                infos.append(reader.info(name))
+            except OpError as error:
+                self._lose(name, error)
+        return infos
+
+    def _lose(self, name: str, error: OpError) -> None:
+        self.broken.add(name)
+        self.findings.append(Finding.of_error(_kind(error), error, name))
+
+    def _check_tables(self, reader: TensorReader) -> None:
+        """Shards of a V1 checkpoint that are not there."""
+        damaged = {finding.file for finding in self.findings}
+        for path, size in reader.files():
+            if size < 0 and path not in damaged:
+                text = f"the shard '{path}' is not there; which tensors were in it alone, is not known"
+                self.findings.append(Finding(kinds.MISSING_FILE, text, file=path))
 
     def _check_tensor(self, reader: TensorReader, info: TensorInfo) -> None:
         if info.name not in self.broken:
@@ -201,8 +230,7 @@ class _Verifier:
                 if info.slices:
                     check_cover(info, reader.prefix)
             except OpError as error:
-                self.broken.add(info.name)
-                self.findings.append(Finding.of_error(_kind(error), error, info.name))
+                self._lose(info.name, error)
         self.done_bytes += info.size_bytes
         self._tell(self.done_bytes)
 
@@ -257,6 +285,8 @@ def _kind(error: OpError) -> str:
         return kinds.MISSING_FILE
     if isinstance(error, OutOfRangeError):
         return kinds.SHORT_FILE
+    if "checksum" in error.message:  # a damaged block of V1 comes as an error of the slice that is in it
+        return kinds.CHECKSUM
     if isinstance(error, DataLossError):
         return kinds.ENTRY if "Invalid size" in error.message else kinds.CHECKSUM
     return kinds.SLICES

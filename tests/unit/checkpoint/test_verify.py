@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 from typing import Any
 
@@ -13,6 +14,7 @@ from kvarn.errors import NotFoundError, OpError
 from kvarn.formats import embedding
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.bundle.entry import HEADER_KEY
+from kvarn.formats.slices_v1 import TensorSliceReader, TensorSliceWriter
 from kvarn.formats.table.builder import TableBuilder
 from kvarn.formats.table.reader import TableReader
 from kvarn.formats.tensor_slice import TensorSlice
@@ -299,3 +301,89 @@ def test_progress_ends_with_all_bytes() -> None:
     found = verify(prefix, fs=fs, progress=lambda done, total: told.append((done, total)))
     assert told[-1] == (found.size_bytes, found.size_bytes)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+# V1 ---------------------------------------------------------------------------------------------------
+
+V1_DAMAGE = [
+    "v1_bad_magic",
+    "v1_block_bad_crc",
+    "v1_data_bitflip",
+    "v1_index_block_bitflip",
+    "v1_min_consumer",
+    "v1_short",
+    "v1_text_file",
+    "v1_truncated",
+    "v1_unknown_compression",
+]
+
+
+@pytest.mark.parametrize("variant", V1_DAMAGE)
+def test_a_damaged_table_of_one_block(variant: str) -> None:
+    found = verify(CORRUPT / variant / "model.ckpt")
+    assert (found.format, found.whole) == ("V1", False)
+    assert (found.broken, found.intact) == ((), ())
+    assert [f.kind for f in found.findings] == ["index"]
+
+
+def test_a_missing_table() -> None:
+    found = verify(CORRUPT / "v1_missing_shard" / "model.ckpt-40")
+    assert found.broken == ("emb/bysize", "emb/cols", "emb/int", "emb/rows")
+    assert "emb/single" in found.intact
+    assert "emb/whole" not in (*found.intact, *found.broken)  # no table that is there has its name
+    assert {f.kind for f in found.findings} == {"missing file", "slices"}
+
+
+@pytest.mark.parametrize("case", ["tf115/v1_dtypes", "tf115/v1_sharded3", "derived/v1_snappy"])
+def test_whole_tables_are_whole(case: str) -> None:
+    folder = GOOD.parent / case
+    prefix = json.loads((folder / "expected.json").read_text())["prefix"]
+    found = verify(folder / prefix)
+    assert found.whole, found.findings
+    assert len(found.intact) > 2
+
+
+def small_tables() -> tuple[MemoryFileSystem, str]:
+    fs = MemoryFileSystem()
+    for shard in range(2):
+        with TensorSliceWriter(f"m-{shard:05d}-of-00002", fs) as writer:
+            writer.add(f"a{shard}", np.arange(5, dtype=np.float32))
+            writer.add(f"s{shard}", np.array([b"one", b"", b"three"], np.object_))
+            piece = TensorSlice.parse(f"{2 * shard},2:0,2")
+            writer.add_slice("p", [4, 2], piece, np.full((2, 2), shard, np.int32))
+    return fs, "m-?????-of-00002"
+
+
+def test_every_flipped_byte_of_a_table_is_found_or_harmless() -> None:
+    fs, pattern = small_tables()
+    with TensorSliceReader(pattern, fs) as reader:
+        right = {name: reader.lookup(name).tolist() for name in list(reader.keys())}
+    content = fs.files["m-00001-of-00002"]
+    harmless = 0
+    for at in range(len(content)):
+        for mask in (0x01, 0xFF):
+            content[at] ^= mask
+            found = verify(pattern, fs=fs)
+            if found.whole:
+                with TensorSliceReader(pattern, fs) as reader:
+                    assert {name: reader.lookup(name).tolist() for name in list(reader.keys())} == right, at
+                harmless += 1
+            else:
+                # The other table is used all the same.
+                assert {"a0", "s0"} <= set(found.intact), at
+                assert "p" in found.broken, at
+                assert found.findings[0].file == "m-00001-of-00002"
+            content[at] ^= mask
+    assert harmless <= 2 * (13 + 40)
+
+
+def test_a_damaged_block_of_a_table_costs_what_is_in_it() -> None:
+    fs = MemoryFileSystem()
+    with TensorSliceWriter("m", fs) as writer:
+        for i in range(4):
+            writer.add(f"w{i}", np.full(100_000, i, np.float32))  # more than a block each
+    fs.files["m"][len(fs.files["m"]) // 2] ^= 1
+    found = verify("m", fs=fs)
+    assert len(found.broken) == 1
+    assert len(found.intact) == 3
+    assert found.findings[0].kind == "checksum"
