@@ -92,9 +92,9 @@ def reshard(
 ) -> Resharding:
     """Writes a checkpoint with the same content in other numbers of parts and data files (a V2 checkpoint).
 
-    Memory: some tens of MiB beside what must be held, which is strings; a part of a tensor cut along another
-    axis than the first; the keys of one bucket; all keys of embedding variables whose rows do not lie bucket by bucket (DeepRec's
-    first era).  Rows of these are gathered in several passes over the file.
+    Memory: some tens of MiB beside what must be held: strings; a part of a tensor cut along another axis than
+    the first; the keys of one bucket; all keys of embedding variables whose rows do not lie bucket by bucket
+    (DeepRec's first era), which are gathered in several passes over the file.
 
     Args:
       source: prefix of the checkpoint, which is only read.
