@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "kvarn/base/endian.h"
-#include "kvarn/formats/varint.h"
+#include "kvarn/base/varint.h"
 
 namespace kvarn {
 namespace {

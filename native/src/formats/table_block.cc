@@ -1,7 +1,7 @@
 #include "kvarn/formats/table_block.h"
 
 #include "kvarn/base/endian.h"
-#include "kvarn/formats/varint.h"
+#include "kvarn/base/varint.h"
 
 namespace kvarn {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "kvarn/base/crc32c.h"
-#include "kvarn/formats/varint.h"
+#include "kvarn/base/varint.h"
 
 namespace kvarn {
 namespace {

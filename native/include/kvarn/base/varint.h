@@ -1,13 +1,38 @@
-// Runs of protobuf varints: 7 bits a byte, low bits first, the top bit set on all bytes but the last.
+// Protobuf varints, one and in runs: 7 bits a byte, low bits first, the top bit set on all bytes but the
+// last.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 
 namespace kvarn {
 
 constexpr size_t kMaxVarintBytes = 10;
+
+enum class VarintEnd { kWhole, kCutOff, kTooLong };
+
+// The number at `p`, modulo 2^64, and in `p` the byte after it; `p` stays when it is not whole.
+inline VarintEnd read_varint(const unsigned char*& p, const unsigned char* end, uint64_t* value) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < kMaxVarintBytes; i++) {
+    if (static_cast<size_t>(end - p) <= i) return VarintEnd::kCutOff;
+    const uint64_t byte = p[i];
+    sum |= (byte & 127) << (7 * i);
+    if (byte < 128) {
+      p += i + 1;
+      *value = sum;
+      return VarintEnd::kWhole;
+    }
+  }
+  return VarintEnd::kTooLong;
+}
+
+inline void append_varint(std::string* out, uint64_t value) {
+  for (; value > 127; value >>= 7) out->push_back(static_cast<char>(value | 128));
+  out->push_back(static_cast<char>(value));
+}
 
 // Decodes out.size() varints from the start of `data`, each cut to the width of T. The number of bytes they
 // take, or 0 when one is cut off or has more than kMaxVarintBytes bytes and `out` is not empty; `out` is then

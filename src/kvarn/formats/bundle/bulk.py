@@ -228,9 +228,14 @@ def _parts(
     kinds = {number: chosen.dtype_of[number].np for number in set(numbers)}
     shapes = map(columns.shape.__getitem__, rows.tolist())
     make: Any = np.ndarray
-    arrays: list[npt.NDArray[Any]] = list(
-        map(make, shapes, map(kinds.__getitem__, numbers), repeat(buffer), offsets.tolist())
-    )
+    try:
+        arrays: list[npt.NDArray[Any]] = list(
+            map(make, shapes, map(kinds.__getitem__, numbers), repeat(buffer), offsets.tolist())
+        )
+    except ValueError:
+        for row in rows.tolist():  # raises for the one that has more dimensions than an array can have
+            elements.check_dimensions(columns.shape[row] or (), chosen.name_of[row], chosen.reader.prefix)
+        raise
     if isinstance(buffer, np.ndarray):
         widths = np.array([chosen.dtype_of[number].size for number in numbers])
         for at in np.flatnonzero(offsets % widths).tolist():

@@ -103,6 +103,18 @@ def is_plain(dtype: dtypes.DType) -> bool:
     return not dtype.np.hasobject and dtype.as_datatype_enum not in (_INT4, _UINT4)
 
 
+def check_dimensions(shape: tuple[int, ...], name: str, path: str) -> None:
+    """Raises UnimplementedError for a tensor that has more dimensions than arrays can have."""
+    if len(shape) > MOST_DIMENSIONS:
+        raise UnimplementedError.of(
+            f"tensor '{name}' in '{path}' has {len(shape)} dimensions, and a NumPy array at most "
+            f"{MOST_DIMENSIONS}",
+            name=name,
+            path=path,
+            hint="Read its bytes by lookup_header and lookup_segment; the other tensors can be read.",
+        )
+
+
 def target(
     out: npt.NDArray[Any] | None, shape: tuple[int, ...], dtype: dtypes.DType, name: str, path: str
 ) -> npt.NDArray[Any]:
@@ -112,14 +124,7 @@ def target(
       InvalidArgumentError: ``out`` does not fit.
       UnimplementedError: the tensor has more dimensions than arrays can have.
     """
-    if len(shape) > MOST_DIMENSIONS:
-        raise UnimplementedError.of(
-            f"tensor '{name}' in '{path}' has {len(shape)} dimensions, and a NumPy array at most "
-            f"{MOST_DIMENSIONS}",
-            name=name,
-            path=path,
-            hint="Read its bytes by lookup_header and lookup_segment; the other tensors can be read.",
-        )
+    check_dimensions(shape, name, path)
     if out is None:
         return np.empty(shape, dtype.np)
     if out.shape != shape or out.dtype != dtype.np or not out.flags.c_contiguous or not out.flags.writeable:

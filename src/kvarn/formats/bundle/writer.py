@@ -248,7 +248,8 @@ class BundleWriter:
         file = self._opened()
         try:
             self._flush()
-            file.sync()
+            if self._sync:
+                file.sync()
             file.close()
         except BaseException:
             self.abort()
