@@ -250,3 +250,64 @@ def test_a_saver_saves_and_restores_by_url(request: pytest.FixtureRequest, kind:
     names = file_system_of(top).list_directory(f"{top}/d")
     endings = (".data-00000-of-00001", ".index", ".meta")
     assert names == ["checkpoint", *[f"m-{step}{end}" for step in (2, 3) for end in endings]]
+
+
+GOLDEN = Path(__file__).parents[1] / "golden/checkpoints"
+PREFIXES = [path.with_suffix("") for path in sorted(GOLDEN.rglob("*.index"))]
+WHOLE = [prefix for prefix in PREFIXES if "corrupt" not in prefix.parts]
+DAMAGED = [prefix for prefix in PREFIXES if "corrupt" in prefix.parts]
+
+
+def uploaded(local: Path, directory: str) -> str:
+    fs = file_system_of(directory)
+    for path in local.parent.glob(f"{local.name}.*"):
+        file = fs.open_write(f"{directory}/{path.name}")
+        file.append(path.read_bytes())
+        file.close()
+    return f"{directory}/{local.name}"
+
+
+def test_checkpoints_of_tensorflow_read_the_same_from_a_store(bucket: str) -> None:
+    assert len(WHOLE) > 10
+    for number, local in enumerate(WHOLE):
+        assert diff(str(local), uploaded(local, f"{bucket}/{number}")).same, local
+
+
+def outcomes(prefix: str) -> list[type[BaseException] | None]:
+    """How reading each tensor ends, or opening."""
+    found: list[type[BaseException] | None] = []
+    try:
+        with BundleReader(prefix) as reader:
+            for name in reader.keys():  # noqa: SIM118
+                try:
+                    reader.lookup(name)
+                except errors.OpError as error:
+                    found.append(type(error))
+                else:
+                    found.append(None)
+    except errors.OpError as error:
+        found.append(type(error))
+    return found
+
+
+def test_damaged_checkpoints_fail_the_same_from_a_store(bucket: str) -> None:
+    failed = 0
+    for number, local in enumerate(DAMAGED):
+        expected = outcomes(str(local))
+        failed += any(expected)
+        assert outcomes(uploaded(local, f"{bucket}/{number}")) == expected, local
+    assert failed > 10
+
+
+def test_v1_by_url(bucket: str, server: Any) -> None:
+    from kvarn.formats.slices_v1 import TensorSliceWriter
+
+    values = np.arange(400_000, dtype=np.float32)
+    with TensorSliceWriter(f"{bucket}/d/v1") as writer:
+        writer.add("w", values)
+        writer.add("s", np.arange(3))
+    assert file_system_of(bucket).list_directory(f"{bucket}/d") == ["v1"]
+    server.reset()
+    assert checkpoint.list_variables(f"{bucket}/d/v1") == [("s", [3]), ("w", [400_000])]
+    assert server.bytes_sent < 600_000
+    assert np.array_equal(checkpoint.load_variable(f"{bucket}/d/v1", "w"), values)

@@ -307,7 +307,7 @@ def test_a_server_that_stumbles_is_asked_again(s3: FileSystem, bucket: str, serv
     assert len(server.requests) == 4
 
 
-def test_no_such_bucket() -> None:
+def test_no_such_bucket(server: Any) -> None:
     fs = file_system_of("s3://kvarn-no-such-bucket")
     with pytest.raises(errors.NotFoundError, match="No such bucket: s3://kvarn-no-such-bucket"):
         put(fs, "s3://kvarn-no-such-bucket/f", b"x")
@@ -329,7 +329,7 @@ def test_refused_credentials(bucket: str, server: Any, status: int, kind: str) -
     assert "Debug" not in str(info.value)
 
 
-def test_a_server_that_is_not_there() -> None:
+def test_a_server_that_is_not_there(server: Any) -> None:
     fs = RemoteFileSystem("s3://b", {"endpoint": "http://127.0.0.1:9"}, retry_config={"max_retries": 0})
     with pytest.raises(errors.UnavailableError, match="could not be reached"):
         fs.open_read("s3://b/f")
