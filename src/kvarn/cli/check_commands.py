@@ -225,7 +225,7 @@ def _values_text(values: ValueDifference) -> str:
 
 def _print_embedding(ev: EmbeddingDifference) -> None:
     counts = (
-        f"{ev.num_added:,} keys added, {ev.num_removed:,} removed, {ev.num_changed:,} changed, "
+        f"{count_text(ev.num_added, 'key')} added, {ev.num_removed:,} removed, {ev.num_changed:,} changed, "
         f"{ev.num_same:,} the same"
     )
     line(f"{escaped(ev.name)}: {counts}")

@@ -169,7 +169,7 @@ def test_keys_in_a_diff(capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Pa
     status, out, _ = run(capsys, "diff", str(tmp_path / "a"), str(tmp_path / "b"))
     assert status == 1
     assert out.splitlines()[2:] == [
-        "e: 1 keys added, 1 removed, 1 changed, 1 the same",
+        "e: 1 key added, 1 removed, 1 changed, 1 the same",
         "  added: 4",
         "  removed: 1",
         "  changed: 3",
