@@ -1,9 +1,9 @@
 """The order in which TensorFlow's V1 save op takes its tensors.
 
-By name, and equal names as its sort leaves them.  The meta record lists the slices of a tensor in that order, so it shows in the bytes.  The op sorts an array
-of positions with std::sort, which is not stable: up to 16 tensors it is an insertion sort and keeps the
-order of equal names, above that it is not.  `save_order` takes the same steps as the sort of libstdc++,
-with which TensorFlow's releases for Linux are built:
+By name, and equal names as its sort leaves them.  The meta record lists the slices of a tensor in that
+order, so it shows in the bytes.  The op sorts an array of positions with std::sort, which is not stable: up
+to 16 tensors it is an insertion sort and keeps the order of equal names, above that it is not.  `save_order`
+takes the same steps as the sort of libstdc++, with which TensorFlow's releases for Linux are built:
 
     introsort   while a range has more than 16: the median of its second, middle and last goes to its front
                 as the pivot; partition; sort the right part the same way, go on with the left

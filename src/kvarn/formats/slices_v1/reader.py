@@ -114,7 +114,7 @@ class TensorSliceReader:
     def info(self, name: str | bytes) -> TensorInfo:
         """What the meta records say of one tensor.
 
-        Its ``size_bytes`` is that of the values in memory; of strings, that of their records.
+        Its ``size_bytes`` is that of the values in memory; of strings, that of the records that can be read.
 
         Raises:
           NotFoundError: no such tensor; the hint names the nearest ones.
@@ -125,7 +125,7 @@ class TensorSliceReader:
         self._check_slices(tensor)
         whole = len(tensor.slices) == 1 and tensor.slices[0].is_full()
         if dtype is dtypes.string:
-            size = sum(map(self._record_bytes, [tensor] * len(tensor.slices), range(len(tensor.slices))))
+            size = sum(self._record_bytes(tensor, number) for number in range(len(tensor.slices)))
         else:
             size = dtype.size * sum(math.prod(n for _, n in span.extents) for span in tensor.spans)
         return TensorInfo(
@@ -431,7 +431,10 @@ class TensorSliceReader:
         return value
 
     def _record_bytes(self, tensor: _Tensor, number: int) -> int:
-        return len(self._record(tensor, number))
+        try:
+            return len(self._record(tensor, number))
+        except InvalidArgumentError:
+            return 0  # reading the tensor says what is wrong
 
     def _bytes_of(self, tensor: _Tensor) -> int:
         return sum(self._shards[shard].file.size for shard in set(tensor.shards))
