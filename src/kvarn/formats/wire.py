@@ -34,6 +34,8 @@ def int_field(number: int, value: int) -> bytes:
 
 def bytes_field(number: int, value: bytes) -> bytes:
     """A string or message, also an empty one."""
+    if number < 16 and len(value) < 0x80:
+        return bytes((number << 3 | BYTES, len(value))) + value
     return encode_varint(tag(number, BYTES)) + encode_varint(len(value)) + value
 
 

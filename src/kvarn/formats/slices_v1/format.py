@@ -31,6 +31,11 @@ from kvarn.formats.tensor_slice import TensorSlice
 from kvarn.formats.wire import BYTES, VARINT, bytes_field, fields, int_field, tag
 
 META_KEY = b""
+# Tags of the fields.
+_META, _DATA = tag(1, BYTES), tag(2, BYTES)
+_TENSOR, _VERSIONS = tag(1, BYTES), tag(2, BYTES)
+_NAME, _SHAPE, _TYPE, _SLICES = tag(1, BYTES), tag(2, BYTES), tag(3, VARINT), tag(4, BYTES)
+_SLICE, _VALUES = tag(2, BYTES), tag(3, BYTES)
 _LARGEST_ELEMENTS = (1 << 63) - 1
 
 
@@ -53,13 +58,13 @@ class SliceMeta:
         """Raises DecodeError unless ``data`` is such a message with a shape that can be."""
         meta = cls()
         for found, value in fields(data):
-            if found == tag(1, BYTES):
+            if found == _NAME:
                 meta.name = value
-            elif found == tag(2, BYTES):
+            elif found == _SHAPE:
                 meta.shape += parse_shape(value)
-            elif found == tag(3, VARINT):
+            elif found == _TYPE:
                 meta.dtype = value
-            elif found == tag(4, BYTES):
+            elif found == _SLICES:
                 meta.slices.append(parse_slice(value))
         if math.prod(size or 1 for size in meta.shape) > _LARGEST_ELEMENTS:
             raise DecodeError("impossible shape")
@@ -80,15 +85,31 @@ def parse_meta(data: bytes) -> tuple[list[SliceMeta], Versions]:
     """
     tensors: list[SliceMeta] = []
     versions = Versions(producer=0)
+    # Few tensors differ in more than their names, which come first.
+    known: dict[bytes, SliceMeta] = {}
     for found, value in fields(data):
-        if found != tag(1, BYTES):
+        if found != _META:
             continue
         for part, message in fields(value):
-            if part == tag(1, BYTES):
-                tensors.append(SliceMeta.parse(message))
-            elif part == tag(2, BYTES):
+            if part == _TENSOR:
+                tensors.append(_parse_like(known, message))
+            elif part == _VERSIONS:
                 versions = versions.merged(message)
     return tensors, versions
+
+
+def _parse_like(known: dict[bytes, SliceMeta], data: bytes) -> SliceMeta:
+    """`SliceMeta.parse`, by what was parsed before; ``known`` has the metas by all after the name."""
+    if len(data) < 2 or data[0] != _NAME or data[1] >= 0x80 or 2 + data[1] > len(data):
+        return SliceMeta.parse(data)
+    rest = data[2 + data[1] :]
+    like = known.get(rest)
+    if like is None:
+        like = SliceMeta.parse(data)
+        if SliceMeta.parse(rest).name:
+            return like  # a second name
+        known[rest] = like
+    return SliceMeta(data[2 : 2 + data[1]], like.shape, like.dtype, list(like.slices))
 
 
 def slice_head(name: bytes, piece: TensorSlice) -> bytes:
@@ -98,8 +119,8 @@ def slice_head(name: bytes, piece: TensorSlice) -> bytes:
 
 def record_head(head: bytes, values_bytes: int) -> bytes:
     """A slice record up to its TensorProto of ``values_bytes`` bytes, from `slice_head`."""
-    head += encode_varint(tag(3, BYTES)) + encode_varint(values_bytes)
-    return encode_varint(tag(2, BYTES)) + encode_varint(len(head) + values_bytes) + head
+    head += encode_varint(_VALUES) + encode_varint(values_bytes)
+    return encode_varint(_DATA) + encode_varint(len(head) + values_bytes) + head
 
 
 def parse_record(data: memoryview) -> tuple[bytes, TensorSlice, memoryview]:
@@ -110,13 +131,13 @@ def parse_record(data: memoryview) -> tuple[bytes, TensorSlice, memoryview]:
     """
     name, piece, values = b"", TensorSlice(()), data[:0]
     for found, value in fields(data):
-        if found != tag(2, BYTES):
+        if found != _DATA:
             continue
         for part, content in fields(value):
-            if part == tag(1, BYTES):
+            if part == _NAME:
                 name = bytes(content)
-            elif part == tag(2, BYTES):
+            elif part == _SLICE:
                 piece = parse_slice(content)
-            elif part == tag(3, BYTES):
+            elif part == _VALUES:
                 values = content
     return name, piece, values

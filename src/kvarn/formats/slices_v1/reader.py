@@ -51,6 +51,8 @@ from kvarn.io import FileSystem, Path, ReadFile, as_path, file_system_of
 Array = npt.NDArray[Any]
 
 _DAMAGED = "The file is damaged or not whole: take another copy or an older checkpoint."
+# Up to this many slices are compared one by one, more at once.
+_FEW_SLICES = 8
 # How TensorFlow's C++ prints the classes that a table's errors can have.
 _CODES: dict[type[OpError], str] = {DataLossError: "Data loss", OutOfRangeError: "Out of range"}
 
@@ -223,7 +225,7 @@ class TensorSliceReader:
         """Reads all of a tensor with the checksums of its blocks, keeping nothing.  Raises as `lookup`."""
         tensor = self._tensor(name)
         self._check_slices(tensor)
-        self._check_cover(tensor, TensorSlice.of_shape(tensor.shape), TensorSlice.full(len(tensor.shape)))
+        self._cover(tensor, TensorSlice.of_shape(tensor.shape), TensorSlice.full(len(tensor.shape)))
         for at in range(len(tensor.slices)):
             self._read_stored(tensor, at)
 
@@ -266,7 +268,7 @@ class TensorSliceReader:
             tensor = self._tensors.get(meta.name)
             if tensor is None:
                 tensor = self._tensors[meta.name] = _Tensor(meta.name, meta.dtype, meta.shape)
-            tensor.add(meta, number, self.prefix)
+            tensor.add(meta, number)
 
     def _open_table(self, file: ReadFile) -> TableReader:
         try:
@@ -360,16 +362,11 @@ class TensorSliceReader:
         shape = tuple(length for _, length in region.extents)
         if not math.prod(shape):
             return np.empty(shape, dtype.np)
-        if wanted not in tensor.slices:
-            self._check_cover(tensor, region, wanted)
-        for number, span in enumerate(tensor.spans):
-            if span == region:
-                return self._read_stored(tensor, number)
-        cuts = [(number, region.intersect(span)) for number, span in enumerate(tensor.spans)]
-        hits = [(number, common) for number, common in cuts if common is not None]
+        if region in tensor.spans:
+            return self._read_stored(tensor, tensor.spans.index(region))
         parts: Iterable[tuple[TensorSlice, Array]] = (
             (common, self._read_stored(tensor, number)[common.relative_to(tensor.spans[number])])
-            for number, common in hits
+            for number, common in self._cover(tensor, region, wanted)
         )
         if math.prod(shape) * values.least_bytes(dtype) > self._bytes_of(tensor):
             # More than the files can hold unless they are compressed: looked at before memory is taken.
@@ -379,25 +376,28 @@ class TensorSliceReader:
             out[common.relative_to(region)] = part
         return out
 
-    def _check_cover(self, tensor: _Tensor, region: TensorSlice, wanted: TensorSlice) -> None:
-        """Raises unless the stored slices make up a region; loads the shards that wait first."""
-        if _covers(tensor, region):
-            return
-        with self._lock:
-            if len(self._shards) < len(self._paths):
+    def _cover(
+        self, tensor: _Tensor, region: TensorSlice, wanted: TensorSlice
+    ) -> list[tuple[int, TensorSlice]]:
+        """The stored slices that make up a region, and what each gives; loads the shards that wait first."""
+        parts = tensor.meeting(region)
+        if not _make_up(region, parts):
+            with self._lock:
                 self._load_all()
                 tensor.check(self.prefix)
-        if not _covers(tensor, region):
-            listed = ", ".join(map(str, tensor.slices[:10])) + (", …" if len(tensor.slices) > 10 else "")
-            missing = missing_shards(self._paths)
-            raise self._copy_error(
-                tensor,
-                f"the stored slices do not make up {wanted}: {listed}",
-                path=self.prefix,
-                hint=f"The shard '{missing[0]}' is missing: put it back beside the others."
-                if missing
-                else "A part was not saved, or is in a file that the pattern does not match.",
-            )
+            parts = tensor.meeting(region)
+        if _make_up(region, parts):
+            return parts
+        listed = ", ".join(map(str, tensor.slices[:10])) + (", …" if len(tensor.slices) > 10 else "")
+        missing = missing_shards(self._paths)
+        raise self._copy_error(
+            tensor,
+            f"the stored slices do not make up {wanted}: {listed}",
+            path=self.prefix,
+            hint=f"The shard '{missing[0]}' is missing: put it back beside the others."
+            if missing
+            else "A part was not saved, or is in a file that the pattern does not match.",
+        )
 
     def _read_stored(self, tensor: _Tensor, number: int) -> Array:
         """One stored slice, by its place in ``tensor.slices``."""
@@ -465,9 +465,8 @@ class _Tensor:
     """What the shards say of a tensor.
 
     Attributes:
-      slices: as they were saved; `spans` are the same in numbers, `shards` where each is.
-      refused: why the tensor cannot be read, if what is said of it cannot be.
-      checked: how many slices `check` has looked at.
+      slices: as they were saved; `shards` say where each is, `spans` are the same in numbers, after `check`.
+      refused: why the tensor cannot be read, when what is said of it cannot be; else empty.
     """
 
     name: bytes
@@ -476,55 +475,58 @@ class _Tensor:
     slices: list[TensorSlice] = field(default_factory=list)
     spans: list[TensorSlice] = field(default_factory=list)
     shards: list[int] = field(default_factory=list)
-    refused: OpError | None = None
-    checked: int = 0
+    refused: str = ""
 
-    def add(self, meta: SliceMeta, shard: int, prefix: str) -> None:
+    def add(self, meta: SliceMeta, shard: int) -> None:
         """Registers the slices of one shard; what does not fit is remembered for `check`."""
-        try:
-            if meta.shape != self.shape:
-                raise InternalError.of(
-                    f"Incompatible tensor shapes detected for tensor {decode_name(self.name)}: "
-                    f"existing = {print_shape(self.shape)}, new = {print_shape(meta.shape)}"
-                )
-            if meta.dtype != self.dtype:
-                raise InternalError.of(
-                    f"Incompatible tensor types detected for tensor {decode_name(self.name)}: "
-                    f"existing = {_type_name(self.dtype)}, new = {_type_name(meta.dtype)}"
-                )
-            spans = [piece.resolve(self.shape) for piece in meta.slices]
-        except InternalError as error:
-            self._refuse(_text(error).partition("\n")[0], prefix)
-            return
-        self.slices += meta.slices
-        self.spans += spans
-        self.shards += [shard] * len(spans)
+        if meta.shape != self.shape:
+            self.refused = (
+                f"Incompatible tensor shapes detected for tensor {decode_name(self.name)}: "
+                f"existing = {print_shape(self.shape)}, new = {print_shape(meta.shape)}"
+            )
+        elif meta.dtype != self.dtype:
+            self.refused = (
+                f"Incompatible tensor types detected for tensor {decode_name(self.name)}: "
+                f"existing = {_type_name(self.dtype)}, new = {_type_name(meta.dtype)}"
+            )
+        else:
+            self.slices += meta.slices
+            self.shards += [shard] * len(meta.slices)
 
     def check(self, prefix: str) -> None:
-        """Raises InternalError if the slices contradict the tensor or each other."""
-        if self.checked < len(self.slices):
-            self.checked = len(self.slices)
-            pair = first_overlap(self.spans)
-            if pair is not None and self.refused is None:
-                existing, new = (self.slices[at] for at in pair)
-                self._refuse(f"Overlapping slices: existing slice = {existing}, new slice = {new}", prefix)
-        if self.refused is not None:
-            raise self.refused
+        """Looks at slices that were added; raises InternalError if they contradict the tensor or each other."""
+        if not self.refused and len(self.spans) < len(self.slices):
+            try:
+                self.spans = [piece.resolve(self.shape) for piece in self.slices]
+            except InternalError as error:
+                self.refused = _text(error)
+            else:
+                if (pair := first_overlap(self.spans)) is not None:
+                    existing, new = (self.slices[at] for at in pair)
+                    self.refused = f"Overlapping slices: existing slice = {existing}, new slice = {new}"
+        if self.refused:
+            text = decode_name(self.name)
+            raise InternalError.of(
+                f"{self.refused}\n  tensor '{text}' in '{prefix}'",
+                name=text,
+                path=prefix,
+                hint="Files of different saves may lie side by side: keep those of one.",
+            )
 
-    def _refuse(self, why: str, prefix: str) -> None:
-        text = decode_name(self.name)
-        self.refused = InternalError.of(
-            f"{why}\n  tensor '{text}' in '{prefix}'",
-            name=text,
-            path=prefix,
-            hint="Files of different saves may lie side by side: keep those of one.",
-        )
+    def meeting(self, region: TensorSlice) -> list[tuple[int, TensorSlice]]:
+        """Places of the slices that have a part of a region, and that part.  Needs `check`."""
+        numbers: Iterable[int] = range(len(self.spans))
+        if len(self.spans) > _FEW_SLICES:
+            stored, wanted = (np.array([s.extents for s in of]) for of in (self.spans, [region]))
+            meets = (stored[:, :, 0] < wanted.sum(axis=2)) & (wanted[:, :, 0] < stored.sum(axis=2))
+            numbers = np.flatnonzero(meets.all(axis=1)).tolist()
+        parts = ((number, region.intersect(self.spans[number])) for number in numbers)
+        return [(number, part) for number, part in parts if part is not None]
 
 
-def _covers(tensor: _Tensor, region: TensorSlice) -> bool:
-    """Whether the stored slices, which do not overlap, make up a region."""
-    common = (region.intersect(span) for span in tensor.spans)
-    found = sum(math.prod(length for _, length in part.extents) for part in common if part is not None)
+def _make_up(region: TensorSlice, parts: list[tuple[int, TensorSlice]]) -> bool:
+    """Whether parts of a region that do not overlap are all of it."""
+    found = sum(math.prod(length for _, length in part.extents) for _, part in parts)
     return found == math.prod(length for _, length in region.extents)
 
 

@@ -18,7 +18,10 @@ from kvarn import _native
 from kvarn.formats import compression
 from kvarn.formats.checksum import crc32c, mask
 from kvarn.formats.coding import encode_fixed32, encode_varint
-from kvarn.formats.table.format import BLOCK_BYTES, RESTART_INTERVAL, BlockHandle, Footer
+from kvarn.formats.table.format import BLOCK_BYTES, RESTART_INTERVAL, TRAILER_BYTES, BlockHandle, Footer
+
+# How a block of one entry ends: a restart at 0, and their number.
+_ONE_RESTART = struct.pack("<2I", 0, 1)
 
 
 class TableBuilder:
@@ -48,15 +51,21 @@ class TableBuilder:
     def add(self, key: bytes, value: bytes) -> None:
         """Raises ValueError unless ``key`` is greater than the key before."""
         last = self._last_key
+        large = len(key) + len(value) >= 2 * self._block_bytes
         if last is not None:
             if key <= last:
                 raise ValueError(f"table keys must ascend: {key!r} after {last!r}")
-            if len(key) + len(value) >= 2 * self._block_bytes:
+            if large:
                 self._flush()
             if self._pending is not None:
                 self._index.add(_separator(last, key), self._pending.encode())
                 self._pending = None
         self._last_key = key
+        if large and self._data.empty():
+            # A block of its own, written from where the value lies.
+            lengths = b"\0" + encode_varint(len(key)) + encode_varint(len(value))
+            self._pending = self._write(lengths + key, value, _ONE_RESTART)
+            return
         self._data.add(key, value)
         if self._data.size() >= self._block_bytes:
             self._flush()
@@ -77,11 +86,17 @@ class TableBuilder:
         if not self._data.empty():
             self._pending = self._write(self._data.finish())
 
-    def _write(self, block: bytes) -> BlockHandle:
-        block_and_kind = block + bytes([compression.NONE])
-        self._append(block_and_kind + encode_fixed32(mask(crc32c(block_and_kind))))
-        handle = BlockHandle(self._offset, len(block))
-        self._offset += len(block_and_kind) + 4
+    def _write(self, *block: bytes) -> BlockHandle:
+        """Writes a block, given in one or more pieces, with its trailer."""
+        crc = size = 0
+        for piece in block:
+            crc = crc32c(piece, crc)
+            size += len(piece)
+            self._append(piece)
+        kind = bytes([compression.NONE])
+        self._append(kind + encode_fixed32(mask(crc32c(kind, crc))))
+        handle = BlockHandle(self._offset, size)
+        self._offset += size + TRAILER_BYTES
         return handle
 
 
