@@ -1,8 +1,8 @@
 """The numbers that must hold, each measured in this run beside what it is held against.
 
-    make bench                            W4 (one thread), W5, W6, sizes
+    make bench                            W1, W2, W4 (one thread), W5, W6, sizes
     PY_TF115=…/python make bench          W6 beside TensorFlow 1.15 of that interpreter
-    .venv/bin/python bench/run.py --only w4,w5,w6,reshard,size --reps 3
+    .venv/bin/python bench/run.py --only w1,w2,start,memory,w4,w5,w6,reshard,size --reps 3
 
 Wall and CPU seconds are both read: on a busy machine the ratio of CPU seconds is the one to believe.
 Ends with status 1 if a bar is missed.
@@ -22,6 +22,7 @@ import venv
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 # Recorded with TensorFlow 1.15.5 (bench/README.md); used where no TensorFlow is at hand.
+RECORDED_TF115_READ_CPU_SECS = 0.9
 RECORDED_TF115_US = {"build, per op (1,000-op graph)": 310.0, "session.run of a constant": 91.0}
 
 
@@ -50,6 +51,55 @@ class Bars:
 def verify() -> None:
     print("verify: is the work done right, before any timing is believed")
     subprocess.run([sys.executable, "verify.py", "peers/ev_kvarn.py"], cwd=HERE, check=True)
+
+
+def w1(bars: Bars, reps: int) -> None:
+    print("W1: 64 tensors, 1 GiB, beside write(2) and read(2) of as many bytes; CPU seconds count")
+    asked = {
+        "save": 1.4,
+        "restore into reused memory": 1.5,
+        "map, verified": 0.6,
+        "map, not verified": 0.01,
+    }
+    for row in lines_of("peers/io_kvarn.py", "--workload", "W1", "--reps", str(reps)):
+        told = (
+            f"{row['case']}: {row['median']:.3g} s, CPU {row['cpu_median']:.3g} s, wall {row['x_limit']:.2f}x"
+        )
+        if row["case"] in asked:
+            print(f"     {told} of the limit")
+            bars.show(f"W1 {row['case']}", row["x_limit_cpu"], asked[row["case"]])
+        else:
+            print(f"     {told}, CPU {row['x_limit_cpu']:.2f}x of the limit (no bar)")
+
+
+def w2(bars: Bars, reps: int) -> None:
+    print("W2: 50,000 tensors of 16 floats; CPU time of each")
+    asked = {"save": 2.0, "restore hot": 2.0, "list names": 1.0}
+    for row in lines_of("peers/io_kvarn.py", "--workload", "W2", "--reps", str(reps)):
+        if row["case"] in asked:
+            each = row["cpu_median"] / row["tensors"] * 1e6
+            bars.show(f"W2 {row['case']}", each, asked[row["case"]], "us a tensor")
+
+
+def start(bars: Bars, reps: int) -> None:
+    print("Processes that read one tensor, or list 50,000, from start to end")
+    rows = lines_of("peers/io_start.py", "--reps", str(reps))
+    for row in rows:
+        print(f"     {row['peer']}, {row['case']}: {row['median']:.3g} s, CPU {row['cpu_median']:.3g} s")
+    ours = {row["case"]: row for row in rows if row["peer"] == "kvarn"}
+    theirs = [row["cpu_median"] for row in rows if row["peer"] != "kvarn"]
+    if not theirs:
+        print("     (PY_TF115 is not set: beside TensorFlow's recorded CPU seconds)")
+    reference = theirs[0] if theirs else RECORDED_TF115_READ_CPU_SECS
+    read, listing = ours["process start to one tensor read"], ours["process that lists 50,000"]
+    bars.show("start to one tensor read, against TensorFlow 1.15, CPU", read["cpu_median"] / reference, 0.2)
+    bars.show("process that lists 50,000", listing["cpu_median"], 0.5, "s CPU")
+
+
+def memory(bars: Bars) -> None:
+    print("Memory of W1 beyond the tensors")
+    for row in lines_of("peers/io_memory.py"):
+        bars.show(row["case"], row["median"] / 2**20, 64, "MiB")
 
 
 def w4(bars: Bars, reps: int) -> None:
@@ -131,13 +181,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default="verify,w4,w5,w6,reshard,size")
+    parser.add_argument("--only", default="verify,w1,w2,start,memory,w4,w5,w6,reshard,size")
     parser.add_argument("--reps", type=int, default=3)
     options = parser.parse_args()
     chosen = options.only.split(",")
     bars = Bars()
     if "verify" in chosen or "w4" in chosen:
         verify()
+    if "w1" in chosen:
+        w1(bars, options.reps)
+    if "w2" in chosen:
+        w2(bars, options.reps)
+    if "start" in chosen:
+        start(bars, options.reps)
+    if "memory" in chosen:
+        memory(bars)
     if "w4" in chosen:
         w4(bars, options.reps)
     if "w5" in chosen:

@@ -1,0 +1,68 @@
+"""W1 and W2 with kvarn's V2 bundles.  --workload W1|W2 --target disk|shm
+
+Checked before anything is timed: what was written is read back equal, and as views of the file.
+"""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import numpy as np
+from common import Scratch, args, io_bench, io_tensors
+
+import kvarn
+from kvarn.formats.bundle import BundleReader, BundleWriter
+
+
+def save(folder):
+    # As the limit it is held against: without a sync, which `save+fsync` adds.
+    with BundleWriter(os.path.join(folder, "m"), sync=False) as writer:
+        writer.add_many(TENSORS)
+
+
+def read(folder, **options):
+    with BundleReader(os.path.join(folder, "m")) as reader:
+        return reader.read(**options)
+
+
+def views(folder, verify):
+    with BundleReader(os.path.join(folder, "m")) as reader:
+        return reader.views(verify=verify)
+
+
+def list_names(folder):
+    with BundleReader(os.path.join(folder, "m")) as reader:
+        return len(reader.keys())
+
+
+def check():
+    with Scratch(OPTIONS.target) as folder:
+        save(folder)
+        read_back = read(folder)
+        assert list(read_back) == sorted(TENSORS)
+        assert all(np.array_equal(read_back[name], value) for name, value in TENSORS.items())
+        mapped = views(folder, True)
+        assert all(np.array_equal(mapped[name], value) for name, value in TENSORS.items())
+
+
+OPTIONS = args(workload=("W1", "W2"))
+TENSORS = io_tensors(OPTIONS.workload)
+check()
+REUSED = {name: np.ones_like(value) for name, value in TENSORS.items()} if OPTIONS.workload == "W1" else {}
+io_bench(
+    "kvarn",
+    OPTIONS.workload,
+    OPTIONS.target,
+    OPTIONS.reps,
+    TENSORS,
+    save,
+    read,
+    list_names,
+    fsync_case=OPTIONS.target == "disk",
+    extra_reads=[
+        ("restore into reused memory", lambda folder: read(folder, out=REUSED)),
+        ("map, verified", lambda folder: views(folder, True)),
+        ("map, not verified", lambda folder: views(folder, False)),
+    ],
+    version=kvarn.__version__,
+)
