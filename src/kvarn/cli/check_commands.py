@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -27,6 +26,7 @@ from kvarn.cli.output import (
     shape_text,
     size_text,
 )
+from kvarn.io import file_system_of
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 
@@ -57,7 +57,8 @@ def verify(
             if every
             else [verify_checkpoint(path, progress=progress)]
         )
-    notes = [] if every or not os.path.isdir(path) else state_findings(path)
+    in_folder = not every and file_system_of(path).is_directory(path)
+    notes = state_findings(path) if in_folder else []
     whole = all(checkpoint.whole for checkpoint in found) and not any(note.broken for note in notes)
     if as_json:
         print_json(
