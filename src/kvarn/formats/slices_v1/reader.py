@@ -36,7 +36,7 @@ from kvarn.errors import (
     OutOfRangeError,
     UnimplementedError,
 )
-from kvarn.formats.bundle.elements import dtype_of, message_name
+from kvarn.formats.bundle.elements import check_dimensions, dtype_of, message_name
 from kvarn.formats.bundle.reader import decode_name, encode_name
 from kvarn.formats.coding import DecodeError
 from kvarn.formats.ordered_code import encode_slice_key
@@ -160,6 +160,7 @@ class TensorSliceReader:
           NotFoundError: no such tensor.
           InvalidArgumentError: its slices do not cover it, or what is stored of it is damaged.
           InternalError: its slices overlap, or the shards contradict each other.
+          UnimplementedError: an element type, or more dimensions, than an array here can have.
         """
         tensor = self._tensor(name)
         return self._read_region(tensor, TensorSlice.full(len(tensor.shape)))
@@ -226,8 +227,8 @@ class TensorSliceReader:
         tensor = self._tensor(name)
         self._check_slices(tensor)
         self._cover(tensor, TensorSlice.of_shape(tensor.shape), TensorSlice.full(len(tensor.shape)))
-        for at in range(len(tensor.slices)):
-            self._read_stored(tensor, at)
+        for number, span in enumerate(tensor.spans):
+            self._read_elements(tensor, number, (math.prod(length for _, length in span.extents),))
 
     # Life --------------------------------------------------------------------------------------------
 
@@ -360,6 +361,7 @@ class TensorSliceReader:
         dtype = self._dtype(tensor)
         self._check_slices(tensor)
         shape = tuple(length for _, length in region.extents)
+        check_dimensions(shape, decode_name(tensor.name), self.prefix)
         if not math.prod(shape):
             return np.empty(shape, dtype.np)
         if region in tensor.spans:
@@ -401,14 +403,19 @@ class TensorSliceReader:
 
     def _read_stored(self, tensor: _Tensor, number: int) -> Array:
         """One stored slice, by its place in ``tensor.slices``."""
+        shape = tuple(length for _, length in tensor.spans[number].extents)
+        check_dimensions(shape, decode_name(tensor.name), self.prefix)
+        return self._read_elements(tensor, number, shape)
+
+    def _read_elements(self, tensor: _Tensor, number: int, shape: tuple[int, ...]) -> Array:
+        """The elements of a stored slice in an array of ``shape``."""
         dtype = self._dtype(tensor)
-        span = tensor.spans[number]
         path = self._paths[tensor.shards[number]]
         try:
             name, piece, content = parse_record(self._record(tensor, number))
             if name != tensor.name or piece != tensor.slices[number]:
                 raise DecodeError(f"its record is that of slice {piece} of tensor '{decode_name(name)}'")
-            return values.decode_values(content, dtype, tuple(length for _, length in span.extents))
+            return values.decode_values(content, dtype, shape)
         except DecodeError as error:
             raise self._copy_error(
                 tensor, f"slice {tensor.slices[number]} cannot be read: {error}", path=path
