@@ -25,11 +25,24 @@ def object_graph_key_mapping(checkpoint_path: str) -> dict[str, str]:
 
     Raises:
       NotFoundError: it is no object-based checkpoint.
+      DataLossError: what it holds under the key of the graph is none.
     """
+    from google.protobuf.message import DecodeError
+
     from kvarn import checkpoint, protos
 
     stored = checkpoint.NewCheckpointReader(checkpoint_path).get_tensor(OBJECT_GRAPH_PROTO_KEY)
-    graph = protos.message("tensorflow.TrackableObjectGraph").FromString(bytes(stored))
+    try:
+        if not isinstance(stored, bytes):
+            raise DecodeError("not a scalar string")
+        graph = protos.message("tensorflow.TrackableObjectGraph").FromString(stored)
+    except DecodeError as error:
+        raise errors.DataLossError.of(
+            f"tensor '{OBJECT_GRAPH_PROTO_KEY}' in '{checkpoint_path}' is no TrackableObjectGraph: {error}",
+            name=OBJECT_GRAPH_PROTO_KEY,
+            path=checkpoint_path,
+            hint="The checkpoint was damaged or changed: take another copy or an older one.",
+        ) from error
     return {a.full_name: a.checkpoint_key for node in graph.nodes for a in node.attributes}
 
 
