@@ -1,5 +1,8 @@
 """Checkpoints as files: names, values, the state of a directory.  No graph, no session.
 
+    open, Checkpoint, EmbeddingTable                                        kvarn.checkpoint.open
+    write, Writer                                                           kvarn.checkpoint.write
+
     load_variable, list_variables, load_checkpoint, NewCheckpointReader     kvarn.checkpoint.load
     latest_checkpoint, get_checkpoint_state, checkpoint_exists, …           kvarn.checkpoint.management
     describe                                                                kvarn.checkpoint.inspect
@@ -33,13 +36,17 @@ from kvarn.checkpoint.management import (
     update_checkpoint_state,
     update_checkpoint_state_internal,
 )
+from kvarn.checkpoint.open import Checkpoint, open
+from kvarn.checkpoint.write import Writer, write
 
 __all__ = [
+    "Checkpoint",
     "CheckpointDescription",
     "CheckpointReader",
     "EmbeddingDescription",
     "NewCheckpointReader",
     "TensorDescription",
+    "Writer",
     "checkpoint_exists",
     "checkpoint_filename",
     "describe",
@@ -50,7 +57,9 @@ __all__ = [
     "list_variables",
     "load_checkpoint",
     "load_variable",
+    "open",
     "remove_checkpoint",
     "update_checkpoint_state",
     "update_checkpoint_state_internal",
+    "write",
 ]

@@ -20,13 +20,14 @@ class ShardedOutput:
     Args:
       target: prefix.
       shards: data files; those that get no tensor are left out.
+      sync: as that of `BundleWriter`.
 
     Attributes:
       writers: one for each data file.
       num_shards: data files of the checkpoint, once it is there.
     """
 
-    def __init__(self, target: Path, shards: int, fs: FileSystem | None = None) -> None:
+    def __init__(self, target: Path, shards: int, fs: FileSystem | None = None, *, sync: bool = True) -> None:
         self._target = as_path(target)
         self._fs = files = fs or file_system_of(target)
         self._parts: list[str] = [self._target]
@@ -42,36 +43,31 @@ class ShardedOutput:
                     for shard in range(shards)
                 ]
             for part in self._parts:
-                self.writers.append(BundleWriter(part, files))
+                self.writers.append(BundleWriter(part, files, sync=sync))
         except BaseException:
-            self._abort()
+            self.abort()
             raise
 
     def of_part(self, part: int) -> BundleWriter:
         """The writer for a part of a variable."""
         return self.writers[part % len(self.writers)]
 
-    def __enter__(self) -> ShardedOutput:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            self._abort()
-            return
+    def finish(self) -> None:
+        """Makes the checkpoint; raises OpError if a step fails, and then nothing is left of it."""
         try:
             for writer in self.writers:
                 writer.finish()
             if self._directory:
                 merge_bundles(self._parts, self._target, fs=self._fs)
         except BaseException:
-            self._abort()
+            self.abort()
             raise
+        self._directory = ""
         with BundleReader(self._target, self._fs) as made:
             self.num_shards = made.header.num_shards
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
+        """Gives up: removes what was written.  Nothing happens after `finish` or a second time."""
         for writer in self.writers:
             writer.abort()
         if not self._directory:
@@ -81,3 +77,14 @@ class ShardedOutput:
                 with contextlib.suppress(OpError):
                     self._fs.remove(f"{self._directory}/{name}")
             self._fs.remove_directory(self._directory)
+
+    def __enter__(self) -> ShardedOutput:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.finish()
+        else:
+            self.abort()

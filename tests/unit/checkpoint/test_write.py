@@ -1,0 +1,87 @@
+"""Checkpoints from arrays."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kvarn import checkpoint, dtypes, errors
+from kvarn.formats.tensor_slice import TensorSlice
+from kvarn.testing.files import FaultyFileSystem
+
+TENSORS = {f"t{i}": np.full((i + 1, 100), i, np.float32) for i in range(7)}
+
+
+def test_the_bytes_are_those_of_tensors_one_by_one(tmp_path: Path) -> None:
+    checkpoint.write(tmp_path / "a", TENSORS)
+    with checkpoint.Writer(tmp_path / "b") as writer:
+        for name, value in TENSORS.items():
+            writer.add(name, value)
+    for suffix in (".index", ".data-00000-of-00001"):
+        assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize("num_shards", [2, 3])
+def test_data_files_are_filled_evenly(num_shards: int, tmp_path: Path) -> None:
+    path = checkpoint.write(tmp_path / "m", TENSORS, num_shards=num_shards)
+    with checkpoint.open(path) as found:
+        sizes = [size for _, size in found.files()][1:]
+        assert len(sizes) == num_shards
+        assert max(sizes) < 2 * min(sizes)
+        assert all(np.array_equal(found[name], value) for name, value in TENSORS.items())
+    assert len(list(tmp_path.iterdir())) == num_shards + 1
+
+
+def test_the_caller_may_choose_the_data_file(tmp_path: Path) -> None:
+    with checkpoint.Writer(tmp_path / "m", num_shards=2) as writer:
+        writer.add("a", np.ones(3), shard=1)
+        writer.add_slice("s", (4,), TensorSlice.parse("0,2"), np.array([1, 2]), shard=0)
+        writer.add_slice("s", (4,), TensorSlice.parse("2,2"), np.array([3, 4]), shard=1)
+        writer.add_tensor_header("long", dtypes.float32, (2, 2), shard=0)
+        writer.append_segment(np.ones(2, np.float32))
+        writer.append_segment(np.zeros(2, np.float32))
+        writer.end_segment()
+        with pytest.raises(errors.InvalidArgumentError, match="no data file 2"):
+            writer.add("b", 1.0, shard=2)
+    with checkpoint.open(tmp_path / "m") as found:
+        # TensorFlow numbers data files in the order in which the entries name them.
+        assert found.info("s").shards == (0, 1)
+        assert found["s"].tolist() == [1, 2, 3, 4]
+        assert found["long"].tolist() == [[1, 1], [0, 0]]
+
+
+@pytest.mark.parametrize("num_shards", [1, 3])
+def test_an_error_leaves_the_older_checkpoint(num_shards: int, tmp_path: Path) -> None:
+    path = checkpoint.write(tmp_path / "m", {"w": np.ones(3)})
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with pytest.raises(errors.InvalidArgumentError):
+        checkpoint.write(path, {"w": np.zeros(3), "bad": np.array(["x", 1], object)}, num_shards=num_shards)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("num_shards", [1, 2])
+def test_a_failing_disk_at_every_step(num_shards: int) -> None:
+    whole = FaultyFileSystem()
+    checkpoint.write("m", TENSORS, num_shards=num_shards, fs=whole)
+    assert whole.operations > 5
+    for step in range(1, whole.operations + 1):
+        files = FaultyFileSystem(step, error=True)
+        with contextlib.suppress(errors.UnavailableError):
+            checkpoint.write("m", TENSORS, num_shards=num_shards, fs=files)
+        if files.exists("m.index"):  # committed, and only then something failed
+            with checkpoint.open("m", files) as found:
+                assert found.read_all().keys() == TENSORS.keys()
+        else:
+            assert not [path for path in files.files if "part" not in path], step
+
+
+@pytest.mark.parametrize(
+    "options", [{"format": "V3"}, {"num_shards": 0}, {"format": "V1", "num_shards": 2}], ids=str
+)
+def test_what_is_no_checkpoint(options: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(errors.InvalidArgumentError, match="cannot be written"):
+        checkpoint.write(tmp_path / "m", TENSORS, **options)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
