@@ -84,8 +84,8 @@ IoOutcome read_checked(int file, std::span<FileRun> runs, int threads) {
   std::atomic<bool> stop{false};
   for_shares(shares, threads, [&](Share& share) {
     const FileRun& run = runs[share.run];
-    for (size_t at = share.begin; at < share.end && !stop.load(std::memory_order_relaxed); at += kIoBytes) {
-      const auto piece = run.target.subspan(at, std::min(kIoBytes, share.end - at));
+    for (size_t at = share.begin; at < share.end && !stop.load(std::memory_order_relaxed); at += kReadBytes) {
+      const auto piece = run.target.subspan(at, std::min(kReadBytes, share.end - at));
       const ssize_t n = read_fully(file, piece, run.offset + static_cast<int64_t>(at));
       if (n != static_cast<ssize_t>(piece.size())) {
         // Of several shares of a run any failure will do: one of them wins.
@@ -107,7 +107,7 @@ IoOutcome read_checked(int file, std::span<FileRun> runs, int threads) {
 
 int write_checked(int file, std::span<const unsigned char> data, uint32_t* crc) {
   while (!data.empty()) {
-    const auto piece = data.first(std::min(kIoBytes, data.size()));
+    const auto piece = data.first(std::min(kWriteBytes, data.size()));
     *crc = crc32c_extend(*crc, piece);
     for (size_t done = 0; done < piece.size();) {
       const ssize_t n = ::write(file, piece.data() + done, piece.size() - done);
