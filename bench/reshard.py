@@ -20,7 +20,7 @@ from statistics import median
 import numpy as np
 from common import IoLimit, Scratch, mix_keys, peak_rss
 
-from kvarn.checkpoint.reshard import reshard
+from kvarn.checkpoint.verbs.reshard import reshard
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.embedding import bucket_order, part_name, part_of, write_embedding
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kvarn.checkpoint.reshard import reshard
+from kvarn.checkpoint.verbs.reshard import reshard
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.embedding import bucket_order, write_embedding
 from kvarn.formats.tensor_slice import TensorSlice

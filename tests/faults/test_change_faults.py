@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from kvarn.checkpoint.average import average
-from kvarn.checkpoint.convert import convert
-from kvarn.checkpoint.merge import merge
-from kvarn.checkpoint.rewrite import rewrite
-from kvarn.checkpoint.transfer import open_source
+from kvarn.checkpoint.verbs.average import average
+from kvarn.checkpoint.verbs.convert import convert
+from kvarn.checkpoint.verbs.merge import merge
+from kvarn.checkpoint.verbs.rewrite import rewrite
+from kvarn.checkpoint.verbs.transfer import open_source
 from kvarn.errors import OpError
 from kvarn.formats import embedding
 from kvarn.formats.bundle import BundleWriter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kvarn.checkpoint.reshard import reshard
+from kvarn.checkpoint.verbs.reshard import reshard
 from kvarn.errors import OpError
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.embedding import part_name, write_embedding

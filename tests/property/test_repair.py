@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvarn import errors
-from kvarn.checkpoint.repair import repair
-from kvarn.checkpoint.reshard import reshard
-from kvarn.checkpoint.verify import verify
+from kvarn.checkpoint.verbs.repair import repair
+from kvarn.checkpoint.verbs.reshard import reshard
+from kvarn.checkpoint.verbs.verify import verify
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.embedding import bucket_order
 from kvarn.io import MemoryFileSystem

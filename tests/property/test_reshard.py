@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvarn.checkpoint import bucket_rows, dense_cuts, embedding_moves
-from kvarn.checkpoint.reshard import reshard
+from kvarn.checkpoint.embeddings import bucket_rows, moves
+from kvarn.checkpoint.verbs import dense_cuts
+from kvarn.checkpoint.verbs.reshard import reshard
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.tensor_slice import TensorSlice
 from kvarn.io import MemoryFileSystem
@@ -41,7 +42,7 @@ def pieces_of(size: int | None) -> Iterator[None]:
         mock.patch.object(bucket_rows, "_HELD_BYTES", -1),
         mock.patch.object(bucket_rows, "_WINDOW_BYTES", size),
         mock.patch.object(bucket_rows, "CHUNK_BYTES", size),
-        mock.patch.object(embedding_moves, "CHUNK_BYTES", size),
+        mock.patch.object(moves, "CHUNK_BYTES", size),
         mock.patch.object(dense_cuts, "CHUNK_BYTES", size),
     ):
         yield

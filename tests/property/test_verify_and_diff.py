@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvarn.checkpoint.diff import diff
-from kvarn.checkpoint.salvage import open_damaged
-from kvarn.checkpoint.verify import verify
+from kvarn.checkpoint.verbs.diff import diff
+from kvarn.checkpoint.verbs.salvage import open_damaged
+from kvarn.checkpoint.verbs.verify import verify
 from kvarn.errors import OpError
 from kvarn.formats import embedding
 from kvarn.formats.bundle import BundleReader, BundleWriter

@@ -11,11 +11,11 @@ import pytest
 
 import kvarn as tf
 from kvarn import checkpoint, cli, errors
-from kvarn.checkpoint.convert import convert
-from kvarn.checkpoint.diff import diff
-from kvarn.checkpoint.reshard import reshard
-from kvarn.checkpoint.rewrite import rewrite
-from kvarn.checkpoint.verify import verify
+from kvarn.checkpoint.verbs.convert import convert
+from kvarn.checkpoint.verbs.diff import diff
+from kvarn.checkpoint.verbs.reshard import reshard
+from kvarn.checkpoint.verbs.rewrite import rewrite
+from kvarn.checkpoint.verbs.verify import verify
 from kvarn.formats.bundle import BundleReader, BundleWriter, merge_bundles
 from kvarn.io import FileSystem, MemoryFileSystem, file_system_of
 from kvarn.testing.files import CountingFileSystem

@@ -6,11 +6,17 @@
     load_variable, list_variables, load_checkpoint, NewCheckpointReader     kvarn.checkpoint.load
     latest_checkpoint, get_checkpoint_state, checkpoint_exists, …           kvarn.checkpoint.management
     describe                                                                kvarn.checkpoint.inspect
+    EmbeddingTable, embedding_tables                                        kvarn.checkpoint.embeddings.table
+    average, convert, diff, merge, repair, reshard, rewrite, verify         kvarn.checkpoint.verbs
 
-Importing this loads neither graph nor engine, and protobuf only when a state file is read.
+Importing this loads neither graph nor engine, protobuf only when a state file is read, and a verb when it is
+first used.
 """
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from kvarn.checkpoint.inspect import (
     CheckpointDescription,
@@ -39,17 +45,33 @@ from kvarn.checkpoint.management import (
 from kvarn.checkpoint.open import Checkpoint, open
 from kvarn.checkpoint.write import Writer, write
 
+if TYPE_CHECKING:
+    from kvarn.checkpoint.embeddings.table import EmbeddingTable, embedding_tables
+    from kvarn.checkpoint.verbs.average import average
+    from kvarn.checkpoint.verbs.convert import convert
+    from kvarn.checkpoint.verbs.diff import diff
+    from kvarn.checkpoint.verbs.merge import merge
+    from kvarn.checkpoint.verbs.repair import repair
+    from kvarn.checkpoint.verbs.reshard import reshard
+    from kvarn.checkpoint.verbs.rewrite import rewrite
+    from kvarn.checkpoint.verbs.verify import verify
+
 __all__ = [
     "Checkpoint",
     "CheckpointDescription",
     "CheckpointReader",
     "EmbeddingDescription",
+    "EmbeddingTable",
     "NewCheckpointReader",
     "TensorDescription",
     "Writer",
+    "average",
     "checkpoint_exists",
     "checkpoint_filename",
+    "convert",
     "describe",
+    "diff",
+    "embedding_tables",
     "generate_checkpoint_state_proto",
     "get_checkpoint_mtimes",
     "get_checkpoint_state",
@@ -57,9 +79,25 @@ __all__ = [
     "list_variables",
     "load_checkpoint",
     "load_variable",
+    "merge",
     "open",
     "remove_checkpoint",
+    "repair",
+    "reshard",
+    "rewrite",
     "update_checkpoint_state",
     "update_checkpoint_state_internal",
+    "verify",
     "write",
 ]
+
+_VERBS = ("average", "convert", "diff", "merge", "repair", "reshard", "rewrite", "verify")
+_LAZY = {name: f"kvarn.checkpoint.verbs.{name}" for name in _VERBS} | dict.fromkeys(
+    ("EmbeddingTable", "embedding_tables"), "kvarn.checkpoint.embeddings.table"
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'kvarn.checkpoint' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)

@@ -37,7 +37,7 @@ from kvarn.formats.tensor_slice import TensorSlice
 from kvarn.io import FileSystem, Path, as_path
 
 if TYPE_CHECKING:
-    from kvarn.checkpoint.embedding_table import EmbeddingTable
+    from kvarn.checkpoint.embeddings.table import EmbeddingTable
     from kvarn.checkpoint.inspect import CheckpointDescription
 
 _STEP = re.compile(r"-(\d+)(?:-\?{5}-of-\d{5,})?\Z")
@@ -239,7 +239,7 @@ class Checkpoint:
     @property
     def embeddings(self) -> list[str]:
         """The names of the embedding variables, without parts and slots."""
-        from kvarn.checkpoint.embedding_table import embedding_names
+        from kvarn.checkpoint.embeddings.table import embedding_names
 
         return embedding_names(self.reader)
 
@@ -249,7 +249,7 @@ class Checkpoint:
         Raises:
           NotFoundError: there is none of that name; the hint names those that are.
         """
-        from kvarn.checkpoint.embedding_table import EmbeddingTable
+        from kvarn.checkpoint.embeddings.table import EmbeddingTable
 
         return EmbeddingTable(self.reader, name)
 

@@ -18,7 +18,7 @@ from kvarn.formats.detect import V2, open_checkpoint
 from kvarn.formats.reader import TensorInfo, TensorReader
 
 if TYPE_CHECKING:
-    from kvarn.checkpoint.embedding_table import EmbeddingTable
+    from kvarn.checkpoint.embeddings.table import EmbeddingTable
 
 Prefix = Annotated[
     str, typer.Argument(metavar="PATH", help="a checkpoint's prefix, or a folder for its newest checkpoint")
@@ -52,7 +52,7 @@ def ls(
         infos = list(reader.tensors())
         tables, variables = contents(reader, infos)
         if pattern is not None:
-            from kvarn.checkpoint.patterns import matcher
+            from kvarn.checkpoint.verbs.patterns import matcher
 
             wanted = matcher(pattern)
             tables = [table for table in tables if wanted.search(table.name)]
@@ -175,7 +175,7 @@ def opened(path: str) -> TensorReader:
     """
     prefix = prefix_of(path)
     if prefix.endswith((".safetensors", ".npz")):
-        from kvarn.checkpoint.transfer import open_source
+        from kvarn.checkpoint.verbs.transfer import open_source
 
         return open_source(prefix)
     return open_checkpoint(prefix)
@@ -190,7 +190,7 @@ def contents(
     """
     if not any(info.name.endswith(embedding.KEYS) for info in infos):
         return [], list(infos)
-    from kvarn.checkpoint.embedding_table import EmbeddingTable, embedding_names, embedding_tables
+    from kvarn.checkpoint.embeddings.table import EmbeddingTable, embedding_names, embedding_tables
 
     try:
         tables = embedding_tables(reader)

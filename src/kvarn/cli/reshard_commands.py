@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from kvarn.checkpoint.embedding_repair import Missing
-from kvarn.checkpoint.repair import Notice, Repair
-from kvarn.checkpoint.repair import repair as repair_checkpoint
-from kvarn.checkpoint.reshard import Resharding
-from kvarn.checkpoint.reshard import reshard as reshard_checkpoint
+from kvarn.checkpoint.embeddings.repair import Missing
+from kvarn.checkpoint.verbs.repair import Notice, Repair
+from kvarn.checkpoint.verbs.repair import repair as repair_checkpoint
+from kvarn.checkpoint.verbs.reshard import Resharding
+from kvarn.checkpoint.verbs.reshard import reshard as reshard_checkpoint
 from kvarn.cli.output import (
     NO,
     Progress,

@@ -59,10 +59,10 @@ def rewrite(
 
     Example: kvarn rewrite /m/model.ckpt-9 /serving/model --slim --rename 're:^tower_0/=' --cast 'dnn/*=bfloat16'
     """
-    from kvarn.checkpoint.rewrite import rewrite as rewrite_checkpoint
+    from kvarn.checkpoint.verbs.rewrite import rewrite as rewrite_checkpoint
 
     # Its notes are in the report, and printed below.
-    logging.getLogger("kvarn.checkpoint.rewrite").addHandler(logging.NullHandler())
+    logging.getLogger("kvarn.checkpoint.verbs.rewrite").addHandler(logging.NullHandler())
     with Progress("rewrite", quiet=as_json) as progress:
         report = rewrite_checkpoint(
             source,
@@ -121,8 +121,8 @@ def average(
 
     Example: kvarn average /m /m/averaged --last 5
     """
-    from kvarn.checkpoint.average import average as average_checkpoints
-    from kvarn.checkpoint.average import newest_checkpoints
+    from kvarn.checkpoint.verbs.average import average as average_checkpoints
+    from kvarn.checkpoint.verbs.average import newest_checkpoints
 
     sources, target = _sources_and_target(paths)
     if last and len(sources) != 1:
@@ -162,7 +162,7 @@ def merge(
 
     Example: kvarn merge /m/dense /m/sparse /m/all --on-conflict last
     """
-    from kvarn.checkpoint.merge import merge as merge_checkpoints
+    from kvarn.checkpoint.verbs.merge import merge as merge_checkpoints
 
     sources, target = _sources_and_target(paths)
     with Progress("merge", quiet=as_json) as progress:
@@ -209,7 +209,7 @@ def convert(
 
     Example: kvarn convert /m/model.ckpt-9 model.safetensors
     """
-    from kvarn.checkpoint.convert import convert as convert_checkpoint
+    from kvarn.checkpoint.verbs.convert import convert as convert_checkpoint
 
     with Progress("convert", quiet=as_json) as progress:
         report = convert_checkpoint(

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import typer
 
 from kvarn import errors
-from kvarn.checkpoint.embedding_table import EmbeddingRows, EmbeddingTable
-from kvarn.checkpoint.statistics import Histogram, Statistics, has_statistics, statistics_of
+from kvarn.checkpoint.embeddings.table import EmbeddingRows, EmbeddingTable
+from kvarn.checkpoint.verbs.statistics import Histogram, Statistics, has_statistics, statistics_of
 from kvarn.cli.checkpoint_commands import (
     Json,
     Prefix,

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvarn.checkpoint.convert import convert
-from kvarn.checkpoint.transfer import open_source
+from kvarn.checkpoint.verbs.convert import convert
+from kvarn.checkpoint.verbs.transfer import open_source
 from kvarn.errors import (
     AlreadyExistsError,
     DataLossError,

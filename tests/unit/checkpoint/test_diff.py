@@ -12,8 +12,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from kvarn.checkpoint.diff import CheckpointDiff, diff
-from kvarn.checkpoint.value_diff import Tolerance, ValueDifference, added, different
+from kvarn.checkpoint.verbs.diff import CheckpointDiff, diff
+from kvarn.checkpoint.verbs.value_diff import Tolerance, ValueDifference, added, different
 from kvarn.errors import DataLossError, NotFoundError
 from kvarn.formats import embedding
 from kvarn.formats.bundle import BundleReader, BundleWriter
@@ -308,7 +308,7 @@ import resource, sys
 import numpy as np
 from kvarn.formats import embedding
 from kvarn.formats.bundle import BundleWriter
-from kvarn.checkpoint.diff import diff
+from kvarn.checkpoint.verbs.diff import diff
 count, dim = 200_000, 64
 for prefix, parts in (("a", 2), ("b", 3)):
     with BundleWriter({str(tmp_path)!r} + "/" + prefix) as writer:

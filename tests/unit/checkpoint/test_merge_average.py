@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvarn import dtypes
-from kvarn.checkpoint.average import average, newest_checkpoints
 from kvarn.checkpoint.management import update_checkpoint_state
-from kvarn.checkpoint.merge import merge
+from kvarn.checkpoint.verbs.average import average, newest_checkpoints
+from kvarn.checkpoint.verbs.merge import merge
 from kvarn.errors import (
     AlreadyExistsError,
     DataLossError,
@@ -197,9 +197,9 @@ def rows_of(reader: BundleReader, name: str) -> dict:
 
 
 def test_large_values_pass_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    from kvarn.checkpoint import bucket_rows, embedding_union
+    from kvarn.checkpoint.embeddings import bucket_rows, union
 
-    monkeypatch.setattr(embedding_union, "_GROUP_BYTES", 100)
+    monkeypatch.setattr(union, "_GROUP_BYTES", 100)
     monkeypatch.setattr(bucket_rows, "_HELD_BYTES", 0)
     monkeypatch.setattr(bucket_rows, "CHUNK_BYTES", 50)
     fs = MemoryFileSystem()

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from kvarn import errors
-from kvarn.checkpoint.repair import Repair, repair
-from kvarn.checkpoint.reshard import reshard
-from kvarn.checkpoint.verify import verify
+from kvarn.checkpoint.verbs.repair import Repair, repair
+from kvarn.checkpoint.verbs.reshard import reshard
+from kvarn.checkpoint.verbs.verify import verify
 from kvarn.cli import main
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.embedding import SUFFIXES, bucket_order

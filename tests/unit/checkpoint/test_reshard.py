@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from kvarn import errors
-from kvarn.checkpoint import bucket_rows
-from kvarn.checkpoint.reshard import ReshardedVariable, reshard
+from kvarn.checkpoint.embeddings import bucket_rows
+from kvarn.checkpoint.verbs.reshard import ReshardedVariable, reshard
 from kvarn.cli import main
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.embedding import SUFFIXES, bucket_order, part_name, write_embedding
@@ -373,7 +373,7 @@ def test_memory_does_not_grow_with_the_values(tmp_path: Path) -> None:
                 write_embedding(writer, part_name("b", part, slot), own, rows, dim=dim)
     script = """
         import sys
-        from kvarn.checkpoint.reshard import reshard
+        from kvarn.checkpoint.verbs.reshard import reshard
 
         def status(what):
             lines = open("/proc/self/status").read().splitlines()

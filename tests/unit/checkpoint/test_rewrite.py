@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kvarn import dtypes
-from kvarn.checkpoint.rewrite import RewriteReport, rewrite
+from kvarn.checkpoint.verbs.rewrite import RewriteReport, rewrite
 from kvarn.errors import AlreadyExistsError, DataLossError, InvalidArgumentError, OpError
 from kvarn.formats import embedding
 from kvarn.formats.bundle import BundleReader, BundleWriter

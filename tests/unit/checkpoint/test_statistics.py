@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kvarn.checkpoint.statistics import has_statistics, statistics_of
+from kvarn.checkpoint.verbs.statistics import has_statistics, statistics_of
 
 # Squares of larger ones overflow, in NumPy as here.
 FLOATS = st.floats(-1e100, 1e100) | st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kvarn.checkpoint.verify import Verification, verify, verify_directory
+from kvarn.checkpoint.verbs.verify import Verification, verify, verify_directory
 from kvarn.errors import NotFoundError, OpError
 from kvarn.formats import embedding
 from kvarn.formats.bundle import BundleReader, BundleWriter
@@ -148,7 +148,7 @@ def test_every_flipped_byte_is_found_or_harmless(suffix: str) -> None:
 
 def values_of(fs: MemoryFileSystem, prefix: str, name: str) -> Any:
     """A tensor that `verify` calls intact, read in the way it found it."""
-    from kvarn.checkpoint.salvage import open_damaged
+    from kvarn.checkpoint.verbs.salvage import open_damaged
 
     with open_damaged(prefix, fs).reader as reader:
         return reader.lookup(name).tolist()

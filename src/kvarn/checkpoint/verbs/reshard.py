@@ -26,12 +26,12 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from kvarn.checkpoint.bucket_rows import StoredTable, stored_tables, tensor_names
-from kvarn.checkpoint.dense_cuts import DenseCut, copy, cut_anew, cut_of
-from kvarn.checkpoint.embedding_moves import move_table, unfit
-from kvarn.checkpoint.patterns import matcher
+from kvarn.checkpoint.embeddings.bucket_rows import StoredTable, stored_tables, tensor_names
+from kvarn.checkpoint.embeddings.moves import move_table, unfit
 from kvarn.checkpoint.sharded_output import ShardedOutput
-from kvarn.checkpoint.transfer import Counter, check_target, open_source
+from kvarn.checkpoint.verbs.dense_cuts import DenseCut, copy, cut_anew, cut_of
+from kvarn.checkpoint.verbs.patterns import matcher
+from kvarn.checkpoint.verbs.transfer import Counter, check_target, open_source
 from kvarn.errors import InvalidArgumentError, OpError, UnimplementedError
 from kvarn.formats.bundle import BundleReader
 from kvarn.formats.bundle.reader import encode_name
@@ -100,7 +100,7 @@ def reshard(
       source: prefix of the checkpoint, which is only read.
       target: prefix of the new one.
       partitions: parts for every variable that is partitioned; or parts by pattern of names
-        (kvarn.checkpoint.patterns), where the first that fits decides, 0 is "not partitioned", and what fits
+        (kvarn.checkpoint.verbs.patterns), where the first that fits decides, 0 is "not partitioned", and what fits
         none stays as it is.  Embedding variables go by their own name, their slots with them; slots of
         dense variables by their own.
       shards: data files to write; fewer if there is not enough to put in.

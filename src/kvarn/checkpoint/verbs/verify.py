@@ -1,6 +1,6 @@
 """Whether a checkpoint is whole: every byte read, every checksum compared, and the parts fit one another.
 
-    index        every block and entry; a damaged one costs only the names in it (kvarn.checkpoint.salvage)
+    index        every block and entry; a damaged one costs only the names in it (kvarn.checkpoint.verbs.salvage)
     files        there, and long enough for what the index says
     tensors      every checksum; of partitioned ones every slice, which cover the tensor and do not overlap
     embeddings   keys of slots equal those of their owner, no key twice, offsets right, every column as long
@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kvarn.checkpoint import findings as kinds
-from kvarn.checkpoint.embedding_table import EmbeddingTable, embedding_names
+from kvarn.checkpoint.embeddings.table import EmbeddingTable, embedding_names
 from kvarn.checkpoint.findings import Finding
-from kvarn.checkpoint.layout import check_cover, check_data_files
 from kvarn.checkpoint.management import get_checkpoint_state
 from kvarn.checkpoint.paths import prefix_of
-from kvarn.checkpoint.salvage import open_damaged, open_damaged_tables
+from kvarn.checkpoint.verbs.layout import check_cover, check_data_files
+from kvarn.checkpoint.verbs.salvage import open_damaged, open_damaged_tables
 from kvarn.errors import DataLossError, NotFoundError, OpError, OutOfRangeError
 from kvarn.formats import embedding
 from kvarn.formats.bundle.reader import BundleReader, encode_name

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kvarn import dtypes
-from kvarn.checkpoint.bucket_rows import CHUNK_BYTES, BucketIndex, RowReader, StoredTable
+from kvarn.checkpoint.embeddings.bucket_rows import CHUNK_BYTES, BucketIndex, RowReader, StoredTable
 from kvarn.checkpoint.sharded_output import ShardedOutput
 from kvarn.errors import DataLossError, InvalidArgumentError, OpError
 from kvarn.formats.bundle import BundleWriter

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kvarn.checkpoint import findings as kinds
-from kvarn.checkpoint.embedding_columns import KeyIndex, key_column, number_column
-from kvarn.checkpoint.embedding_table import EmbeddingTable
+from kvarn.checkpoint.embeddings.columns import KeyIndex, key_column, number_column
+from kvarn.checkpoint.embeddings.table import EmbeddingTable
 from kvarn.checkpoint.findings import Finding
 from kvarn.errors import OpError
 from kvarn.formats import embedding

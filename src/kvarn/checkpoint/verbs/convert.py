@@ -15,11 +15,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from kvarn.checkpoint.bucket_rows import stored_tables
-from kvarn.checkpoint.embedding_arrow import SUFFIXES, TableReader, read_source, write_table
-from kvarn.checkpoint.embedding_union import EmbeddingSource, last_wins, pick, unite
-from kvarn.checkpoint.patterns import nearest
-from kvarn.checkpoint.transfer import (
+from kvarn.checkpoint.embeddings.arrow import SUFFIXES, TableReader, read_source, write_table
+from kvarn.checkpoint.embeddings.bucket_rows import stored_tables
+from kvarn.checkpoint.embeddings.union import EmbeddingSource, last_wins, pick, unite
+from kvarn.checkpoint.verbs.patterns import nearest
+from kvarn.checkpoint.verbs.transfer import (
     FORMATS,
     Counter,
     Progress,

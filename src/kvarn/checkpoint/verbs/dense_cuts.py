@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kvarn import dtypes
-from kvarn.checkpoint.bucket_rows import CHUNK_BYTES
+from kvarn.checkpoint.embeddings.bucket_rows import CHUNK_BYTES
 from kvarn.checkpoint.sharded_output import ShardedOutput
-from kvarn.checkpoint.transfer import copy_tensor
+from kvarn.checkpoint.verbs.transfer import copy_tensor
 from kvarn.errors import DataLossError, InvalidArgumentError
 from kvarn.formats.bundle import BundleReader
 from kvarn.formats.bundle.reader import encode_name

@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kvarn import dtypes
-from kvarn.checkpoint.bucket_rows import stored_tables
-from kvarn.checkpoint.embedding_columns import (
+from kvarn.checkpoint.embeddings.bucket_rows import stored_tables
+from kvarn.checkpoint.embeddings.columns import (
     KeyIndex,
     damaged,
     key_column,
@@ -354,7 +354,7 @@ class EmbeddingTable:
 
         A tensor that cannot be read is a finding like others.  Values are not read.
         """
-        from kvarn.checkpoint.embedding_check import check_table
+        from kvarn.checkpoint.embeddings.check import check_table
 
         return check_table(self)
 

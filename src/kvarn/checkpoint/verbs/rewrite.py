@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kvarn import dtypes
-from kvarn.checkpoint.casting import can_cast, cast
-from kvarn.checkpoint.patterns import REGEX_MARK, Pattern, is_name, matcher, nearest, text_of
-from kvarn.checkpoint.transfer import (
+from kvarn.checkpoint.verbs.casting import can_cast, cast
+from kvarn.checkpoint.verbs.patterns import REGEX_MARK, Pattern, is_name, matcher, nearest, text_of
+from kvarn.checkpoint.verbs.transfer import (
     Counter,
     Progress,
     aborting,
@@ -28,7 +28,7 @@ from kvarn.checkpoint.transfer import (
     open_source,
     open_target,
 )
-from kvarn.checkpoint.units import Unit, optimizer_tensors, units_of
+from kvarn.checkpoint.verbs.units import Unit, optimizer_tensors, units_of
 from kvarn.errors import InvalidArgumentError
 from kvarn.formats.detect import V2
 from kvarn.formats.reader import TensorInfo, TensorReader
@@ -122,7 +122,7 @@ def rewrite(
       target: the prefix of the copy, a V2 checkpoint; ``.safetensors`` and ``.npz`` make such a file.
       rename: (pattern, new name); the first rule that means a name decides.  A string is the whole name; in
         one that begins with ``re:`` what is found is replaced, and the new name may have ``\\1``.
-      keep: only what one of these patterns means (`kvarn.checkpoint.patterns`); all if there is none.
+      keep: only what one of these patterns means (`kvarn.checkpoint.verbs.patterns`); all if there is none.
       drop: nothing that one of these means.
       cast: element type by pattern; the first that means a name decides.  A pattern that may mean many passes
         over types it cannot convert: floats become floats, integers integers.  Embedding variables stay.

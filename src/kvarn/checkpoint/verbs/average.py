@@ -24,11 +24,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kvarn import dtypes
-from kvarn.checkpoint.embedding_union import last_wins, mean, pick, unite
+from kvarn.checkpoint.embeddings.union import last_wins, mean, pick, unite
 from kvarn.checkpoint.management import get_checkpoint_state
-from kvarn.checkpoint.merge import check_v2_target, copy_embedding, embedding_bytes, inventory
-from kvarn.checkpoint.patterns import Pattern, matcher, nearest, text_of
-from kvarn.checkpoint.transfer import (
+from kvarn.checkpoint.verbs.merge import check_v2_target, copy_embedding, embedding_bytes, inventory
+from kvarn.checkpoint.verbs.patterns import Pattern, matcher, nearest, text_of
+from kvarn.checkpoint.verbs.transfer import (
     Counter,
     Progress,
     aborting,
@@ -78,7 +78,7 @@ def average(
     Args:
       sources: two at least, the newest last.
       weights: positive, one for each source; equal ones by default.
-      names: only what these patterns mean (`kvarn.checkpoint.patterns`) is averaged, the rest is the last
+      names: only what these patterns mean (`kvarn.checkpoint.verbs.patterns`) is averaged, the rest is the last
         checkpoint's; an embedding variable is meant by its name, its slots go with it.
       dry_run: only tell what would be averaged.
 

@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kvarn import dtypes
-from kvarn.checkpoint.bucket_rows import BucketIndex, StoredTable
-from kvarn.checkpoint.embedding_union import EmbeddingSource, Family, bucket_groups, where
+from kvarn.checkpoint.embeddings.bucket_rows import BucketIndex, StoredTable
+from kvarn.checkpoint.embeddings.union import EmbeddingSource, Family, bucket_groups, where
 from kvarn.errors import InvalidArgumentError, OpError, UnimplementedError
 from kvarn.formats import embedding
 from kvarn.formats.reader import CHUNK_BYTES, TensorInfo

@@ -13,8 +13,8 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from kvarn.checkpoint.bucket_rows import StoredTable, stored_tables, tensor_names
-from kvarn.checkpoint.embedding_union import (
+from kvarn.checkpoint.embeddings.bucket_rows import StoredTable, stored_tables, tensor_names
+from kvarn.checkpoint.embeddings.union import (
     EmbeddingSource,
     check_alike,
     first_wins,
@@ -22,7 +22,7 @@ from kvarn.checkpoint.embedding_union import (
     pick,
     unite,
 )
-from kvarn.checkpoint.transfer import (
+from kvarn.checkpoint.verbs.transfer import (
     Counter,
     Progress,
     aborting,
@@ -71,7 +71,7 @@ def merge(
 ) -> MergeReport:
     """Writes one checkpoint (V2) with everything that several have.
 
-    Embedding variables of one name become one with the keys of all, as `kvarn.checkpoint.embedding_union`
+    Embedding variables of one name become one with the keys of all, as `kvarn.checkpoint.embeddings.union`
     says; slots go with their keys.
 
     Args:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kvarn.checkpoint.bucket_rows import BucketIndex, RowReader, StoredTable
+from kvarn.checkpoint.embeddings.bucket_rows import BucketIndex, RowReader, StoredTable
 from kvarn.errors import AlreadyExistsError, DataLossError, InvalidArgumentError, OpError
 from kvarn.formats import embedding
 from kvarn.formats.bundle import BundleReader, BundleWriter

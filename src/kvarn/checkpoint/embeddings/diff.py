@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kvarn.checkpoint.bucket_rows import BucketIndex, RowReader, StoredTable
-from kvarn.checkpoint.value_diff import Tolerance, ValueDifference, added, different
+from kvarn.checkpoint.embeddings.bucket_rows import BucketIndex, RowReader, StoredTable
+from kvarn.checkpoint.verbs.value_diff import Tolerance, ValueDifference, added, different
 from kvarn.errors import DataLossError, OpError
 from kvarn.formats import embedding
 from kvarn.formats.embedding import SAVED_PARTITION_NUM

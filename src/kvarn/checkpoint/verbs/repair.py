@@ -5,8 +5,8 @@
     repair(…, missing="drop")                    or without the keys that are not in all slots
 
     tensors              copied, bit for bit, if their checksums are right; else left out
-    embedding variables  copied if all fits; else mended as kvarn.checkpoint.embedding_repair says
-    index                made anew; of a damaged one what can still be read is used (kvarn.checkpoint.salvage)
+    embedding variables  copied if all fits; else mended as kvarn.checkpoint.embeddings.repair says
+    index                made anew; of a damaged one what can still be read is used (kvarn.checkpoint.verbs.salvage)
 
 The source is only read.  What was done and what could not be kept is in the report.
 """
@@ -17,12 +17,19 @@ import functools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from kvarn.checkpoint.bucket_rows import StoredTable, stored_tables, tensor_names
-from kvarn.checkpoint.embedding_repair import BrokenVariable, Missing, Rule, TableRepair
+from kvarn.checkpoint.embeddings.bucket_rows import StoredTable, stored_tables, tensor_names
+from kvarn.checkpoint.embeddings.repair import BrokenVariable, Missing, Rule, TableRepair
 from kvarn.checkpoint.findings import ENTRY, HEADER, INDEX, MISSING_FILE, SHORT_FILE, Finding
-from kvarn.checkpoint.salvage import open_damaged
-from kvarn.checkpoint.transfer import Counter, aborting, check_target, copy_tensor, open_source, same_place
-from kvarn.checkpoint.verify import Verification, verify
+from kvarn.checkpoint.verbs.salvage import open_damaged
+from kvarn.checkpoint.verbs.transfer import (
+    Counter,
+    aborting,
+    check_target,
+    copy_tensor,
+    open_source,
+    same_place,
+)
+from kvarn.checkpoint.verbs.verify import Verification, verify
 from kvarn.errors import DataLossError, InvalidArgumentError, NotFoundError
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.bundle.reader import encode_name
