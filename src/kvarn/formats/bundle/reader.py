@@ -43,7 +43,7 @@ from kvarn.formats.coding import DecodeError
 from kvarn.formats.ordered_code import encode_slice_key
 from kvarn.formats.reader import CHUNK_BYTES, TensorInfo
 from kvarn.formats.table.reader import TableReader
-from kvarn.formats.tensor_slice import TensorSlice, print_shape
+from kvarn.formats.tensor_slice import TensorSlice, first_overlap, print_shape
 from kvarn.io import FileSystem, Path, ReadFile, as_path, file_system_of
 from kvarn.io.checked import read_runs
 
@@ -607,15 +607,31 @@ class BundleReader:
         return out
 
     def _refuse_overlaps(self, text: str, stored: list[TensorSlice], spans: list[TensorSlice]) -> None:
-        for at, span in enumerate(spans):
-            for before in range(at):
-                if span.intersect(spans[before]) is not None:
-                    raise InternalError.of(
-                        f"Overlapping slices: existing slice = {stored[before]}, new slice = {stored[at]}",
-                        name=text,
-                        path=self.prefix,
-                        hint="Two parts were saved for the same elements; none is known to be right.",
-                    )
+        pair = first_overlap(spans)
+        if pair is not None:
+            existing, new = (stored[at] for at in pair)
+            raise InternalError.of(
+                f"Overlapping slices: existing slice = {existing}, new slice = {new}",
+                name=text,
+                path=self.prefix,
+                hint="Two parts were saved for the same elements; none is known to be right.",
+            )
+
+    def _check_room(self, text: str, dtype: dtypes.DType, entries: list[BundleEntry]) -> None:
+        """Raises unless the data files have the bytes of all these, each its own: then memory may be taken."""
+        left: dict[int, int] = {}
+        for entry in entries:
+            self.check_size(text, entry, entry.num_elements * dtype.size)
+            file = self.open_shard_of(text, entry)
+            left[entry.shard_id] = left.get(entry.shard_id, file.size) - entry.size
+            if left[entry.shard_id] < 0:
+                raise DataLossError.of(
+                    f"slices of tensor '{text}' share bytes of '{file.path}'",
+                    name=text,
+                    path=file.path,
+                    offset=entry.offset,
+                    hint=_DAMAGED,
+                )
 
     def _read(self, key: bytes, entry: BundleEntry, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """A tensor or slice stored whole; in ``out``, which fits, where it lies there as in the file."""
