@@ -1,7 +1,7 @@
 """From one checkpoint file to another: which reader, which writer, and how a tensor passes between them.
 
     *.safetensors, *.npz          files of those formats
-    anything else                 a checkpoint: its prefix, one of its files, or a directory for its newest
+    anything else                 the checkpoint that `kvarn.checkpoint.paths` finds there
 
 A tensor passes in pieces of a few MB, so that memory does not grow with it.  Slices stay slices where the
 target knows them; joined they pass one stored slice at a time.
@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kvarn import dtypes
-from kvarn.checkpoint.load import checkpoint_filename
-from kvarn.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError, UnimplementedError
+from kvarn.checkpoint.paths import prefix_of
+from kvarn.errors import AlreadyExistsError, InvalidArgumentError, UnimplementedError
 from kvarn.formats import detect
 from kvarn.formats.bundle import BundleWriter
 from kvarn.formats.bundle.reader import encode_name
@@ -51,7 +51,7 @@ def format_of(path: Path) -> str | None:
 
 
 def open_source(path: Path, fs: FileSystem | None = None) -> TensorReader:
-    """A reader of a checkpoint, of the newest one of a directory, or of a safetensors or npz file.
+    """A reader of the checkpoint that a path means, or of a safetensors or npz file.
 
     Raises:
       NotFoundError, DataLossError and the like: as the readers.
@@ -61,14 +61,7 @@ def open_source(path: Path, fs: FileSystem | None = None) -> TensorReader:
         return SafetensorsReader(path, fs)
     if kind == NPZ:
         return NpzReader(path, fs)
-    try:
-        return detect.open_checkpoint(checkpoint_filename(path, fs), fs)
-    except ValueError as error:
-        raise NotFoundError.of(
-            str(error),
-            path=as_path(path),
-            hint="Give a checkpoint's prefix, or a folder with a `checkpoint` file.",
-        ) from None
+    return detect.open_checkpoint(prefix_of(path, fs), fs)
 
 
 def open_target(
