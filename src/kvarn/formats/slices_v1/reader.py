@@ -15,11 +15,10 @@ tensorflow/core/kernels/save_restore_tensor.cc.
 from __future__ import annotations
 
 import difflib
-import itertools
 import math
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -44,15 +43,14 @@ from kvarn.formats.reader import CHUNK_BYTES, TensorInfo
 from kvarn.formats.slices_v1 import values
 from kvarn.formats.slices_v1.format import META_KEY, SliceMeta, parse_meta, parse_record
 from kvarn.formats.slices_v1.naming import find_tables, missing_shards
+from kvarn.formats.slices_v1.stored_tensor import StoredTensor, bands_of, make_up
 from kvarn.formats.table.reader import TableReader
-from kvarn.formats.tensor_slice import TensorSlice, first_overlap, print_shape
+from kvarn.formats.tensor_slice import TensorSlice, print_shape
 from kvarn.io import FileSystem, Path, ReadFile, as_path, file_system_of
 
 Array = npt.NDArray[Any]
 
 _DAMAGED = "The file is damaged or not whole: take another copy or an older checkpoint."
-# Up to this many slices are compared one by one, more at once.
-_FEW_SLICES = 8
 # How TensorFlow's C++ prints the classes that a table's errors can have.
 _CODES: dict[type[OpError], str] = {DataLossError: "Data loss", OutOfRangeError: "Out of range"}
 
@@ -83,7 +81,7 @@ class TensorSliceReader:
         self.fs: FileSystem = fs or file_system_of(self.prefix)
         self._paths = find_tables(self.fs, self.prefix)
         self._shards: dict[int, _Shard] = {}
-        self._tensors: dict[bytes, _Tensor] = {}
+        self._tensors: dict[bytes, StoredTensor] = {}
         self._lock = threading.RLock()
         try:
             if preferred_shard is None or not 0 <= preferred_shard < len(self._paths):
@@ -216,7 +214,7 @@ class TensorSliceReader:
             yield self.lookup(name)
             return
         at_once = max(1, chunk_bytes // max(1, math.prod(tensor.shape[1:]) * dtype.size))
-        for start, stop in _bands(tensor):
+        for start, stop in bands_of(tensor):
             rest = TensorSlice.full(len(tensor.shape) - 1).extents
             band = self._read_region(tensor, TensorSlice(((start, stop - start), *rest)))
             for at in range(0, stop - start, at_once):
@@ -268,7 +266,7 @@ class TensorSliceReader:
         for meta in metas:
             tensor = self._tensors.get(meta.name)
             if tensor is None:
-                tensor = self._tensors[meta.name] = _Tensor(meta.name, meta.dtype, meta.shape)
+                tensor = self._tensors[meta.name] = StoredTensor(meta.name, meta.dtype, meta.shape)
             tensor.add(meta, number)
 
     def _open_table(self, file: ReadFile) -> TableReader:
@@ -314,13 +312,13 @@ class TensorSliceReader:
 
     # Tensors -----------------------------------------------------------------------------------------
 
-    def _find(self, key: bytes) -> _Tensor | None:
+    def _find(self, key: bytes) -> StoredTensor | None:
         with self._lock:
             if key not in self._tensors and len(self._shards) < len(self._paths):
                 self._load_all()
             return self._tensors.get(key)
 
-    def _tensor(self, name: str | bytes) -> _Tensor:
+    def _tensor(self, name: str | bytes) -> StoredTensor:
         key = encode_name(name)
         tensor = self._find(key)
         if tensor is None:
@@ -336,7 +334,7 @@ class TensorSliceReader:
             )
         return tensor
 
-    def _dtype(self, tensor: _Tensor) -> dtypes.DType:
+    def _dtype(self, tensor: StoredTensor) -> dtypes.DType:
         text = decode_name(tensor.name)
         dtype = dtype_of(tensor.dtype, text, self.prefix)
         if not values.can_hold(dtype):
@@ -349,14 +347,14 @@ class TensorSliceReader:
             )
         return dtype
 
-    def _check_slices(self, tensor: _Tensor) -> None:
+    def _check_slices(self, tensor: StoredTensor) -> None:
         """Raises if what the shards say of a tensor cannot be."""
         with self._lock:
             tensor.check(self.prefix)
 
     # Reading -----------------------------------------------------------------------------------------
 
-    def _read_region(self, tensor: _Tensor, wanted: TensorSlice) -> Array:
+    def _read_region(self, tensor: StoredTensor, wanted: TensorSlice) -> Array:
         region = wanted.resolve(tensor.shape)
         dtype = self._dtype(tensor)
         self._check_slices(tensor)
@@ -379,16 +377,16 @@ class TensorSliceReader:
         return out
 
     def _cover(
-        self, tensor: _Tensor, region: TensorSlice, wanted: TensorSlice
+        self, tensor: StoredTensor, region: TensorSlice, wanted: TensorSlice
     ) -> list[tuple[int, TensorSlice]]:
         """The stored slices that make up a region, and what each gives; loads the shards that wait first."""
         parts = tensor.meeting(region)
-        if not _make_up(region, parts):
+        if not make_up(region, parts):
             with self._lock:
                 self._load_all()
                 tensor.check(self.prefix)
             parts = tensor.meeting(region)
-        if _make_up(region, parts):
+        if make_up(region, parts):
             return parts
         listed = ", ".join(map(str, tensor.slices[:10])) + (", …" if len(tensor.slices) > 10 else "")
         missing = missing_shards(self._paths)
@@ -401,13 +399,13 @@ class TensorSliceReader:
             else "A part was not saved, or is in a file that the pattern does not match.",
         )
 
-    def _read_stored(self, tensor: _Tensor, number: int) -> Array:
+    def _read_stored(self, tensor: StoredTensor, number: int) -> Array:
         """One stored slice, by its place in ``tensor.slices``."""
         shape = tuple(length for _, length in tensor.spans[number].extents)
         check_dimensions(shape, decode_name(tensor.name), self.prefix)
         return self._read_elements(tensor, number, shape)
 
-    def _read_elements(self, tensor: _Tensor, number: int, shape: tuple[int, ...]) -> Array:
+    def _read_elements(self, tensor: StoredTensor, number: int, shape: tuple[int, ...]) -> Array:
         """The elements of a stored slice in an array of ``shape``."""
         dtype = self._dtype(tensor)
         path = self._paths[tensor.shards[number]]
@@ -421,7 +419,7 @@ class TensorSliceReader:
                 tensor, f"slice {tensor.slices[number]} cannot be read: {error}", path=path
             ) from error
 
-    def _record(self, tensor: _Tensor, number: int) -> memoryview:
+    def _record(self, tensor: StoredTensor, number: int) -> memoryview:
         """The bytes of a slice record."""
         shard = self._shards[tensor.shards[number]]
         piece = tensor.slices[number]
@@ -437,17 +435,17 @@ class TensorSliceReader:
             )
         return value
 
-    def _record_bytes(self, tensor: _Tensor, number: int) -> int:
+    def _record_bytes(self, tensor: StoredTensor, number: int) -> int:
         try:
             return len(self._record(tensor, number))
         except InvalidArgumentError:
             return 0  # reading the tensor says what is wrong
 
-    def _bytes_of(self, tensor: _Tensor) -> int:
+    def _bytes_of(self, tensor: StoredTensor) -> int:
         return sum(self._shards[shard].file.size for shard in set(tensor.shards))
 
     def _copy_error(
-        self, tensor: _Tensor, why: str, *, path: str, offset: int | None = None, hint: str = _DAMAGED
+        self, tensor: StoredTensor, why: str, *, path: str, offset: int | None = None, hint: str = _DAMAGED
     ) -> OpError:
         text = decode_name(tensor.name)
         return InvalidArgumentError.of(
@@ -465,97 +463,6 @@ class _Shard:
 
     file: ReadFile
     table: TableReader
-
-
-@dataclass(slots=True)
-class _Tensor:
-    """What the shards say of a tensor.
-
-    Attributes:
-      slices: as they were saved; `shards` say where each is, `spans` are the same in numbers, after `check`.
-      refused: why the tensor cannot be read, when what is said of it cannot be; else empty.
-    """
-
-    name: bytes
-    dtype: int
-    shape: tuple[int, ...]
-    slices: list[TensorSlice] = field(default_factory=list)
-    spans: list[TensorSlice] = field(default_factory=list)
-    shards: list[int] = field(default_factory=list)
-    refused: str = ""
-
-    def add(self, meta: SliceMeta, shard: int) -> None:
-        """Registers the slices of one shard; what does not fit is remembered for `check`."""
-        if meta.shape != self.shape:
-            self.refused = (
-                f"Incompatible tensor shapes detected for tensor {decode_name(self.name)}: "
-                f"existing = {print_shape(self.shape)}, new = {print_shape(meta.shape)}"
-            )
-        elif meta.dtype != self.dtype:
-            self.refused = (
-                f"Incompatible tensor types detected for tensor {decode_name(self.name)}: "
-                f"existing = {_type_name(self.dtype)}, new = {_type_name(meta.dtype)}"
-            )
-        else:
-            self.slices += meta.slices
-            self.shards += [shard] * len(meta.slices)
-
-    def check(self, prefix: str) -> None:
-        """Looks at slices that were added; raises InternalError if they contradict the tensor or each other."""
-        if not self.refused and len(self.spans) < len(self.slices):
-            try:
-                self.spans = [piece.resolve(self.shape) for piece in self.slices]
-            except InternalError as error:
-                self.refused = _text(error)
-            else:
-                if (pair := first_overlap(self.spans)) is not None:
-                    existing, new = (self.slices[at] for at in pair)
-                    self.refused = f"Overlapping slices: existing slice = {existing}, new slice = {new}"
-        if self.refused:
-            text = decode_name(self.name)
-            raise InternalError.of(
-                f"{self.refused}\n  tensor '{text}' in '{prefix}'",
-                name=text,
-                path=prefix,
-                hint="Files of different saves may lie side by side: keep those of one.",
-            )
-
-    def meeting(self, region: TensorSlice) -> list[tuple[int, TensorSlice]]:
-        """Places of the slices that have a part of a region, and that part.  Needs `check`."""
-        numbers: Iterable[int] = range(len(self.spans))
-        if len(self.spans) > _FEW_SLICES:
-            stored, wanted = (np.array([s.extents for s in of]) for of in (self.spans, [region]))
-            meets = (stored[:, :, 0] < wanted.sum(axis=2)) & (wanted[:, :, 0] < stored.sum(axis=2))
-            numbers = np.flatnonzero(meets.all(axis=1)).tolist()
-        parts = ((number, region.intersect(self.spans[number])) for number in numbers)
-        return [(number, part) for number, part in parts if part is not None]
-
-
-def _make_up(region: TensorSlice, parts: list[tuple[int, TensorSlice]]) -> bool:
-    """Whether parts of a region that do not overlap are all of it."""
-    found = sum(math.prod(length for _, length in part.extents) for _, part in parts)
-    return found == math.prod(length for _, length in region.extents)
-
-
-def _bands(tensor: _Tensor) -> list[tuple[int, int]]:
-    """The rows of a tensor in runs, such that every stored slice lies in one of them."""
-    edges = sorted((start, start + length) for (start, length), *_ in (s.extents for s in tensor.spans))
-    bands: list[tuple[int, int]] = []
-    for start, stop in edges:
-        if bands and start < bands[-1][1]:
-            bands[-1] = (bands[-1][0], max(stop, bands[-1][1]))
-        elif start < stop:
-            bands.append((start, stop))
-    whole = bands and bands[0][0] == 0 and bands[-1][1] == tensor.shape[0]
-    joined = all(a[1] == b[0] for a, b in itertools.pairwise(bands))
-    return bands if whole and joined else [(0, tensor.shape[0])]
-
-
-def _type_name(number: int) -> str:
-    try:
-        return message_name(dtypes.as_dtype(number))
-    except TypeError:
-        return f"number {number}"
 
 
 def _text(error: OpError) -> str:
