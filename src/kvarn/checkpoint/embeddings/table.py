@@ -46,6 +46,11 @@ Missing = Literal["error", "nan", "skip"]
 # What a restore takes a row for that has no frequency, or no version.
 NO_FREQ, NO_VERSION = 1, -1
 
+# Rows for a byte of the files: small numbers as varints, in snappy blocks, are the densest there is.
+_MOST_GROWTH = 64
+# As many bytes are taken without asking how large the files are.
+_SPARE_BYTES = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingChunk:
@@ -187,6 +192,7 @@ class EmbeddingTable:
         self.slots = {slot: self._slot_dim(slot) for slot in sorted(self.slot_stems)}
         self.has_freqs = any(self._count(stem + embedding.FREQS) for stem in self.stems)
         self.has_versions = any(self._count(stem + embedding.VERSIONS) for stem in self.stems)
+        self._check_room()
         self._indexes: dict[str, KeyIndex] = {}
         self._verified: set[str] = set()
 
@@ -359,6 +365,21 @@ class EmbeddingTable:
         return check_table(self)
 
     # Steps -------------------------------------------------------------------------------------------
+
+    def _check_room(self) -> None:
+        """Raises unless the files can hold as many rows as the index says: memory is taken for them at once."""
+        row_bytes = self.key_dtype.size + self.dim * self.value_dtype.size
+        row_bytes += sum(dim * self._slot_dtype(slot).itemsize for slot, dim in self.slots.items())
+        needed = (self.num_keys + 1) * row_bytes
+        if needed <= _SPARE_BYTES or self.reader.format not in ("V1", "V2"):  # others have looked themselves
+            return
+        files_bytes = sum(max(0, size) for _, size in self.reader.files())
+        if needed > _MOST_GROWTH * files_bytes:
+            raise damaged(
+                self.reader,
+                self.stems[0] + embedding.VALUES,
+                f"{self.num_keys} rows of {row_bytes} bytes are more than {files_bytes} bytes of files can hold",
+            )
 
     def _part_chunks(
         self, part: int, chunk_bytes: int, slots: Sequence[str], missing: Missing

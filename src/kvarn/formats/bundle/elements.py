@@ -6,6 +6,7 @@ byte each, the value in the low 4 bits.  Resources cannot be saved.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,8 @@ from kvarn.errors import InvalidArgumentError, UnimplementedError
 STRING, VARIANT, RESOURCE = 7, 21, 20
 _INT4, _UINT4 = 29, 30
 # What NumPy's arrays have at most (NPY_MAXDIMS); TensorFlow's tensors have up to 254.
+# What NumPy counts in an int64 of bytes, empty dimensions left out, for elements of 16 bytes.
+_MOST_ELEMENTS = (1 << 63) // 16 - 1
 MOST_DIMENSIONS = 64 if int(np.__version__.split(".")[0]) >= 2 else 32
 
 # The types a stored slice can be cut in (BundleReader::GetSliceValue); of the others TensorFlow reads a
@@ -104,7 +107,7 @@ def is_plain(dtype: dtypes.DType) -> bool:
 
 
 def check_dimensions(shape: tuple[int, ...], name: str, path: str) -> None:
-    """Raises UnimplementedError for a tensor that has more dimensions than arrays can have."""
+    """Raises UnimplementedError for a tensor that has more or larger dimensions than arrays can have."""
     if len(shape) > MOST_DIMENSIONS:
         raise UnimplementedError.of(
             f"tensor '{name}' in '{path}' has {len(shape)} dimensions, and a NumPy array at most "
@@ -112,6 +115,14 @@ def check_dimensions(shape: tuple[int, ...], name: str, path: str) -> None:
             name=name,
             path=path,
             hint="Read its bytes by lookup_header and lookup_segment; the other tensors can be read.",
+        )
+    # Only of an empty tensor: another's bytes would not fit into any file.
+    if math.prod(size or 1 for size in shape) > _MOST_ELEMENTS:
+        raise UnimplementedError.of(
+            f"tensor '{name}' in '{path}' has dimensions that no NumPy array can have: {list(shape)}",
+            name=name,
+            path=path,
+            hint="It has no elements; the other tensors can be read.",
         )
 
 

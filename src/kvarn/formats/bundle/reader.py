@@ -314,7 +314,8 @@ class BundleReader:
         stream = self._stream(_key(name))
         at_once = max(1, chunk_bytes // row_bytes)
         for start in range(0, info.shape[0], at_once):
-            piece = np.empty((min(at_once, info.shape[0] - start), *info.shape[1:]), info.dtype.np)
+            shape = (min(at_once, info.shape[0] - start), *info.shape[1:])
+            piece = elements.target(None, shape, info.dtype, info.name, self.prefix)
             self._next_segment(stream, info.name, piece.reshape(-1).view(np.uint8).data)
             yield piece
 
@@ -344,8 +345,11 @@ class BundleReader:
                 path=self.prefix,
                 hint="Rows count from 0; the last one is not among those read.",
             )
+        whole = None if self.has_plain_bytes(info) else self.lookup(name)
+        if whole is None:
+            self._check_room(info.name, info.dtype, [entry])
         if out is None:
-            out = np.empty(shape, info.dtype.np)
+            out = elements.target(None, shape, info.dtype, info.name, self.prefix)
         elif out.shape != shape or out.dtype != info.dtype.np or not out.flags.c_contiguous:
             raise InvalidArgumentError.of(
                 f"rows {start} to {stop} of tensor '{info.name}' do not fit into {out.dtype}{list(out.shape)}",
@@ -353,12 +357,9 @@ class BundleReader:
                 path=self.prefix,
                 hint=f"They need a C-contiguous {info.dtype.name}{list(shape)}.",
             )
-        if not self.has_plain_bytes(info):
-            out[...] = self.lookup(name)[start:stop]
-            return out
-        entry = self.entry(name)
-        self.check_size(info.name, entry, entry.num_elements * info.dtype.size)
-        if out.size:
+        if whole is not None:
+            out[...] = whole[start:stop]
+        elif out.size:
             raw = out.reshape(-1).view(np.uint8).data
             row_bytes = out.nbytes // len(out)
             self._fill(
@@ -598,12 +599,13 @@ class BundleReader:
                 hint="A part was not saved, or its shard was not merged.",
             )
         elements.check_cuttable(dtype, text, self.prefix)
-        out = np.empty(shape, dtype.np)
-        for piece, span, common in hits:
-            array = (
-                self._read(*self._slice_entry(key, entry, piece)) if entry.slices else self._read(key, entry)
-            )
-            out[common.relative_to(region)] = array[common.relative_to(span)]
+        pieces = [
+            self._slice_entry(key, entry, piece) if entry.slices else (key, entry) for piece, _, _ in hits
+        ]
+        self._check_room(text, dtype, [own for _, own in pieces])
+        out = elements.target(None, shape, dtype, text, self.prefix)
+        for own, (_, span, common) in zip(pieces, hits, strict=True):
+            out[common.relative_to(region)] = self._read(*own)[common.relative_to(span)]
         return out
 
     def _refuse_overlaps(self, text: str, stored: list[TensorSlice], spans: list[TensorSlice]) -> None:
@@ -665,6 +667,7 @@ class BundleReader:
         self.check_crc(text, entry, file, crc)
 
     def _read_objects(self, text: str, entry: BundleEntry, dtype: dtypes.DType) -> npt.NDArray[Any]:
+        elements.check_dimensions(entry.shape, text, self.prefix)
         if dtype is dtypes.variant and self.big_endian:
             raise UnimplementedError.of(
                 f"variant tensor '{text}' in the big-endian '{self.prefix}' cannot be read",
