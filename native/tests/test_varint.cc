@@ -52,7 +52,8 @@ TEST(random_runs_never_read_past_their_end) {
     Bytes bytes(random() % 40);
     for (auto& b : bytes) b = static_cast<unsigned char>(random());
     std::vector<uint32_t> out(random() % 20);
-    CHECK(kvarn::decode_varints(std::span<const unsigned char>(bytes), std::span<uint32_t>(out)) <= bytes.size());
+    CHECK(kvarn::decode_varints(std::span<const unsigned char>(bytes), std::span<uint32_t>(out)) <=
+          bytes.size());
   }
 }
 

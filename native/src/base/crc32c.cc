@@ -7,8 +7,12 @@
 
 #if defined(__x86_64__)
 #include <nmmintrin.h>
-#elif defined(__aarch64__) && defined(__ARM_FEATURE_CRC32)
+#elif defined(__aarch64__)
 #include <arm_acle.h>
+#if defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 #endif
 
 namespace kvarn {
@@ -56,7 +60,7 @@ constexpr std::array<uint32_t, 64> make_powers() {
 
 constexpr std::array<uint32_t, 64> kPowers = make_powers();
 
-#if defined(__x86_64__) || (defined(__aarch64__) && defined(__ARM_FEATURE_CRC32))
+#if defined(__x86_64__) || defined(__aarch64__)
 #define KVARN_CRC_INSTRUCTION 1
 
 // The instruction has a latency of three cycles and a throughput of one: three streams run side by side and
@@ -110,10 +114,19 @@ bool has_crc_instruction() {
   return has;
 }
 #else
-#define KVARN_CRC_TARGET
-inline uint64_t step8(uint64_t c, uint64_t v) { return __crc32cd(static_cast<uint32_t>(c), v); }
-inline uint32_t step1(uint32_t c, unsigned char v) { return __crc32cb(c, v); }
-bool has_crc_instruction() { return true; }
+#define KVARN_CRC_TARGET __attribute__((target("+crc")))
+KVARN_CRC_TARGET inline uint64_t step8(uint64_t c, uint64_t v) {
+  return __crc32cd(static_cast<uint32_t>(c), v);
+}
+KVARN_CRC_TARGET inline uint32_t step1(uint32_t c, unsigned char v) { return __crc32cb(c, v); }
+bool has_crc_instruction() {
+#if defined(__linux__)
+  static const bool has = (getauxval(AT_HWCAP) & HWCAP_CRC32) != 0;
+  return has;
+#else
+  return true;  // every other system on this processor demands it
+#endif
+}
 #endif
 
 template <size_t kStream>
