@@ -20,7 +20,7 @@ from fuzz.contract import agree, attempt
 from kvarn import _native, protos
 from kvarn.formats.bundle.entry import BundleEntry, BundleHeader
 from kvarn.formats.coding import DecodeError
-from kvarn.formats.table.reader import TableReader
+from kvarn.formats.table.reader import Table
 from kvarn.formats.tensor_slice import FULL_EXTENT
 from kvarn.io.memory import MemoryReadFile
 
@@ -96,7 +96,7 @@ def _extents(piece: Any) -> tuple[tuple[int, int], ...]:
 def seeds() -> Iterator[bytes]:
     for index in goldens.small_files("*.index", 1500):
         try:
-            records = list(TableReader(MemoryReadFile("t", index)).items())
+            records = list(Table(MemoryReadFile("t", index)).items())
         except Exception:
             continue  # a damaged one
         for key, value in records:

@@ -13,7 +13,7 @@ from fuzz import framing, goldens
 from fuzz.contract import Broken, agree, attempt
 from kvarn.formats.coding import DecodeError
 from kvarn.formats.table.block import Block
-from kvarn.formats.table.reader import TableReader
+from kvarn.formats.table.reader import Table
 from kvarn.formats.table.reference import parse_block
 from kvarn.io.memory import MemoryReadFile
 
@@ -62,7 +62,7 @@ def _native_block(content: bytes) -> tuple[list[bytes], list[bytes]]:
 
 def read_table(content: bytes) -> None:
     """Everything a table can be asked for."""
-    table = attempt(TableReader, MemoryReadFile("t", content))
+    table = attempt(Table, MemoryReadFile("t", content))
     if table is None:
         return
     found = attempt(lambda: list(table.items())) or []
@@ -76,7 +76,7 @@ def read_table(content: bytes) -> None:
     agree("iterated", attempt(walk, table) or [], found)
 
 
-def walk(table: TableReader) -> list[tuple[bytes, bytes]]:
+def walk(table: Table) -> list[tuple[bytes, bytes]]:
     """The entries by iterator, which finds each of them again."""
     found: list[tuple[bytes, bytes]] = []
     at, again = table.iterator(), table.iterator()

@@ -13,7 +13,7 @@ from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.bundle.entry import BundleEntry, BundleHeader, HashSlice
 from kvarn.formats.ordered_code import encode_number, encode_signed, encode_slice_key, encode_string
 from kvarn.formats.table.builder import TableBuilder
-from kvarn.formats.table.reader import TableReader
+from kvarn.formats.table.reader import Table
 from kvarn.formats.tensor_slice import FULL_EXTENT, TensorSlice
 from kvarn.io import MemoryFileSystem
 from kvarn.testing.strategies import arrays, shapes, slices_of, tensor_names
@@ -83,7 +83,7 @@ def test_any_table(entries: dict[bytes, bytes], block_bytes: int, restart_interv
     for key in sorted(entries):
         builder.add(key, entries[key])
     assert builder.finish() == fs.size("t")
-    table = TableReader(fs.open_read("t"))
+    table = Table(fs.open_read("t"))
     assert list(table.items()) == sorted(entries.items())
     assert all(table.find(key) == value for key, value in entries.items())
     assert table.find(b"\xff" * 13) is None

@@ -15,7 +15,7 @@ from kvarn.formats.bundle.entry import BundleEntry
 from kvarn.formats.coding import DecodeError
 from kvarn.formats.table.block import Block
 from kvarn.formats.table.builder import BlockBuilder, TableBuilder, build_table
-from kvarn.formats.table.reader import TableReader
+from kvarn.formats.table.reader import Table
 from kvarn.formats.table.reference import parse_block
 from kvarn.io import MemoryFileSystem
 from kvarn.io.memory import MemoryReadFile
@@ -108,7 +108,7 @@ def test_a_table_needs_ascending_keys() -> None:
 @given(records=RECORDS, block_bytes=st.integers(1, 300), wanted=st.binary(max_size=3))
 def test_an_iterator_goes_from_any_key(records: dict[bytes, bytes], block_bytes: int, wanted: bytes) -> None:
     content = build_table(records, block_bytes=block_bytes)
-    table = TableReader(MemoryReadFile("t", content))
+    table = Table(MemoryReadFile("t", content))
     at = table.iterator()
     assert not at.valid
     for target in [wanted, b"", *records]:

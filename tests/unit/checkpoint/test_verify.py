@@ -16,7 +16,7 @@ from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.bundle.entry import HEADER_KEY
 from kvarn.formats.slices_v1 import TensorSliceReader, TensorSliceWriter
 from kvarn.formats.table.builder import TableBuilder
-from kvarn.formats.table.reader import TableReader
+from kvarn.formats.table.reader import Table
 from kvarn.formats.tensor_slice import TensorSlice
 from kvarn.io import MemoryFileSystem
 
@@ -191,7 +191,7 @@ def test_a_cut_index_gives_the_blocks_before_the_cut(cut: int) -> None:
 def small_blocks(fs: MemoryFileSystem, path: str) -> None:
     """Writes a table again in blocks of about 500 bytes."""
     file = fs.open_read(path)
-    records = list(TableReader(file).items())
+    records = list(Table(file).items())
     content = bytearray()
     builder = TableBuilder(content.extend, block_bytes=500)
     for key, value in records:
@@ -205,7 +205,7 @@ def without_records(fs: MemoryFileSystem, path: str, drop: Any) -> None:
     file = fs.open_read(path)
     content = bytearray()
     builder = TableBuilder(content.extend)
-    for key, value in TableReader(file).items():
+    for key, value in Table(file).items():
         if key == HEADER_KEY or not drop(key):
             builder.add(key, value)
     builder.finish()

@@ -284,13 +284,13 @@ class CountingFile:
 
 
 def test_a_listing_is_a_handful_of_requests() -> None:
-    from kvarn.formats.table.reader import TableReader
+    from kvarn.formats.table.reader import Table
 
     fs = MemoryFileSystem()
     with BundleWriter("m", fs) as writer:
         writer.add_many({f"scope_{i:06d}/variable": np.float32([i]) for i in range(50_000)})
     file = CountingFile(fs, "m.index")
-    keys, _ = TableReader(file).records()
+    keys, _ = Table(file).records()
     assert len(keys) == 50_001
     assert file.size > 1 << 20
     assert len(file.requests) <= 3

@@ -10,7 +10,7 @@ from kvarn import errors
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.table.builder import TableBuilder
 from kvarn.formats.table.format import FOOTER_BYTES, MAGIC, Footer
-from kvarn.formats.table.reader import TableReader
+from kvarn.formats.table.reader import Table
 from kvarn.io import MemoryFileSystem
 
 EXAMPLE = """
@@ -45,7 +45,7 @@ def build(entries: list[tuple[bytes, bytes]], **options: int) -> bytes:
 def index_keys(raw: bytes) -> list[bytes]:
     fs = MemoryFileSystem()
     fs.files["t"] = bytearray(raw)
-    return TableReader(fs.open_read("t"))._separators
+    return Table(fs.open_read("t"))._separators
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_errors_say_where(tmp_path: Path) -> None:
     from kvarn.io import LOCAL
 
     with pytest.raises(errors.DataLossError) as caught:
-        TableReader(LOCAL.open_read(str(path))).find(b"a")
+        Table(LOCAL.open_read(str(path))).find(b"a")
     text = str(caught.value)
     assert text.startswith("block checksum mismatch\n")
     assert str(path) in text

@@ -196,7 +196,7 @@ def _unfit(source: EmbeddingSource, why: str) -> OpError:
 # Reading --------------------------------------------------------------------------------------------
 
 
-class TableReader(WholeTensorReader):
+class ArrowReader(WholeTensorReader):
     """A table, as if it were a checkpoint with one embedding variable that is not partitioned.
 
     Args:
@@ -352,14 +352,14 @@ class TableReader(WholeTensorReader):
         return 0
 
 
-def read_source(path: Path, name: str, fs: FileSystem | None = None) -> TableReader:
+def read_source(path: Path, name: str, fs: FileSystem | None = None) -> ArrowReader:
     """The table at a path as the embedding variable ``name``."""
     if not name or embedding.split_part(name) is not None:
         raise InvalidArgumentError.of(
             f"'{name}' cannot be the name of an embedding variable",
             hint="Say which one the table is: `--embedding NAME`, without part_i.",
         )
-    return TableReader(path, name, fs)
+    return ArrowReader(path, name, fs)
 
 
 def _is_list(arrow: Any, kind: Any) -> bool:

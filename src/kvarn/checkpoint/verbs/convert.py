@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from kvarn.checkpoint.embeddings.arrow import SUFFIXES, TableReader, read_source, write_table
+from kvarn.checkpoint.embeddings.arrow import SUFFIXES, ArrowReader, read_source, write_table
 from kvarn.checkpoint.embeddings.bucket_rows import stored_tables
 from kvarn.checkpoint.embeddings.union import EmbeddingSource, last_wins, pick, unite
 from kvarn.checkpoint.verbs.patterns import nearest
@@ -208,7 +208,7 @@ def _from_table(
 
 
 def _write_embedding(
-    reader: TableReader,
+    reader: ArrowReader,
     source: EmbeddingSource,
     target: Path,
     partitions: int,

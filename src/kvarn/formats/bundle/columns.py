@@ -16,7 +16,7 @@ import numpy.typing as npt
 from kvarn import _native
 from kvarn.formats.bundle.entry import HEADER_KEY, BundleEntry
 from kvarn.formats.ordered_code import encode_slice_key
-from kvarn.formats.table.reader import TableReader
+from kvarn.formats.table.reader import Table
 
 
 class IndexColumns:
@@ -33,7 +33,7 @@ class IndexColumns:
       others: the entries of the other rows: tensors kept in slices, and unusual messages.
     """
 
-    def __init__(self, table: TableReader, parse: Callable[[bytes, bytes], BundleEntry]) -> None:
+    def __init__(self, table: Table, parse: Callable[[bytes, bytes], BundleEntry]) -> None:
         keys, values = table.records()
         if keys[:1] == [HEADER_KEY]:
             del keys[0], values[0]

@@ -42,7 +42,7 @@ from kvarn.formats.checksum import crc32c_combine, unmask
 from kvarn.formats.coding import DecodeError
 from kvarn.formats.ordered_code import encode_slice_key
 from kvarn.formats.reader import CHUNK_BYTES, TensorInfo
-from kvarn.formats.table.reader import TableReader
+from kvarn.formats.table.reader import Table
 from kvarn.formats.tensor_slice import TensorSlice, first_overlap, print_shape
 from kvarn.io import FileSystem, Path, ReadFile, as_path, file_system_of
 from kvarn.io.checked import read_runs
@@ -89,7 +89,7 @@ class BundleReader:
             self._suffix, self.index_path = "", naming.index_filename(self.prefix)
             self._index_file = self.fs.open_read(self.index_path)
         try:
-            self._table = TableReader(self._index_file)
+            self._table = Table(self._index_file)
             self.header = self._read_header()
         except BaseException:
             self.close()

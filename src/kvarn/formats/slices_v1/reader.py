@@ -44,7 +44,7 @@ from kvarn.formats.slices_v1 import values
 from kvarn.formats.slices_v1.format import META_KEY, SliceMeta, parse_meta, parse_record
 from kvarn.formats.slices_v1.naming import find_tables, missing_shards
 from kvarn.formats.slices_v1.stored_tensor import StoredTensor, bands_of, make_up
-from kvarn.formats.table.reader import TableReader
+from kvarn.formats.table.reader import Table
 from kvarn.formats.tensor_slice import TensorSlice, print_shape
 from kvarn.io import FileSystem, Path, ReadFile, as_path, file_system_of
 
@@ -269,9 +269,9 @@ class TensorSliceReader:
                 tensor = self._tensors[meta.name] = StoredTensor(meta.name, meta.dtype, meta.shape)
             tensor.add(meta, number)
 
-    def _open_table(self, file: ReadFile) -> TableReader:
+    def _open_table(self, file: ReadFile) -> Table:
         try:
-            return TableReader(file)
+            return Table(file)
         except (DataLossError, OutOfRangeError) as error:
             first, *rest = _text(error).split("\n")
             raise DataLossError.of(
@@ -288,7 +288,7 @@ class TensorSliceReader:
                 "it is one, the file is damaged or not whole: take another copy.",
             ) from error
 
-    def _read_meta(self, table: TableReader, path: str) -> list[SliceMeta]:
+    def _read_meta(self, table: Table, path: str) -> list[SliceMeta]:
         def unreadable(why: str, offset: int | None = None) -> OpError:
             return InternalError.of(
                 "Failed to find the saved tensor slices at the beginning of the checkpoint file: "
@@ -462,7 +462,7 @@ class _Shard:
     """A table that is open."""
 
     file: ReadFile
-    table: TableReader
+    table: Table
 
 
 def _text(error: OpError) -> str:

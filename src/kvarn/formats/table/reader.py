@@ -25,7 +25,7 @@ from kvarn.io import ReadFile
 # order: many stay at hand.  Beyond that many bytes only the last one does.
 _CACHED_BLOCKS = 64
 _CACHED_BYTES = 32 << 20
-# Of the only entry of a block from this size on, `TableReader.view` makes no copy.
+# Of the only entry of a block from this size on, `Table.view` makes no copy.
 _LARGE_BYTES = 1 << 20
 # What opening reads from the end of the file, in one request.
 _TAIL_BYTES = 1 << 16
@@ -33,7 +33,7 @@ _TAIL_BYTES = 1 << 16
 _READ_AHEAD_BYTES = 4 << 20
 
 
-class TableReader:
+class Table:
     """A table in an open file.  Thread-safe.  Does not close the file.
 
     Raises (on opening and on every read):
@@ -217,7 +217,7 @@ class TableIterator:
     Every move raises as the table it is of.
     """
 
-    def __init__(self, table: TableReader) -> None:
+    def __init__(self, table: Table) -> None:
         self._table = table
         self._block_at = 0
         self._entry_at = 0
