@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from kvarn.formats.checksum import crc32c, mask
 from kvarn.formats.coding import DecodeError, decode_varint, encode_fixed32, encode_varint
 from kvarn.formats.table.block import Block
-from kvarn.formats.table.builder import TableBuilder
+from kvarn.formats.table.builder import build_table
 from kvarn.formats.table.format import FOOTER_BYTES, TRAILER_BYTES, BlockHandle, Footer
 
 SEPARATOR = b"\xfe\xedKV"
@@ -27,12 +27,7 @@ def split(data: bytes) -> list[bytes]:
 
 def table_of(records: dict[bytes, bytes]) -> bytes:
     """A sound table with these records."""
-    pieces: list[bytes] = []
-    builder = TableBuilder(pieces.append)
-    for key in sorted(records):
-        builder.add(key, records[key])
-    builder.finish()
-    return b"".join(pieces)
+    return build_table(records)
 
 
 def table_of_blocks(blocks: Sequence[bytes], index: bytes | None = None) -> bytes:

@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fuzz.contract import Broken, attempt
+from kvarn.checkpoint.embeddings.table import EmbeddingTable
 from kvarn.formats import embedding
 from kvarn.formats.bundle.reader import BundleReader
 from kvarn.formats.reader import TensorReader
 from kvarn.formats.tensor_slice import TensorSlice
 
 # Names looked at in one run: each is read in half a dozen ways.
-_MOST_NAMES = 4
+_MOST_NAMES = 3
 
 
 def read_tensors(reader: TensorReader) -> list[str]:
@@ -43,14 +44,14 @@ def _read_tensor(reader: TensorReader, name: str) -> None:
     if whole is not None and pieces is not None:
         if whole.shape != info.shape or whole.dtype != info.dtype.np:
             raise Broken(f"{name!r} is {whole.dtype}{whole.shape}, not {info.dtype}{info.shape}")
-        _same(name, whole, pieces[0] if len(pieces) == 1 else np.concatenate(pieces))
+        same(name, whole, pieces[0] if len(pieces) == 1 else np.concatenate(pieces))
     for piece in info.slices[:4]:
         attempt(reader.lookup_stored_slice, name, piece)
     region = TensorSlice(tuple((size // 2, size - size // 2) for size in info.shape))
     part = attempt(reader.lookup_slice, name, region)
     if whole is not None and part is not None:
         cut = (..., *(slice(start, start + n) for start, n in region.extents))
-        _same(name, whole[cut], part)
+        same(name, whole[cut], part)
 
 
 def read_embeddings(reader: BundleReader, names: list[str]) -> None:
@@ -66,7 +67,27 @@ def read_embeddings(reader: BundleReader, names: list[str]) -> None:
         attempt(embedding.verify_embedding, reader, group.name, set())
 
 
-def _same(name: str, one: npt.NDArray[Any], other: npt.NDArray[Any]) -> None:
+def read_tables(reader: TensorReader, names: list[str]) -> None:
+    """The same, each with its slots as one thing."""
+    for group in embedding.group_embeddings(names)[:2]:
+        table = attempt(EmbeddingTable, reader, group.name)
+        if table is None:
+            continue
+        for missing in ("error", "nan"):
+            attempt(lambda table=table, missing=missing: list(table.chunks(16, missing=missing)))
+        attempt(lambda table=table: list(table.filtered_chunks()))
+        whole = attempt(table.read)
+        found = attempt(table.lookup, [1, 7, 1001])
+        attempt(table.check)
+        if whole is not None and found is not None:
+            for at, key in enumerate([1, 7, 1001]):
+                rows = np.flatnonzero(whole.keys == key)
+                if bool(found.found[at]) != bool(len(rows)):
+                    raise Broken(f"key {key} of '{group.name}' is looked up and read with different answers")
+
+
+def same(name: str, one: npt.NDArray[Any], other: npt.NDArray[Any]) -> None:
+    """Type, shape and every bit are equal."""
     if one.shape != other.shape or one.dtype != other.dtype:
         raise Broken(f"{name!r}: {one.dtype}{one.shape} is not {other.dtype}{other.shape}")
     equal = one.tolist() == other.tolist() if one.dtype.hasobject else one.tobytes() == other.tobytes()

@@ -13,10 +13,12 @@ is 1 if there was a finding.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,8 +31,8 @@ CORPORA = ROOT / "fuzz/corpora"
 BUILD = ROOT / "build/fuzz"
 # Seconds for one input; megabytes of the whole process, what importing takes included.
 LIMITS = ("-timeout=10", "-rss_limit_mb=2048")
-# No honest allocation for an input of a few kilobytes comes near this, untouched pages included.
-ADDRESS_SPARE_BYTES = 192 << 20
+# No honest allocation for an input of a few kilobytes comes near this; what threads reserve does.
+ADDRESS_SPARE_BYTES = 1 << 30
 # Executions between two whose memory is measured: measuring takes several times as long.
 MEASURE_EVERY = 200
 
@@ -106,7 +108,13 @@ def minimise(name: str) -> int:
     merged.mkdir(parents=True, exist_ok=True)
     for old in merged.iterdir():
         old.unlink()
-    sources = [BUILD / name / "corpus", write_seeds(name)]
+    found = BUILD / name / "found"  # a copy: a fuzzer that runs meanwhile goes on changing its own
+    shutil.rmtree(found, ignore_errors=True)
+    found.mkdir(parents=True)
+    for path in (BUILD / name / "corpus").glob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy(path, found)
+    sources = [found, write_seeds(name)]
     with (BUILD / name / "merge.log").open("wb") as out:
         code = child(name, ["-set_cover_merge=1", str(merged), *map(str, sources)], out)
     if code:

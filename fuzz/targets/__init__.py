@@ -14,10 +14,11 @@ from types import ModuleType
 # By target, the modules whose branches guide the fuzzer.
 GUIDED_BY = {
     "table": ("kvarn.formats",),
-    "bundle": ("kvarn.formats",),
+    "bundle": ("kvarn.formats", "kvarn.checkpoint.embeddings"),
     "entry": ("kvarn.formats",),
     "strings": ("kvarn.formats",),
     "snappy": ("kvarn.formats", "fuzz.targets.snappy"),
+    "v1": ("kvarn.formats",),
     "safetensors": ("kvarn.formats", "json"),
     "npz": ("kvarn.formats", "zipfile"),
     "messages": ("kvarn.formats", "kvarn.protos", "google.protobuf.text_format"),

@@ -1,6 +1,8 @@
 """V2 checkpoints: an index and a data file, whose table is sound, whose records are anything.
 
-    byte 0      1: the checksums of entries and string lengths are made right
+    byte 0      bit 0: the checksums of entries and string lengths are made right
+                bit 1: tensors are read together, not one by one; bit 2: from a disk, not from memory
+                bit 3: the embedding variables are looked for
     parts       header | key | entry | key | entry | … | bytes of the data file
 
 An entry whose key is empty becomes the next stored slice of the entry before it that has slices.
@@ -8,6 +10,11 @@ An entry whose key is empty becomes the next stored slice of the entry before it
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +22,7 @@ import numpy as np
 
 from fuzz import framing, goldens
 from fuzz.contract import attempt
-from fuzz.reading import read_embeddings, read_tensors
+from fuzz.reading import read_embeddings, read_tables, read_tensors, same
 from kvarn.formats import embedding
 from kvarn.formats.bundle.entry import BundleEntry, BundleHeader
 from kvarn.formats.bundle.naming import data_filename, index_filename
@@ -23,12 +30,12 @@ from kvarn.formats.bundle.reader import BundleReader
 from kvarn.formats.checksum import crc32c, mask
 from kvarn.formats.coding import DecodeError, decode_varint, encode_fixed32
 from kvarn.formats.ordered_code import encode_slice_key
-from kvarn.formats.table.reader import TableReader
+from kvarn.formats.table.reader import Table
 from kvarn.formats.tensor_slice import TensorSlice
 from kvarn.io import MemoryFileSystem
 from kvarn.io.memory import MemoryReadFile
 
-LONGEST = 1000
+LONGEST = 800
 WORDS = (
     b"\x08\x01",
     b"\x08\x07",
@@ -48,21 +55,52 @@ WORDS = (
     framing.SEPARATOR * 2,
 )
 _STRING, _VARIANT = 7, 21
+MENDED, TOGETHER, ON_DISK, EMBEDDINGS = 1, 2, 4, 8
 _PREFIX = "m"
+_FOLDER = tempfile.mkdtemp(prefix="kvarn-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
 
 
 def check(data: bytes) -> None:
-    fs = bundle_of(data)
-    reader = attempt(BundleReader, _PREFIX, fs)
+    files = bundle_of(data)
+    flags = data[0] if data else 0
+    if flags & ON_DISK:
+        for path, content in files.files.items():
+            path = os.path.join(_FOLDER, path)
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)  # what lies under an old map stays
+            with open(path, "wb") as file:
+                file.write(content)
+        reader = attempt(BundleReader, os.path.join(_FOLDER, _PREFIX))
+    else:
+        reader = attempt(BundleReader, _PREFIX, files)
     if reader is None:
         return
     with reader:
-        read_embeddings(reader, read_tensors(reader))
+        if flags & TOGETHER:
+            read_together(reader)
+        elif flags & EMBEDDINGS:
+            names = attempt(reader.keys) or []
+            read_embeddings(reader, names)
+            read_tables(reader, names)
+        else:
+            read_tensors(reader)
+
+
+def read_together(reader: BundleReader) -> None:
+    """All tensors at once, by copy and by view; where that goes well, each has the value it has alone."""
+    names = attempt(reader.keys) or []
+    for together in (attempt(reader.read), attempt(reader.views), attempt(reader.read, names[:2])):
+        for name in list(together or {})[:6]:
+            same(name, (together or {})[name], reader.lookup(name))
+    for name in names[:2]:
+        attempt(reader.view, name)
+        attempt(reader.read_rows, name, 0, 1)
 
 
 def bundle_of(data: bytes) -> MemoryFileSystem:
     """The files that an input stands for."""
-    mend = data[:1] == b"\x01"
+    mend = bool(data and data[0] & MENDED)
     header, *records = framing.split(data[1:])
     files = bytearray(records.pop() if records else b"")
     table = {b"": header}
@@ -145,7 +183,7 @@ def seeds() -> Iterator[bytes]:
         try:
             with BundleReader(prefix) as reader:
                 shards = reader.header.num_shards
-            table = TableReader(MemoryReadFile("t", Path(index_filename(prefix)).read_bytes()))
+            table = Table(MemoryReadFile("t", Path(index_filename(prefix)).read_bytes()))
             records = list(table.items())
             content = b"".join(
                 Path(data_filename(prefix, shard, shards)).read_bytes() for shard in range(shards)
@@ -155,7 +193,7 @@ def seeds() -> Iterator[bytes]:
         parts = [records[0][1]]
         for key, value in records[1:]:
             parts += (key, value)
-        for mend in (b"\0", b"\1"):
+        for mend in (b"\0", b"\1", b"\3", b"\7", b"\11"):
             yield mend + framing.join([*parts, content])
     header = BundleHeader().serialize()
     yield b"\1" + framing.join([header, b"w", BundleEntry(1, (2, 1), size=8).serialize(), b"abcdefgh"])
@@ -171,7 +209,10 @@ def seeds() -> Iterator[bytes]:
     )
     yield b"\1" + framing.join([header, *_small_embedding()])
     big_endian = BundleHeader(endianness=1).serialize()
-    yield b"\1" + framing.join([big_endian, *_small_embedding()])
+    yield b"\3" + framing.join([header, *_small_embedding()])
+    yield b"\11" + framing.join([header, *_small_embedding()])
+    yield b"\7" + framing.join([header, *_small_embedding()])
+    yield b"\11" + framing.join([big_endian, *_small_embedding()])
 
 
 def _small_embedding() -> list[bytes]:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from kvarn import dtypes
 from kvarn.checkpoint.embeddings.bucket_rows import CHUNK_BYTES
 from kvarn.checkpoint.sharded_output import ShardedOutput
-from kvarn.checkpoint.verbs.transfer import copy_tensor
+from kvarn.checkpoint.verbs.transfer import check_room, copy_tensor
 from kvarn.errors import DataLossError, InvalidArgumentError
 from kvarn.formats.bundle import BundleReader
 from kvarn.formats.bundle.reader import encode_name
@@ -128,6 +128,7 @@ def cut_anew(reader: TensorReader, cut: DenseCut, output: ShardedOutput, count: 
         rows = (chunk for at in order for chunk in _slice_or_whole(reader, info, stored[at]))
         _stream_rows(info, cut.regions, rows, output, count)
         return
+    check_room(reader, info)
     for part, region in enumerate(cut.regions):
         values = np.empty([length for _, length in region.extents], info.dtype.np)
         for piece, span in zip(stored, spans, strict=True):

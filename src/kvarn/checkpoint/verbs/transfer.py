@@ -224,6 +224,9 @@ def tensor_pieces(reader: TensorReader, info: TensorInfo) -> Iterator[Array]:
     if info.dtype.np.hasobject or math.prod(info.shape) == 0:
         yield reader.lookup(info.name)
         return
+    if sum(math.prod(length for _, length in extents) for extents, _ in spans) < math.prod(info.shape):
+        reader.lookup(info.name)  # raises: slices are missing
+    check_room(reader, info)
     # What TensorFlow does not cut (half, …) we may still put together: every stored slice is taken whole.
     whole = np.empty(info.shape, info.dtype.np)
     seen = np.zeros(info.shape, np.bool_)
@@ -244,6 +247,15 @@ def tensor_pieces(reader: TensorReader, info: TensorInfo) -> Iterator[Array]:
             hint="A part was not saved, or its shard was not merged.",
         )
     yield whole
+
+
+def check_room(reader: TensorReader, info: TensorInfo) -> None:
+    """Reads all of a tensor first if it claims more bytes than the files have: memory is taken for it at once.
+
+    Raises: as `TensorReader.verify`.
+    """
+    if math.prod(info.shape) * info.dtype.size > sum(size for _, size in reader.files()):
+        reader.verify(info.name)
 
 
 def side_by_side(streams: Sequence[Iterable[Array]]) -> Iterator[list[Array]]:

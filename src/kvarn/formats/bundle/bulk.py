@@ -233,8 +233,11 @@ def _parts(
             map(make, shapes, map(kinds.__getitem__, numbers), repeat(buffer), offsets.tolist())
         )
     except ValueError:
-        for row in rows.tolist():  # raises for the one that has more dimensions than an array can have
-            elements.check_dimensions(columns.shape[row] or (), chosen.name_of[row], chosen.reader.prefix)
+        for row, number in zip(
+            rows.tolist(), numbers, strict=True
+        ):  # raises for the one that no array can be
+            shape, size = columns.shape[row] or (), kinds[number].itemsize
+            elements.check_dimensions(shape, chosen.name_of[row], chosen.reader.prefix, size)
         raise
     if isinstance(buffer, np.ndarray):
         widths = np.array([chosen.dtype_of[number].size for number in numbers])

@@ -19,8 +19,8 @@ from kvarn.errors import InvalidArgumentError, UnimplementedError
 STRING, VARIANT, RESOURCE = 7, 21, 20
 _INT4, _UINT4 = 29, 30
 # What NumPy's arrays have at most (NPY_MAXDIMS); TensorFlow's tensors have up to 254.
-# What NumPy counts in an int64 of bytes, empty dimensions left out, for elements of 16 bytes.
-_MOST_ELEMENTS = (1 << 63) // 16 - 1
+# NumPy counts the bytes of an array in an int64, and leaves empty dimensions out.
+_MOST_BYTES = (1 << 63) - 1
 MOST_DIMENSIONS = 64 if int(np.__version__.split(".")[0]) >= 2 else 32
 
 # The types a stored slice can be cut in (BundleReader::GetSliceValue); of the others TensorFlow reads a
@@ -106,7 +106,7 @@ def is_plain(dtype: dtypes.DType) -> bool:
     return not dtype.np.hasobject and dtype.as_datatype_enum not in (_INT4, _UINT4)
 
 
-def check_dimensions(shape: tuple[int, ...], name: str, path: str) -> None:
+def check_dimensions(shape: tuple[int, ...], name: str, path: str, item_bytes: int = 16) -> None:
     """Raises UnimplementedError for a tensor that has more or larger dimensions than arrays can have."""
     if len(shape) > MOST_DIMENSIONS:
         raise UnimplementedError.of(
@@ -117,7 +117,7 @@ def check_dimensions(shape: tuple[int, ...], name: str, path: str) -> None:
             hint="Read its bytes by lookup_header and lookup_segment; the other tensors can be read.",
         )
     # Only of an empty tensor: another's bytes would not fit into any file.
-    if math.prod(size or 1 for size in shape) > _MOST_ELEMENTS:
+    if math.prod(size or 1 for size in shape) * item_bytes > _MOST_BYTES:
         raise UnimplementedError.of(
             f"tensor '{name}' in '{path}' has dimensions that no NumPy array can have: {list(shape)}",
             name=name,
@@ -135,7 +135,7 @@ def target(
       InvalidArgumentError: ``out`` does not fit.
       UnimplementedError: the tensor has more dimensions than arrays can have.
     """
-    check_dimensions(shape, name, path)
+    check_dimensions(shape, name, path, dtype.np.itemsize)
     if out is None:
         return np.empty(shape, dtype.np)
     if out.shape != shape or out.dtype != dtype.np or not out.flags.c_contiguous or not out.flags.writeable:

@@ -405,6 +405,9 @@ class BundleReader:
         key = _key(name)
         entry = self.entry(name)
         pieces = [self._slice_entry(key, entry, piece) for piece in entry.slices] or [(key, entry)]
+        dtype = elements.dtype_of(entry.dtype, decode_name(key), self.prefix)
+        if not dtype.np.hasobject:
+            self._check_room(decode_name(key), dtype, [piece for _, piece in pieces])
         for own_key, piece in pieces:
             self._verify(own_key, piece)
 
@@ -667,7 +670,7 @@ class BundleReader:
         self.check_crc(text, entry, file, crc)
 
     def _read_objects(self, text: str, entry: BundleEntry, dtype: dtypes.DType) -> npt.NDArray[Any]:
-        elements.check_dimensions(entry.shape, text, self.prefix)
+        elements.check_dimensions(entry.shape, text, self.prefix, dtype.np.itemsize)
         if dtype is dtypes.variant and self.big_endian:
             raise UnimplementedError.of(
                 f"variant tensor '{text}' in the big-endian '{self.prefix}' cannot be read",

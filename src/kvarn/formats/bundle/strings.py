@@ -47,11 +47,11 @@ def decode_strings(data: bytes, count: int, *, big_endian: bool = False) -> tupl
     Raises:
       DecodeError: the bytes do not hold exactly ``count`` strings; the text is TensorFlow's where it has one.
     """
+    if count > len(data):
+        raise DecodeError(f"{count} strings do not fit in {len(data)} bytes")
     out = np.empty(count, np.object_)
     if count == 0 and not data:
         return out, 0
-    if count > len(data):
-        raise DecodeError(f"{count} strings do not fit in {len(data)} bytes")
     lengths = [0] * count
     position = 0
     for at in range(count):
