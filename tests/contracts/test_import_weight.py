@@ -42,3 +42,35 @@ def test_reading_a_tensor_needs_no_protobuf() -> None:
         "assert checkpoint.load_variable(prefix, 'w') == 1.0\n"
     )
     assert "google.protobuf" not in loaded(statement)
+
+
+def test_a_listing_loads_only_what_lists() -> None:
+    statement = (
+        "import tempfile, os\n"
+        "import numpy as np\n"
+        "from kvarn import checkpoint\n"
+        "prefix = os.path.join(tempfile.mkdtemp(), 'm')\n"
+        "checkpoint.write(prefix, {f'layer_{i}/kernel': np.float32(i) for i in range(1000)}, sync=False)\n"
+        "assert len(checkpoint.list_variables(prefix)) == 1000\n"
+    )
+    modules = loaded(statement)
+    verbs = {
+        name
+        for name in modules
+        if name.startswith(("kvarn.checkpoint.verbs", "kvarn.checkpoint.embeddings."))
+    }
+    heavy = {
+        "kvarn.io.remote",
+        "kvarn.graph",
+        "kvarn.engine",
+        "google.protobuf",
+        "typer",
+        "rich",
+        "pyarrow",
+        "obstore",
+    }
+    assert not modules & heavy
+    assert not verbs
+    assert not {
+        name for name in modules if name.startswith(("kvarn.formats.npz", "kvarn.formats.safetensors"))
+    }

@@ -8,6 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from kvarn.checkpoint.management import get_checkpoint_state
+from kvarn.checkpoint.other_files import hint_for_folder
 from kvarn.errors import NotFoundError, OpError
 from kvarn.formats.checkpoint_state import DEFAULT_NAME
 from kvarn.formats.detect import V1, V2
@@ -75,7 +76,7 @@ def list_checkpoints(directory: Path, fs: FileSystem | None = None) -> list[Fold
         )
     if not found:
         raise NotFoundError.of(
-            f"there is no checkpoint in '{path}'", path=path, hint="Give the folder that they were saved in."
+            f"there is no checkpoint in '{path}'", path=path, hint=hint_for_folder(path, files)
         )
     return sorted(
         found.values(),

@@ -13,8 +13,9 @@ from typing import Any
 
 from kvarn import dtypes
 from kvarn.checkpoint.management import latest_checkpoint
-from kvarn.formats.bundle.reader import encode_name
-from kvarn.formats.detect import open_checkpoint
+from kvarn.errors import NotFoundError
+from kvarn.formats.bundle.reader import BundleReader, decode_name, encode_name
+from kvarn.formats.detect import V1, open_checkpoint
 from kvarn.formats.ordered_code import encode_slice_key
 from kvarn.formats.reader import TensorReader
 from kvarn.formats.tensor_slice import print_shape
@@ -51,8 +52,7 @@ class CheckpointReader:
           NotFoundError: there is no such tensor; the hint names the nearest.
           DataLossError, OutOfRangeError: its bytes are damaged or gone.
         """
-        value = self._reader.lookup(tensor_str)
-        return value[()] if value.shape == () else value
+        return _value(self._reader, tensor_str)
 
     def get_variable_to_shape_map(self) -> dict[str, list[int]]:
         """Shape by name."""
@@ -106,8 +106,7 @@ def load_variable(ckpt_dir_or_file: Path, name: str, fs: FileSystem | None = Non
     Raises: as `load_checkpoint` and `CheckpointReader.get_tensor`.
     """
     with open_checkpoint(checkpoint_filename(ckpt_dir_or_file, fs), fs) as reader:
-        value = reader.lookup(name.removesuffix(":0"))
-    return value[()] if value.shape == () else value
+        return _value(reader, name.removesuffix(":0"))
 
 
 def list_variables(ckpt_dir_or_file: Path, fs: FileSystem | None = None) -> list[tuple[str, list[int]]]:
@@ -116,6 +115,14 @@ def list_variables(ckpt_dir_or_file: Path, fs: FileSystem | None = None) -> list
     Raises: as `load_checkpoint`.
     """
     with open_checkpoint(checkpoint_filename(ckpt_dir_or_file, fs), fs) as reader:
+        if isinstance(reader, BundleReader):
+            # From the columns of the index: of many small tensors a `TensorInfo` each would take most of the time.
+            columns = reader.columns
+            shapes = columns.shape
+            return sorted(
+                (name, list(columns.entry(row).shape if shapes[row] is None else shapes[row]))
+                for name, row in zip(columns.names, columns.rows.tolist(), strict=True)
+            )
         return sorted((info.name, list(info.shape)) for info in reader.tensors())
 
 
@@ -132,3 +139,17 @@ def checkpoint_filename(ckpt_dir_or_file: Path, fs: FileSystem | None = None) ->
     if newest is None:
         raise ValueError(f"Couldn't find 'checkpoint' file or checkpoints in given directory {path}")
     return newest
+
+
+def _value(reader: TensorReader, name: str | bytes) -> Any:
+    """What TensorFlow's `get_tensor` gives, and says of a name that is not there."""
+    try:
+        value = reader.lookup(name)
+    except NotFoundError as error:
+        if reader.format != V1 or reader.contains(name):
+            raise
+        text = decode_name(encode_name(name))
+        raise NotFoundError.of(
+            f"{text} not found in checkpoint file", name=text, path=error.path, hint=error.hint
+        ) from None
+    return value[()] if value.shape == () else value

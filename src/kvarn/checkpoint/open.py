@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+from kvarn.checkpoint.other_files import hint_for_file
 from kvarn.checkpoint.paths import (
     DATA_FILE,
     DIRECTORY,
@@ -27,14 +28,14 @@ from kvarn.checkpoint.paths import (
     STATE_FILE,
     find_place,
 )
-from kvarn.errors import NotFoundError
+from kvarn.errors import DataLossError, NotFoundError, OpError
 from kvarn.formats.bundle import BundleReader, elements
 from kvarn.formats.bundle.reader import decode_name, encode_name
 from kvarn.formats.detect import open_checkpoint
 from kvarn.formats.meta_graph import meta_graph_filename, read_meta_graph_file
 from kvarn.formats.reader import CHUNK_BYTES, TensorInfo, TensorReader
 from kvarn.formats.tensor_slice import TensorSlice
-from kvarn.io import FileSystem, Path, as_path
+from kvarn.io import FileSystem, Path, as_path, file_system_of
 
 if TYPE_CHECKING:
     from kvarn.checkpoint.embeddings.table import EmbeddingTable
@@ -86,7 +87,10 @@ class Checkpoint:
         self.path = as_path(path)
         place = find_place(path, fs)
         self.kind = place.kind
-        self.reader: TensorReader = open_checkpoint(place.prefix, fs)
+        try:
+            self.reader: TensorReader = open_checkpoint(place.prefix, fs)
+        except DataLossError as error:
+            raise _explained(error, place.prefix, fs or file_system_of(self.path)) from None
 
     @property
     def prefix(self) -> str:
@@ -266,6 +270,15 @@ class Checkpoint:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _explained(error: OpError, prefix: str, fs: FileSystem) -> OpError:
+    """The error of a file that is no checkpoint, with a hint that says what it is instead."""
+    hint = hint_for_file(prefix, fs) if fs.exists(prefix) and not fs.is_directory(prefix) else None
+    if hint is None:
+        return error
+    text = error.message.removesuffix(f"\n  {error.hint}")
+    return type(error).of(text, name=error.name, path=error.path, offset=error.offset, hint=hint)
 
 
 def _put(reader: TensorReader, name: str | bytes, out: npt.NDArray[Any] | None) -> npt.NDArray[Any]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from kvarn.checkpoint.folder import list_checkpoints
 from kvarn.checkpoint.management import latest_checkpoint
+from kvarn.checkpoint.other_files import SAVED_MODEL_FILES
 from kvarn.errors import NotFoundError
 from kvarn.formats.checkpoint_state import DEFAULT_NAME
 from kvarn.formats.detect import checkpoint_exists
@@ -33,7 +34,6 @@ SAVED_MODEL = "SavedModel"
 _KIND_OF_SUFFIX = {".index": INDEX, ".meta": META_GRAPH}
 _DATA_FILE = re.compile(r"\.data-\d{5,}-of-\d{5,}\Z")
 _TABLE = re.compile(r"-\d{5,}-of-(\d{5,})\Z")
-_SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 _logger = logging.getLogger(__name__)
 
 
@@ -59,11 +59,16 @@ def find_place(path: Path, fs: FileSystem | None = None) -> Place:
     name = as_path(path)
     files = fs or file_system_of(name)
     if files.is_directory(name):
-        return _of_directory(name, files)
+        try:
+            return _of_directory(name, files)
+        except NotFoundError:
+            if not files.exists(f"{name}.index"):
+                raise
+            return Place(PREFIX, name)  # a checkpoint beside a folder of that name
     base = os.path.basename(name)
     if base == DEFAULT_NAME and files.exists(name):
         return Place(STATE_FILE, _of_directory(directory_of(name), files).prefix)
-    if base in _SAVED_MODEL_FILES and files.exists(name):
+    if base in SAVED_MODEL_FILES and files.exists(name):
         return Place(SAVED_MODEL, _variables_of(directory_of(name), files))
     if files.exists(f"{name}.index"):
         return Place(PREFIX, name)
@@ -87,7 +92,7 @@ def _of_directory(directory: str, fs: FileSystem) -> Place:
     newest = latest_checkpoint(directory, fs=fs)
     if newest is not None:
         return Place(DIRECTORY, newest)
-    if any(fs.exists(os.path.join(directory, name)) for name in _SAVED_MODEL_FILES):
+    if any(fs.exists(os.path.join(directory, name)) for name in SAVED_MODEL_FILES):
         return Place(SAVED_MODEL, _variables_of(directory, fs))
     found = [entry.prefix for entry in list_checkpoints(directory, fs) if entry.format]
     if not found:

@@ -20,14 +20,22 @@ class ShardedOutput:
     Args:
       target: prefix.
       shards: data files; those that get no tensor are left out.
-      sync: as that of `BundleWriter`.
+      data_alignment, sync: as those of `BundleWriter`.
 
     Attributes:
       writers: one for each data file.
       num_shards: data files of the checkpoint, once it is there.
     """
 
-    def __init__(self, target: Path, shards: int, fs: FileSystem | None = None, *, sync: bool = True) -> None:
+    def __init__(
+        self,
+        target: Path,
+        shards: int,
+        fs: FileSystem | None = None,
+        *,
+        data_alignment: int = 1,
+        sync: bool = True,
+    ) -> None:
         self._target = as_path(target)
         self._fs = files = fs or file_system_of(target)
         self._parts: list[str] = [self._target]
@@ -43,7 +51,7 @@ class ShardedOutput:
                     for shard in range(shards)
                 ]
             for part in self._parts:
-                self.writers.append(BundleWriter(part, files, sync=sync))
+                self.writers.append(BundleWriter(part, files, data_alignment=data_alignment, sync=sync))
         except BaseException:
             self.abort()
             raise

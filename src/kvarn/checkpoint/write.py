@@ -38,6 +38,7 @@ def write(
     format: str = V2,
     *,
     num_shards: int = 1,
+    data_alignment: int = 1,
     sync: bool = True,
     fs: FileSystem | None = None,
 ) -> str:
@@ -48,6 +49,7 @@ def write(
       tensors: strings as bytes or text in an object array.  They lie in the file in this order.
       format: ``V2`` or ``V1``.
       num_shards: data files (V2); every tensor goes to the one that is smallest so far.
+      data_alignment: where tensors begin in a data file (V2), a multiple of this; TensorFlow's save op has 1.
       sync: return when it survives a power failure; without it a crash of the machine may lose the
         checkpoint, and the one it replaces.
       fs: where it goes; by default what the path says.
@@ -59,7 +61,9 @@ def write(
       InvalidArgumentError: an array cannot be saved.
       NotFoundError, PermissionDeniedError, ResourceExhaustedError and the like: the place cannot be written.
     """
-    with Writer(path, format, num_shards=num_shards, sync=sync, fs=fs) as writer:
+    with Writer(
+        path, format, num_shards=num_shards, data_alignment=data_alignment, sync=sync, fs=fs
+    ) as writer:
         writer.add_many(tensors)
     return as_path(path)
 
@@ -80,6 +84,7 @@ class Writer:
         format: str = V2,
         *,
         num_shards: int = 1,
+        data_alignment: int = 1,
         sync: bool = True,
         fs: FileSystem | None = None,
     ) -> None:
@@ -96,9 +101,9 @@ class Writer:
         if format == V1:
             self._writers = [TensorSliceWriter(path, fs)]
         elif num_shards == 1:
-            self._writers = [BundleWriter(path, fs, sync=sync)]
+            self._writers = [BundleWriter(path, fs, data_alignment=data_alignment, sync=sync)]
         else:
-            self._shards = ShardedOutput(path, num_shards, fs, sync=sync)
+            self._shards = ShardedOutput(path, num_shards, fs, data_alignment=data_alignment, sync=sync)
             self._writers = self._shards.writers
         self._open = self._writers[0]
 
@@ -165,7 +170,9 @@ class Writer:
     def append_segment(self, data: Buffer) -> None:
         """The next bytes of the tensor begun last: a C-contiguous array, or bytes."""
         self._open.append_segment(data)
-        self._bytes[self._writers.index(self._open)] += memoryview(data).nbytes
+        # The buffer protocol does not know bfloat16 and its like.
+        size = data.nbytes if isinstance(data, np.ndarray) else memoryview(data).nbytes
+        self._bytes[self._writers.index(self._open)] += size
 
     def end_segment(self) -> None:
         """Ends the tensor begun last.

@@ -124,3 +124,38 @@ def test_description_of_slices_and_shards() -> None:
     assert tensors["emb/rows"].size_bytes == 10 * 4 * 4
     assert len(tensors["emb/rows"].shards) > 1
     assert len(found.files) == 4
+
+
+@pytest.mark.parametrize("writer", ["tf115", "tf2"])
+def test_v1_checkpoints_answer_in_their_own_words(writer: str) -> None:
+    """Texts as TensorFlow 1.15 gave them for these files; the order of its V1 lines is that of a hash table."""
+    v1, v2 = (
+        checkpoint.NewCheckpointReader(GOLDEN / writer / f"{kind}_saver/model.ckpt-7")
+        for kind in ("v1", "v2")
+    )
+    lines = [
+        b"global_step (DT_INT64) []",
+        b"legacy (DT_FLOAT) [2]",
+        b"model/dense/bias (DT_FLOAT) [3]",
+        b"model/dense/kernel (DT_FLOAT) [4,3]",
+        b"model/res (DT_FLOAT) [2,2]",
+        b"model/table (DT_INT64) [5]",
+    ]
+    assert v1.debug_string().splitlines() == v2.debug_string().splitlines() == lines
+    assert v1.get_variable_to_shape_map() == v2.get_variable_to_shape_map()
+    assert v1.get_variable_to_dtype_map() == v2.get_variable_to_dtype_map()
+    for reader, text in ((v1, "nope not found in checkpoint file"), (v2, "Key nope not found in checkpoint")):
+        assert not reader.has_tensor("nope")
+        with pytest.raises(errors.NotFoundError) as caught:
+            reader.get_tensor("nope")
+        assert str(caught.value).splitlines()[0] == text
+        assert caught.value.name == "nope"
+
+
+def test_v1_slices_are_counted() -> None:
+    reader = checkpoint.NewCheckpointReader(GOLDEN / "tf115/v1_slices/model.ckpt")
+    lines = reader.debug_string().splitlines()
+    assert b"cut2d/grid (DT_FLOAT) [6,8], 9 slices" in lines
+    assert b"explicit/all (DT_FLOAT) [3,4]" in lines
+    # TensorFlow refuses these; here they are put together.
+    assert reader.get_tensor("cut2d/grid").shape == (6, 8)

@@ -78,6 +78,48 @@ def test_what_is_none(path: str, kind: type[errors.OpError], says: str) -> None:
         checkpoint.open(TF / path)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("m.npz", b"PK\x03\x04" + bytes(100), "NumPy archive"),
+        ("m.zip", b"PK\x03\x04" + bytes(100), "zip file"),
+        ("m.h5", b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5"),
+        ("m", b"\x40" + bytes(7) + b'{"w":' + bytes(100), "safetensors"),
+        ("m", b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+        ("m", b"", "is empty"),
+        ("frozen.pb", bytes(100), "import_graph_def"),
+        ("m", bytes(100), "Give the prefix of a checkpoint"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(name: str, content: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(errors.DataLossError) as caught:
+        checkpoint.open(tmp_path / name)
+    assert says in caught.value.hint
+    assert str(caught.value).startswith(f"Unable to open table file {tmp_path / name}: Data loss: ")
+    assert caught.value.path == str(tmp_path / name)
+
+
+def test_a_folder_of_folders_names_those_with_checkpoints(tmp_path: Path) -> None:
+    for name in ("a", "b", "empty"):
+        (tmp_path / name).mkdir()
+    checkpoint.write(tmp_path / "a/m-1", {"w": np.ones(1)})
+    checkpoint.write(tmp_path / "b/m-1", {"w": np.ones(1)})
+    with pytest.raises(errors.NotFoundError) as caught:
+        checkpoint.open(tmp_path)
+    assert f"give '{tmp_path}/a', '{tmp_path}/b'." in caught.value.hint
+
+
+def test_a_checkpoint_beside_a_folder_of_its_name(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    path = checkpoint.write(tmp_path / "m", {"w": np.ones(1)})
+    with checkpoint.open(path) as found:
+        assert (found.kind, found.prefix) == ("prefix", path)
+    checkpoint.write(tmp_path / "m/inner-1", {"w": np.zeros(1)})
+    with checkpoint.open(path) as found:
+        assert (found.kind, found["w"]) == ("directory", 0)
+
+
 def test_a_saved_model_without_variables(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"")
     for path in (tmp_path, tmp_path / "saved_model.pb"):

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from kvarn import checkpoint, dtypes, errors
+from kvarn.formats.bundle import BundleReader
+from kvarn.formats.embedding import write_embedding
 from kvarn.formats.tensor_slice import TensorSlice
 from kvarn.testing.files import FaultyFileSystem
 
@@ -51,6 +53,41 @@ def test_the_caller_may_choose_the_data_file(tmp_path: Path) -> None:
         assert found.info("s").shards == (0, 1)
         assert found["s"].tolist() == [1, 2, 3, 4]
         assert found["long"].tolist() == [[1, 1], [0, 0]]
+
+
+@pytest.mark.parametrize("num_shards", [1, 2])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn", "half", "complex64"])
+def test_tensors_in_pieces_of_every_kind(num_shards: int, dtype: str, tmp_path: Path) -> None:
+    kind = dtypes.as_dtype(dtype)
+    values = np.arange(6).astype(kind.np)
+    with checkpoint.Writer(tmp_path / "m", num_shards=num_shards) as writer:
+        writer.add_tensor_header("t", kind, (6,))
+        writer.append_segment(values[:4])
+        writer.append_segment(values[4:].tobytes())
+        writer.end_segment()
+    with checkpoint.open(tmp_path / "m") as found:
+        assert found["t"].tobytes() == values.tobytes()
+        assert found.info("t").dtype is kind
+
+
+@pytest.mark.parametrize("num_shards", [1, 2])
+def test_tensors_may_begin_at_multiples(num_shards: int, tmp_path: Path) -> None:
+    tensors = {f"t{i}": np.full(i + 1, i, np.int8) for i in range(9)}
+    path = checkpoint.write(tmp_path / "m", tensors, num_shards=num_shards, data_alignment=64)
+    with BundleReader(path) as reader:
+        assert all(reader.entry(name).offset % 64 == 0 for name in tensors)
+        assert all(np.array_equal(reader.lookup(name), value) for name, value in tensors.items())
+
+
+def test_embedding_variables_by_the_same_writer(tmp_path: Path) -> None:
+    keys = np.array([2, 1002, 7])
+    with checkpoint.Writer(tmp_path / "m", num_shards=2) as writer:
+        write_embedding(writer, "e", keys, np.ones((3, 4), np.float32), dim=4, freqs=keys)
+        write_embedding(writer, "e/Adagrad", keys, np.zeros((3, 4), np.float32), dim=4)
+    with checkpoint.open(tmp_path / "m") as found:
+        table = found.embedding("e")
+        assert (table.check(), table.slots) == ([], {"Adagrad": 4})
+        assert table.lookup([7]).values.sum() == 4
 
 
 @pytest.mark.parametrize("num_shards", [1, 3])
