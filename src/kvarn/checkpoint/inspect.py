@@ -79,7 +79,7 @@ class CheckpointDescription:
 
     Attributes:
       prefix: its path without ``.index``.
-      format: ``V2``.
+      format: ``V1`` or ``V2``.
       files: path and bytes of each file; -1 for one that is missing.
     """
 
