@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -382,3 +383,24 @@ def test_a_damaged_byte_is_never_a_wrong_row(fs: MemoryFileSystem) -> None:
                     found.read()
                 assert caught.value.name == name
             fs.files["m.data-00000-of-00001"][place] ^= 16
+
+
+def test_a_pass_over_a_large_table_holds_a_chunk_of_it(tmp_path: Path) -> None:
+    count = 300_000
+    keys = np.arange(count, dtype=np.int64)
+    keys = keys[embedding.bucket_order(keys)[0]]
+    with BundleWriter(tmp_path / "m") as writer:
+        for stem in ("e", "e/Adagrad"):
+            embedding.write_embedding(
+                writer, stem, keys, np.zeros((count, 2), np.float32), dim=2, freqs=keys, versions=keys
+            )
+    with BundleReader(tmp_path / "m") as reader:
+        table = EmbeddingTable(reader, "e")
+        tracemalloc.start()
+        try:
+            seen = sum(len(chunk.keys) for chunk in table.chunks(64 << 10))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert seen == count
+    assert peak < keys.nbytes / 2

@@ -96,6 +96,24 @@ def sequential_rows(reader: TensorReader, name: str, at_once: int) -> Callable[[
     return rows
 
 
+def sequential_numbers(
+    reader: TensorReader, name: str, count: int, at_once: int
+) -> Callable[[slice], Int64s] | None:
+    """`sequential_rows` of frequencies or versions; None if the checkpoint has none.
+
+    Raises:
+      DataLossError: they are something else than int64 [count].
+    """
+    if not reader.contains(name):
+        return None
+    dtype, shape = reader.lookup_dtype_and_shape(name)
+    if shape == (0,):
+        return None
+    if shape != (count,) or dtype.np != np.int64:
+        raise damaged(reader, name, f"{dtype.name}{list(shape)}, not int64 [{count}]")
+    return sequential_rows(reader, name, at_once)
+
+
 def scattered_rows(reader: TensorReader, name: str, places: Int64s) -> Array:
     """The rows at some places, in their order, read by ranges no longer than a few MB.
 

@@ -11,12 +11,12 @@
 Rows of slots are those of the primary's keys, though inside a bucket a slot's file may have another order.
 Every era of DeepRec's format is read: frequencies, filtered keys and offsets may be missing.
 
-Memory: the keys of one part, twice if a slot has another order, and the values of one chunk.
+Memory: one chunk; and if a slot has another order than the variable, the keys of one part, twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -31,6 +31,7 @@ from kvarn.checkpoint.embeddings.columns import (
     key_column,
     number_column,
     scattered_rows,
+    sequential_numbers,
     sequential_rows,
 )
 from kvarn.checkpoint.findings import Finding
@@ -42,6 +43,8 @@ Array = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]
 # What to do with keys for which a slot has no row.
 Missing = Literal["error", "nan", "skip"]
+
+_SlotRows = Callable[[slice, Array], tuple[Array, npt.NDArray[np.bool_]]]
 
 # What a restore takes a row for that has no frequency, or no version.
 NO_FREQ, NO_VERSION = 1, -1
@@ -238,7 +241,8 @@ class EmbeddingTable:
     ) -> Iterator[EmbeddingChunk]:
         """The admitted rows, part after part, in the order of the files.
 
-        Values are certain once a part's last chunk was given out: only then their checksums are compared.
+        Rows are certain once a part's last chunk was given out: only then the checksums of its columns are
+        compared.
 
         Args:
           chunk_bytes: about how many bytes of values, slots included, a chunk has.
@@ -384,44 +388,37 @@ class EmbeddingTable:
     def _part_chunks(
         self, part: int, chunk_bytes: int, slots: Sequence[str], missing: Missing
     ) -> Iterator[EmbeddingChunk]:
-        stem = self.stems[part]
-        keys = self._keys(stem)
-        freqs = number_column(self.reader, stem + embedding.FREQS, len(keys))
-        versions = number_column(self.reader, stem + embedding.VERSIONS, len(keys))
-        joins = {slot: self._join(slot, part, keys, missing) for slot in slots}
+        stem, count = self.stems[part], self.keys_per_partition[part]
         row_bytes = max(1, self.dim * self.value_dtype.size)
         row_bytes += sum(self.slots[slot] * self._slot_dtype(slot).itemsize for slot in slots)
         at_once = max(1, chunk_bytes // row_bytes)
-        next_rows = sequential_rows(self.reader, stem + embedding.VALUES, at_once)
-        sources = {slot: self._slot_rows(slot, part, joins[slot], at_once) for slot in slots}
-        for start in range(0, len(keys), at_once):
-            rows = slice(start, min(start + at_once, len(keys)))
-            values = next_rows(rows)
-            of_slots = {slot: source(rows) for slot, source in sources.items()}
+        next_keys = sequential_rows(self.reader, stem + embedding.KEYS, at_once)
+        next_freqs = sequential_numbers(self.reader, stem + embedding.FREQS, count, at_once)
+        next_versions = sequential_numbers(self.reader, stem + embedding.VERSIONS, count, at_once)
+        next_values = sequential_rows(self.reader, stem + embedding.VALUES, at_once)
+        next_of_slots = {slot: self._slot_rows(slot, part, missing, at_once) for slot in slots}
+        for start in range(0, count, at_once):
+            rows = slice(start, min(start + at_once, count))
+            keys = next_keys(rows)
+            of_slots = {slot: source(rows, keys) for slot, source in next_of_slots.items()}
             pick: Any = slice(None)
             if missing == "skip":
-                pick = np.ones(rows.stop - rows.start, np.bool_)
-                for places in joins.values():
-                    if places is not None:
-                        pick &= places[rows] >= 0
+                pick = np.logical_and.reduce(
+                    [np.ones(len(keys), np.bool_), *(found for _, found in of_slots.values())]
+                )
             yield EmbeddingChunk(
-                keys[rows][pick],
-                values[pick],
-                {slot: of_slot[pick] for slot, of_slot in of_slots.items()},
-                _cut(_cut(freqs, rows), pick),
-                _cut(_cut(versions, rows), pick),
+                keys[pick],
+                next_values(rows)[pick],
+                {slot: own[pick] for slot, (own, _) in of_slots.items()},
+                _cut(next_freqs(rows) if next_freqs else None, pick),
+                _cut(next_versions(rows) if next_versions else None, pick),
                 part,
             )
 
-    def _join(self, slot: str, part: int, keys: Array, missing: Missing) -> Int64s | None:
-        """The rows of a slot that belong to ``keys``, -1 for one that is not there; None: in the same order."""
-        stem = self.slot_stems[slot][part]
-        if stem is None:
-            own = keys[:0]
-        else:
-            own = self._keys(stem)
-            if np.array_equal(own, keys):
-                return None
+    def _join(self, slot: str, part: int, missing: Missing) -> Int64s:
+        """The rows of a slot that belong to the keys of a part, -1 for one that is not there."""
+        stem, keys = self.slot_stems[slot][part], self._keys(self.stems[part])
+        own = keys[:0] if stem is None else self._keys(stem)
         index = KeyIndex(own)
         places = index.places(keys)
         if missing == "error":
@@ -437,19 +434,33 @@ class EmbeddingTable:
                     )
         return places
 
-    def _slot_rows(self, slot: str, part: int, places: Int64s | None, at_once: int) -> Any:
-        """A function from a slice of the variable's rows, asked for in order, to the slot's."""
-        stem, dim, dtype = self.slot_stems[slot][part], self.slots[slot], self._slot_dtype(slot)
-        if stem is not None and places is None:
-            return sequential_rows(self.reader, stem + embedding.VALUES, at_once)
+    def _slot_rows(self, slot: str, part: int, missing: Missing, at_once: int) -> _SlotRows:
+        """A function from rows of a part, asked for in order with their keys, to the slot's, and whether each
+        was found.
 
-        def rows(wanted: slice) -> Array:
-            assert places is not None
+        As long as the slot has the same keys in the same places nothing is held.  From the first that
+        differs on, its rows are looked up by key.
+        """
+        stem, dim, dtype = self.slot_stems[slot][part], self.slots[slot], self._slot_dtype(slot)
+        places: Int64s | None = None
+        if stem is not None and self._count(stem + embedding.KEYS) == self.keys_per_partition[part]:
+            next_keys = sequential_rows(self.reader, stem + embedding.KEYS, at_once)
+            next_values = sequential_rows(self.reader, stem + embedding.VALUES, at_once)
+        else:
+            places = self._join(slot, part, missing)
+
+        def rows(wanted: slice, keys: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
+            nonlocal places
+            if places is None:
+                if np.array_equal(next_keys(wanted), keys):
+                    return next_values(wanted), np.ones(len(keys), np.bool_)
+                places = self._join(slot, part, missing)
             own = places[wanted]
+            found = own >= 0
             out = np.full((len(own), dim), np.nan if np.issubdtype(dtype, np.floating) else 0, dtype)
-            if stem is not None and (own >= 0).any():
-                out[own >= 0] = self._rows_at(stem, own[own >= 0], True)
-            return out
+            if stem is not None and found.any():
+                out[found] = self._rows_at(stem, own[found], True)
+            return out, found
 
         return rows
 
