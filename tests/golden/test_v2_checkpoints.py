@@ -10,7 +10,7 @@ import pytest
 
 from kvarn import errors
 from kvarn.formats.bundle import BundleReader, BundleWriter
-from kvarn.formats.bundle.reader import encode_name
+from kvarn.formats.names import encode_name
 from kvarn.formats.ordered_code import encode_slice_key
 from kvarn.formats.tensor_slice import TensorSlice, parse_shape_and_slice
 from kvarn.testing.goldens import GoldenCase, cases

@@ -14,8 +14,9 @@ from typing import Any
 from kvarn import dtypes
 from kvarn.checkpoint.management import latest_checkpoint
 from kvarn.errors import NotFoundError
-from kvarn.formats.bundle.reader import BundleReader, decode_name, encode_name
+from kvarn.formats.bundle.reader import BundleReader
 from kvarn.formats.detect import V1, open_checkpoint
+from kvarn.formats.names import decode_name, encode_name
 from kvarn.formats.ordered_code import encode_slice_key
 from kvarn.formats.reader import TensorReader
 from kvarn.formats.tensor_slice import print_shape

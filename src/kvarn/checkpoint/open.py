@@ -30,9 +30,9 @@ from kvarn.checkpoint.paths import (
 )
 from kvarn.errors import DataLossError, NotFoundError, OpError
 from kvarn.formats.bundle import BundleReader, elements
-from kvarn.formats.bundle.reader import decode_name, encode_name
 from kvarn.formats.detect import open_checkpoint
 from kvarn.formats.meta_graph import meta_graph_filename, read_meta_graph_file
+from kvarn.formats.names import decode_name
 from kvarn.formats.reader import CHUNK_BYTES, TensorInfo, TensorReader
 from kvarn.formats.tensor_slice import TensorSlice
 from kvarn.io import FileSystem, Path, as_path, file_system_of
@@ -200,7 +200,7 @@ class Checkpoint:
         """
         if isinstance(self.reader, BundleReader):
             return self.reader.read(names, out=out)
-        chosen = self.keys() if names is None else map(decode_name, map(encode_name, names))
+        chosen = self.keys() if names is None else map(decode_name, names)
         return {name: _put(self.reader, name, (out or {}).get(name)) for name in chosen}
 
     def views(

@@ -28,6 +28,7 @@ from kvarn.errors import (
     OpError,
     UnimplementedError,
 )
+from kvarn.formats.names import decode_name, encode_name
 from kvarn.formats.reader import CHUNK_BYTES, TensorInfo
 from kvarn.formats.tensor_slice import TensorSlice, print_shape
 from kvarn.io import (
@@ -66,7 +67,7 @@ class WholeTensorReader(ABC):
         self.fs: FileSystem = fs or file_system_of(self.prefix)
         self._file = self.fs.open_read(self.prefix)
         try:
-            found = sorted(self._read_directory(), key=lambda info: _key(info.name))
+            found = sorted(self._read_directory(), key=lambda info: encode_name(info.name))
         except BaseException:
             self._file.close()
             raise
@@ -99,13 +100,13 @@ class WholeTensorReader(ABC):
         return list(self._infos)
 
     def contains(self, name: str | bytes) -> bool:
-        return _text(name) in self._infos
+        return decode_name(name) in self._infos
 
     def tensors(self) -> Iterator[TensorInfo]:
         yield from self._infos.values()
 
     def info(self, name: str | bytes) -> TensorInfo:
-        text = _text(name)
+        text = decode_name(name)
         if text in self._infos:
             return self._infos[text]
         near = difflib.get_close_matches(text, self._infos, n=3)
@@ -143,8 +144,8 @@ class WholeTensorReader(ABC):
 
     def lookup_stored_slice(self, name: str | bytes, tensor_slice: TensorSlice) -> Array:
         raise NotFoundError.of(
-            f"tensor '{_text(name)}' in '{self.prefix}' is not stored in slices",
-            name=_text(name),
+            f"tensor '{decode_name(name)}' in '{self.prefix}' is not stored in slices",
+            name=decode_name(name),
             path=self.prefix,
             hint="Use lookup_slice.",
         )
@@ -283,8 +284,8 @@ class WholeTensorWriter(ABC):
         """Writes a whole tensor, if the slice is the whole."""
         if tensor_slice.shape_within(full_shape) != tuple(full_shape):
             raise UnimplementedError.of(
-                f"{self.format} holds no slices: {tensor_slice} of tensor '{_text(name)}'",
-                name=_text(name),
+                f"{self.format} holds no slices: {tensor_slice} of tensor '{decode_name(name)}'",
+                name=decode_name(name),
                 path=self.prefix,
                 hint="Join the slices first.",
             )
@@ -356,12 +357,12 @@ class WholeTensorWriter(ABC):
 
     def _next(self, name: str | bytes) -> TensorInfo:
         info = None if self._open else next(self._waiting, None)
-        if info is None or info.name != _text(name):
+        if info is None or info.name != decode_name(name):
             self.abort()
             expected = f"'{info.name}'" if info else "the end of the open tensor"
             raise FailedPreconditionError.of(
-                f"tensor '{_text(name)}' was added to '{self.prefix}' instead of {expected}",
-                name=_text(name),
+                f"tensor '{decode_name(name)}' was added to '{self.prefix}' instead of {expected}",
+                name=decode_name(name),
                 path=self.prefix,
                 hint="Add the tensors in the writer's `order`.",
             )
@@ -417,22 +418,5 @@ def refusal(path: str, format_name: str, refused: dict[str, str]) -> OpError:
     )
 
 
-def is_utf8(name: str) -> bool:
-    """Whether a tensor's name is UTF-8."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _raw(array: Array) -> memoryview:
     return array.reshape(-1).view(np.uint8).data if array.size else memoryview(bytearray())
-
-
-def _text(name: str | bytes) -> str:
-    return name if isinstance(name, str) else name.decode("utf-8", "surrogateescape")
-
-
-def _key(name: str) -> bytes:
-    return name.encode("utf-8", "surrogateescape")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kvarn import dtypes, errors
+from kvarn.formats.names import decode_name, encode_name
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
 from kvarn.graph.resources import ResourceHandle
 from kvarn.graph.shape_inference import UNKNOWN, fmt, merge, merge_dim, with_rank
@@ -437,7 +438,7 @@ def _write_v1(
         )
     parsed = [_parse_slice(*item, path) for item in zip(slices, map(np.shape, values), names, strict=True)]
     with TensorSliceWriter(path) as writer:
-        for i in save_order([name.encode("utf-8", "surrogateescape") for name in names]):
+        for i in save_order([encode_name(name) for name in names]):
             _add(writer, names[i], values[i], types[i], parsed[i])
 
 
@@ -501,7 +502,7 @@ def _names_and_slices(names: Any, slices: Any) -> tuple[list[str], list[str]]:
 
 
 def _strings(values: Any) -> list[str]:
-    return [v.decode("utf-8", "surrogateescape") for v in np.ravel(np.asarray(values, object))]
+    return [decode_name(v) for v in np.ravel(np.asarray(values, object))]
 
 
 def _one(value: Any) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kvarn import dtypes
+from kvarn.formats.names import encode_name
 from kvarn.graph import graph as ops
 from kvarn.graph.convert import constant, convert_to_tensor
 from kvarn.graph.graph import GraphKeys
@@ -324,7 +325,7 @@ class BulkSaverBuilder(BaseSaverBuilder):
 
 def _names(items: Sequence[SaveEntry | SaveSpec]) -> list[bytes]:
     """Names as a checkpoint holds them: bytes that are no UTF-8 stand in strings as surrogates."""
-    return [item.name.encode("utf-8", "surrogateescape") for item in items]
+    return [encode_name(item.name) for item in items]
 
 
 def _global_step_entry() -> SaveEntry:

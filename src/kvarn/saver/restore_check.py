@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from kvarn import errors
+from kvarn.formats.names import decode_name
 from kvarn.graph.operation import Operation
 from kvarn.graph.shape_inference import fmt
 from kvarn.graph.tensor_util import constant_value
@@ -97,7 +98,7 @@ def _verify(op: Operation, reader: TensorReader, prefix: str, verified: set[str]
     if known is None:
         return
     if op.type == "RestoreV2":
-        names = [name.decode("utf-8", "surrogateescape") for name in known]
+        names = [decode_name(name) for name in known]
         checkpoint.verify(reader, names, op.attrs["dtypes"])
         return
     kv_checkpoint.verify(
@@ -123,7 +124,7 @@ def _demands(below: dict[Operation, None]) -> Iterator[tuple[str, tuple[int, ...
             for assign in _assigning(output, below):
                 shape = _demanded(assign)
                 if shape is not None:
-                    yield name.decode("utf-8", "surrogateescape"), shape, assign
+                    yield decode_name(name), shape, assign
 
 
 def _below(op: Operation) -> dict[Operation, None]:

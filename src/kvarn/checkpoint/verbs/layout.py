@@ -17,7 +17,8 @@ from kvarn.checkpoint.findings import (
 )
 from kvarn.errors import InternalError, InvalidArgumentError
 from kvarn.formats.bundle.entry import BundleEntry
-from kvarn.formats.bundle.reader import BundleReader, decode_name
+from kvarn.formats.bundle.reader import BundleReader
+from kvarn.formats.names import decode_name
 from kvarn.formats.ordered_code import encode_slice_key
 from kvarn.formats.reader import TensorInfo
 from kvarn.formats.tensor_slice import TensorSlice

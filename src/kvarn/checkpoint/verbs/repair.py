@@ -32,8 +32,8 @@ from kvarn.checkpoint.verbs.transfer import (
 from kvarn.checkpoint.verbs.verify import Verification, verify
 from kvarn.errors import DataLossError, InvalidArgumentError, NotFoundError
 from kvarn.formats.bundle import BundleReader, BundleWriter
-from kvarn.formats.bundle.reader import encode_name
 from kvarn.formats.detect import V1, V2
+from kvarn.formats.names import encode_name
 from kvarn.formats.reader import TensorReader
 from kvarn.io import FileSystem, Path, as_path, file_system_of
 

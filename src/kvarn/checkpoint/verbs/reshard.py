@@ -34,9 +34,9 @@ from kvarn.checkpoint.verbs.patterns import matcher
 from kvarn.checkpoint.verbs.transfer import Counter, check_target, open_source
 from kvarn.errors import InvalidArgumentError, OpError, UnimplementedError
 from kvarn.formats.bundle import BundleReader
-from kvarn.formats.bundle.reader import encode_name
 from kvarn.formats.detect import V2
 from kvarn.formats.embedding import KEYS, SAVED_PARTITION_NUM, split_part
+from kvarn.formats.names import encode_name
 from kvarn.formats.reader import TensorInfo, TensorReader
 from kvarn.io import FileSystem, Path, as_path, file_system_of
 

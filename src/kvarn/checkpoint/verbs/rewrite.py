@@ -31,6 +31,7 @@ from kvarn.checkpoint.verbs.transfer import (
 from kvarn.checkpoint.verbs.units import Unit, optimizer_tensors, units_of
 from kvarn.errors import InvalidArgumentError
 from kvarn.formats.detect import V2
+from kvarn.formats.names import encode_name
 from kvarn.formats.reader import TensorInfo, TensorReader
 from kvarn.io import FileSystem, Path, as_path, atomic_replace, file_system_of
 
@@ -272,7 +273,7 @@ class _Rules:
                         hint="Change the rules for names, or drop one. Nothing was written.",
                     )
                 steps[step.name] = step
-        ordered = sorted(steps.values(), key=lambda step: step.name.encode("utf-8", "surrogateescape"))
+        ordered = sorted(steps.values(), key=lambda step: encode_name(step.name))
         return changes, ordered
 
     def unmatched(self, changes: list[Change]) -> list[str]:

@@ -23,14 +23,14 @@ from kvarn.checkpoint.paths import prefix_of
 from kvarn.errors import AlreadyExistsError, InvalidArgumentError, UnimplementedError
 from kvarn.formats import detect
 from kvarn.formats.bundle import BundleWriter
-from kvarn.formats.bundle.reader import encode_name
+from kvarn.formats.names import encode_name, is_utf8
 from kvarn.formats.npz import NpzReader, NpzWriter
 from kvarn.formats.reader import TensorInfo, TensorReader
 from kvarn.formats.safetensors import SafetensorsReader, SafetensorsWriter
 from kvarn.formats.slices_v1 import TensorSliceWriter, save_order
 from kvarn.formats.slices_v1.values import can_hold
 from kvarn.formats.tensor_slice import TensorSlice
-from kvarn.formats.whole_tensors import WholeTensorWriter, is_utf8, refusal
+from kvarn.formats.whole_tensors import WholeTensorWriter, refusal
 from kvarn.formats.writer import TensorWriter
 from kvarn.io import FileSystem, LocalFileSystem, Path, as_path, directory_of, file_system_of
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from kvarn.checkpoint.embeddings.bucket_rows import StoredTable, stored_tables
 from kvarn.formats import embedding
+from kvarn.formats.names import encode_name
 from kvarn.formats.reader import TensorInfo, TensorReader
 
 # The names under which optimizers of TensorFlow, of its contrib and of DeepRec keep slots: ``<owner>/<name>``,
@@ -88,7 +89,7 @@ def units_of(reader: TensorReader) -> list[Unit]:
         taken |= set(places)
         units.append(Unit(table.name, tuple(infos[name] for name in sorted(places)), places))
     units += [Unit(name, (info,)) for name, info in infos.items() if name not in taken]
-    return sorted(units, key=lambda unit: unit.name.encode("utf-8", "surrogateescape"))
+    return sorted(units, key=lambda unit: encode_name(unit.name))
 
 
 def optimizer_tensors(units: list[Unit]) -> tuple[set[str], set[str]]:

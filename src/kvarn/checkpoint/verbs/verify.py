@@ -27,9 +27,10 @@ from kvarn.checkpoint.verbs.layout import check_cover, check_data_files
 from kvarn.checkpoint.verbs.salvage import open_damaged, open_damaged_tables
 from kvarn.errors import DataLossError, NotFoundError, OpError, OutOfRangeError
 from kvarn.formats import embedding
-from kvarn.formats.bundle.reader import BundleReader, encode_name
+from kvarn.formats.bundle.reader import BundleReader
 from kvarn.formats.detect import V1, checkpoint_exists, find_files
 from kvarn.formats.meta_graph import meta_graph_filename, read_meta_graph_file
+from kvarn.formats.names import encode_name
 from kvarn.formats.reader import TensorInfo, TensorReader
 from kvarn.io import FileSystem, Path, as_path, file_system_of
 

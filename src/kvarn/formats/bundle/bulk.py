@@ -21,6 +21,7 @@ from kvarn.errors import DataLossError, OutOfRangeError
 from kvarn.formats.bundle import elements
 from kvarn.formats.bundle.columns import IndexColumns
 from kvarn.formats.checksum import mask_all
+from kvarn.formats.names import decode_name
 from kvarn.io import ReadFile
 from kvarn.io.checked import read_runs
 from kvarn.io.local import LocalReadFile
@@ -95,7 +96,7 @@ class _Chosen:
         else:
             self.name_of = {}
             for name in names:
-                text = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name
+                text = decode_name(name)
                 row = self.columns.row_of.get(text)
                 if row is None:
                     raise reader.not_found(text)

@@ -21,7 +21,8 @@ from collections.abc import Sequence
 from kvarn.errors import DataLossError, InternalError, InvalidArgumentError, OpError
 from kvarn.formats.bundle import commit, naming
 from kvarn.formats.bundle.entry import BundleEntry, BundleHeader
-from kvarn.formats.bundle.reader import BundleReader, decode_name
+from kvarn.formats.bundle.reader import BundleReader
+from kvarn.formats.names import decode_name
 from kvarn.io import FileSystem, Path, as_path, directory_of, file_system_of, remove_quietly
 
 

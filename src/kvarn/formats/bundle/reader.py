@@ -40,6 +40,7 @@ from kvarn.formats.bundle.columns import IndexColumns
 from kvarn.formats.bundle.entry import BIG_ENDIAN, HEADER_KEY, BundleEntry, BundleHeader
 from kvarn.formats.checksum import crc32c_combine, unmask
 from kvarn.formats.coding import DecodeError
+from kvarn.formats.names import decode_name, encode_name
 from kvarn.formats.ordered_code import encode_slice_key
 from kvarn.formats.reader import CHUNK_BYTES, TensorInfo
 from kvarn.formats.table.reader import Table
@@ -100,7 +101,7 @@ class BundleReader:
 
     def contains(self, name: str | bytes) -> bool:
         """True if a tensor of that name is there."""
-        key = _key(name)
+        key = encode_name(name)
         return key != HEADER_KEY and self._table.find(key) is not None
 
     def keys(self) -> list[str]:
@@ -133,7 +134,7 @@ class BundleReader:
         Raises:
           NotFoundError: no such tensor; the hint names the nearest ones.
         """
-        key = _key(name)
+        key = encode_name(name)
         value = self._table.find(key) if key != HEADER_KEY else None
         if value is None:
             raise self.not_found(decode_name(key))
@@ -142,7 +143,7 @@ class BundleReader:
     def lookup_dtype_and_shape(self, name: str | bytes) -> tuple[dtypes.DType, tuple[int, ...]]:
         """Element type and full shape of a tensor."""
         entry = self.entry(name)
-        return elements.dtype_of(entry.dtype, decode_name(_key(name)), self.prefix), entry.shape
+        return elements.dtype_of(entry.dtype, decode_name(name), self.prefix), entry.shape
 
     def lookup_tensor_shape(self, name: str | bytes) -> tuple[int, ...]:
         """Full shape of a tensor."""
@@ -172,7 +173,7 @@ class BundleReader:
         Raises:
           NotFoundError: no such tensor; the hint names the nearest ones.
         """
-        return self._info(decode_name(_key(name)), self.entry(name))
+        return self._info(decode_name(name), self.entry(name))
 
     def files(self) -> list[tuple[str, int]]:
         """Path and bytes of every file of the checkpoint, the index first; -1 for one that is missing."""
@@ -201,7 +202,7 @@ class BundleReader:
           InvalidArgumentError: the stored slices do not cover it, or ``out`` does not fit.
           UnimplementedError: more dimensions than NumPy's arrays can have (64).
         """
-        key, entry = _key(name), self.entry(name)
+        key, entry = encode_name(name), self.entry(name)
         if out is not None:
             dtype = elements.dtype_of(entry.dtype, decode_name(key), self.prefix)
             elements.target(out, entry.shape, dtype, decode_name(key), self.prefix)
@@ -282,7 +283,7 @@ class BundleReader:
         """
         entry = self.entry(name)
         if full_shape is not None and tuple(full_shape) != entry.shape:
-            text = decode_name(_key(name))
+            text = decode_name(name)
             raise InvalidArgumentError.of(
                 f"tensor_name = {text}; shape in shape_and_slice spec {print_shape(full_shape)} does not "
                 f"match the shape stored in checkpoint: {print_shape(entry.shape)}",
@@ -290,11 +291,11 @@ class BundleReader:
                 path=self.prefix,
                 hint=f"'{self.prefix}' was saved from a variable of another shape.",
             )
-        return self._read_region(_key(name), entry, tensor_slice)
+        return self._read_region(encode_name(name), entry, tensor_slice)
 
     def lookup_stored_slice(self, name: str | bytes, tensor_slice: TensorSlice) -> npt.NDArray[Any]:
         """One slice as it was saved: an element of ``entry(name).slices``."""
-        return self._read(*self._slice_entry(_key(name), self.entry(name), tensor_slice))
+        return self._read(*self._slice_entry(encode_name(name), self.entry(name), tensor_slice))
 
     def chunks(self, name: str | bytes, chunk_bytes: int = CHUNK_BYTES) -> Iterator[npt.NDArray[Any]]:
         """A whole tensor in consecutive pieces along its first dimension, about ``chunk_bytes`` each.
@@ -311,7 +312,7 @@ class BundleReader:
         if not info.shape or not math.prod(info.shape) or not self.has_plain_bytes(info):
             yield self.lookup(name)
             return
-        stream = self._stream(_key(name))
+        stream = self._stream(encode_name(name))
         at_once = max(1, chunk_bytes // row_bytes)
         for start in range(0, info.shape[0], at_once):
             shape = (min(at_once, info.shape[0] - start), *info.shape[1:])
@@ -336,7 +337,7 @@ class BundleReader:
           and as `lookup`.
         """
         entry = self.entry(name)
-        info = self._info(decode_name(_key(name)), entry)
+        info = self._info(decode_name(name), entry)
         shape = (stop - start, *info.shape[1:])
         if not info.shape or not 0 <= start <= stop <= info.shape[0]:
             raise InvalidArgumentError.of(
@@ -394,7 +395,7 @@ class BundleReader:
         Raises:
           DataLossError: they differ.
         """
-        text, entry = decode_name(_key(name)), self.entry(name)
+        text, entry = decode_name(name), self.entry(name)
         self.check_crc(text, entry, self.open_shard_of(text, entry), actual)
 
     def verify(self, name: str | bytes) -> None:
@@ -402,7 +403,7 @@ class BundleReader:
 
         Raises as `lookup`.
         """
-        key = _key(name)
+        key = encode_name(name)
         entry = self.entry(name)
         pieces = [self._slice_entry(key, entry, piece) for piece in entry.slices] or [(key, entry)]
         dtype = elements.dtype_of(entry.dtype, decode_name(key), self.prefix)
@@ -422,7 +423,7 @@ class BundleReader:
         Raises:
           DataLossError: another size, or a tensor without plain bytes (strings, variants, slices).
         """
-        key = _key(name)
+        key = encode_name(name)
         self._streams[key] = stream = self._stream(key, total_bytes)
         return stream.entry
 
@@ -434,7 +435,7 @@ class BundleReader:
         Raises:
           DataLossError: with the last bytes, if the tensor is damaged.
         """
-        key = _key(name)
+        key = encode_name(name)
         return self._next_segment(self._streams[key], decode_name(key), target)
 
     # Life --------------------------------------------------------------------------------------------
@@ -785,19 +786,6 @@ class _Stream:
         self.position = position
         self.crc = crc
         self.checked = False
-
-
-def encode_name(name: str | bytes) -> bytes:
-    """The bytes of a tensor name."""
-    return name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")
-
-
-def decode_name(key: bytes) -> str:
-    """The string for the bytes of a tensor name; `encode_name` gives the bytes back."""
-    return key.decode("utf-8", "surrogateescape")
-
-
-_key = encode_name
 
 
 def _size(region: TensorSlice | None) -> int:

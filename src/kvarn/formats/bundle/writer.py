@@ -30,8 +30,8 @@ from kvarn import _native, dtypes
 from kvarn.errors import FailedPreconditionError, InternalError, InvalidArgumentError, OpError
 from kvarn.formats.bundle import commit, elements, naming, strings
 from kvarn.formats.bundle.entry import BundleEntry, BundleHeader
-from kvarn.formats.bundle.reader import decode_name, encode_name
 from kvarn.formats.checksum import crc32c, mask
+from kvarn.formats.names import decode_name, encode_name
 from kvarn.formats.ordered_code import encode_slice_key
 from kvarn.formats.tensor_slice import TensorSlice, print_shape
 from kvarn.io import Buffer, FileSystem, Path, WriteFile, as_path, directory_of, file_system_of

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kvarn import dtypes
+from kvarn.formats.names import decode_name, is_utf8
 from kvarn.formats.npz.format import BY_BITS, NOTES, STAND_INS, SUFFIX, TRAILING_NULS, TYPES
 from kvarn.formats.reader import TensorInfo
-from kvarn.formats.whole_tensors import WholeTensorWriter, is_utf8
+from kvarn.formats.whole_tensors import WholeTensorWriter
 from kvarn.io.streams import WriteStream
 
 # Strings of very unequal length would take this much more than they are.
@@ -42,8 +43,7 @@ class NpzWriter(WholeTensorWriter):
     def add(self, name: str | bytes, array: npt.ArrayLike, dtype: Any = None) -> None:
         values = np.asarray(array)
         if values.dtype.hasobject:
-            text = name if isinstance(name, str) else name.decode("utf-8", "surrogateescape")
-            values = self._strings(text, values)
+            values = self._strings(decode_name(name), values)
         super().add(name, values, dtype)
 
     def _begin_file(self) -> None:

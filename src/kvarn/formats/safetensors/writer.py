@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kvarn.errors import InvalidArgumentError
+from kvarn.formats.names import is_utf8
 from kvarn.formats.reader import TensorInfo
 from kvarn.formats.safetensors.format import (
     ALIGNMENT,
@@ -17,7 +18,7 @@ from kvarn.formats.safetensors.format import (
     NAMES,
     RANKS,
 )
-from kvarn.formats.whole_tensors import WholeTensorWriter, is_utf8
+from kvarn.formats.whole_tensors import WholeTensorWriter
 from kvarn.io import FileSystem, Path
 
 

@@ -36,8 +36,8 @@ from kvarn.errors import (
     UnimplementedError,
 )
 from kvarn.formats.bundle.elements import check_dimensions, dtype_of, message_name
-from kvarn.formats.bundle.reader import decode_name, encode_name
 from kvarn.formats.coding import DecodeError
+from kvarn.formats.names import decode_name, encode_name
 from kvarn.formats.ordered_code import encode_slice_key
 from kvarn.formats.reader import CHUNK_BYTES, TensorInfo
 from kvarn.formats.slices_v1 import values

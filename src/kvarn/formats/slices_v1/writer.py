@@ -30,9 +30,9 @@ from kvarn.errors import (
 )
 from kvarn.formats.bundle.elements import message_name, saved_dtype
 from kvarn.formats.bundle.naming import index_filename
-from kvarn.formats.bundle.reader import decode_name, encode_name
 from kvarn.formats.bundle.strings import as_bytes_list
 from kvarn.formats.messages import Versions
+from kvarn.formats.names import decode_name, encode_name
 from kvarn.formats.ordered_code import encode_slice_key
 from kvarn.formats.slices_v1 import values
 from kvarn.formats.slices_v1.format import META_KEY, SliceMeta, record_head, serialize_meta, slice_head
