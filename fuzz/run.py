@@ -69,12 +69,13 @@ def campaign(name: str, runs: int) -> int:
         folders = [corpus, CORPORA / name, write_seeds(name)]
         code = child(name, [*command, *map(str, folders)], out)
     text = log.read_text(errors="replace")
-    done = [int(n) for n in re.findall(r"stat::number_of_executed_units: (\d+)", text)]
+    # What stops before its end gives no statistics: then the last number that it printed.
+    done = [int(n) for n in re.findall(r"(?:^#|stat::number_of_executed_units: )(\d+)", text, re.MULTILINE)]
     rate = re.findall(r"stat::average_exec_per_sec: +(\d+)", text)
     found = sorted(set(findings.iterdir()) - before)
     costly = measure(name, corpus)
     print(
-        f"{name}: {sum(done)} executions, {rate[-1] if rate else '?'}/s, "
+        f"{name}: {done[-1] if done else 0} executions, {rate[-1] if rate else '?'}/s, "
         f"{len(found) + len(costly)} findings, log {log}"
     )
     for line in (*map(str, found), *costly):
