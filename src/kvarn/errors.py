@@ -108,6 +108,11 @@ class OpError(Exception):
         """The whole text, hint included."""
         return str(self.args[0])
 
+    @property
+    def without_hint(self) -> str:
+        """What failed and where: for another error that says what to do in its own way."""
+        return self.message.removesuffix(f"\n  {self.hint}")
+
     def __str__(self) -> str:
         return self.message
 

@@ -42,5 +42,5 @@ class Finding:
     @classmethod
     def of_error(cls, kind: str, error: OpError, name: str | None = None) -> Finding:
         """What an error says, without its hint."""
-        text = error.message.removesuffix(f"\n  {error.hint}")
+        text = error.without_hint
         return cls(kind, text, error.name if name is None else name, error.path, error.offset)

@@ -277,7 +277,7 @@ def _explained(error: OpError, prefix: str, fs: FileSystem) -> OpError:
     hint = hint_for_file(prefix, fs) if fs.exists(prefix) and not fs.is_directory(prefix) else None
     if hint is None:
         return error
-    text = error.message.removesuffix(f"\n  {error.hint}")
+    text = error.without_hint
     return type(error).of(text, name=error.name, path=error.path, offset=error.offset, hint=hint)
 
 

@@ -28,15 +28,8 @@ from kvarn.checkpoint.embeddings.union import last_wins, mean, pick, unite
 from kvarn.checkpoint.management import get_checkpoint_state
 from kvarn.checkpoint.verbs.merge import check_v2_target, copy_embedding, embedding_bytes, inventory
 from kvarn.checkpoint.verbs.patterns import Pattern, matcher, nearest, text_of
-from kvarn.checkpoint.verbs.transfer import (
-    Counter,
-    Progress,
-    aborting,
-    copy_tensor,
-    open_source,
-    side_by_side,
-    tensor_pieces,
-)
+from kvarn.checkpoint.verbs.progress import Counter, Progress
+from kvarn.checkpoint.verbs.transfer import aborting, copy_tensor, open_source, side_by_side, tensor_pieces
 from kvarn.errors import InvalidArgumentError, NotFoundError
 from kvarn.formats.bundle import BundleWriter
 from kvarn.formats.reader import TensorInfo, TensorReader

@@ -19,10 +19,9 @@ from kvarn.checkpoint.embeddings.arrow import SUFFIXES, ArrowReader, read_source
 from kvarn.checkpoint.embeddings.bucket_rows import stored_tables
 from kvarn.checkpoint.embeddings.union import EmbeddingSource, last_wins, pick, unite
 from kvarn.checkpoint.verbs.patterns import nearest
+from kvarn.checkpoint.verbs.progress import Counter, Progress
 from kvarn.checkpoint.verbs.transfer import (
     FORMATS,
-    Counter,
-    Progress,
     aborting,
     check_target,
     copy_tensor,

@@ -22,7 +22,8 @@ import numpy.typing as npt
 
 from kvarn.checkpoint.embeddings.bucket_rows import stored_tables, tensor_names
 from kvarn.checkpoint.embeddings.diff import EmbeddingDifference, compare_tables
-from kvarn.checkpoint.verbs.transfer import Counter, Progress, open_source, side_by_side, tensor_pieces
+from kvarn.checkpoint.verbs.progress import Counter, Progress
+from kvarn.checkpoint.verbs.transfer import open_source, side_by_side, tensor_pieces
 from kvarn.checkpoint.verbs.value_diff import Locate, Tolerance, ValueDifference, added, different
 from kvarn.formats.names import encode_name
 from kvarn.formats.reader import TensorInfo, TensorReader

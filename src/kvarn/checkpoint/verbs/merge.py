@@ -22,9 +22,8 @@ from kvarn.checkpoint.embeddings.union import (
     pick,
     unite,
 )
+from kvarn.checkpoint.verbs.progress import Counter, Progress
 from kvarn.checkpoint.verbs.transfer import (
-    Counter,
-    Progress,
     aborting,
     check_target,
     copy_tensor,

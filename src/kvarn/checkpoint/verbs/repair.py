@@ -14,21 +14,15 @@ The source is only read.  What was done and what could not be kept is in the rep
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from kvarn.checkpoint.embeddings.bucket_rows import StoredTable, stored_tables, tensor_names
 from kvarn.checkpoint.embeddings.repair import BrokenVariable, Missing, Rule, TableRepair
 from kvarn.checkpoint.findings import ENTRY, HEADER, INDEX, MISSING_FILE, SHORT_FILE, Finding
+from kvarn.checkpoint.verbs.progress import Counter, Progress
 from kvarn.checkpoint.verbs.salvage import open_damaged
-from kvarn.checkpoint.verbs.transfer import (
-    Counter,
-    aborting,
-    check_target,
-    copy_tensor,
-    open_source,
-    same_place,
-)
+from kvarn.checkpoint.verbs.transfer import aborting, check_target, copy_tensor, open_source, same_place
 from kvarn.checkpoint.verbs.verify import Verification, verify
 from kvarn.errors import DataLossError, InvalidArgumentError, NotFoundError
 from kvarn.formats.bundle import BundleReader, BundleWriter
@@ -36,8 +30,6 @@ from kvarn.formats.detect import V1, V2
 from kvarn.formats.names import encode_name
 from kvarn.formats.reader import TensorReader
 from kvarn.io import FileSystem, Path, as_path, file_system_of
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

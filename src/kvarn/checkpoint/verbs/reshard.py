@@ -23,7 +23,7 @@ Source: `fixed_size_partitioner` in tensorflow/python/ops/partitioned_variables.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kvarn.checkpoint.embeddings.bucket_rows import StoredTable, stored_tables, tensor_names
@@ -31,7 +31,8 @@ from kvarn.checkpoint.embeddings.moves import move_table, unfit
 from kvarn.checkpoint.sharded_output import ShardedOutput
 from kvarn.checkpoint.verbs.dense_cuts import DenseCut, copy, cut_anew, cut_of
 from kvarn.checkpoint.verbs.patterns import matcher
-from kvarn.checkpoint.verbs.transfer import Counter, check_target, open_source
+from kvarn.checkpoint.verbs.progress import Counter, Progress
+from kvarn.checkpoint.verbs.transfer import check_target, open_source
 from kvarn.errors import InvalidArgumentError, OpError, UnimplementedError
 from kvarn.formats.bundle import BundleReader
 from kvarn.formats.detect import V2
@@ -39,8 +40,6 @@ from kvarn.formats.embedding import KEYS, SAVED_PARTITION_NUM, split_part
 from kvarn.formats.names import encode_name
 from kvarn.formats.reader import TensorInfo, TensorReader
 from kvarn.io import FileSystem, Path, as_path, file_system_of
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,8 @@ from typing import Any
 from kvarn import dtypes
 from kvarn.checkpoint.verbs.casting import can_cast, cast
 from kvarn.checkpoint.verbs.patterns import REGEX_MARK, Pattern, is_name, matcher, nearest, text_of
+from kvarn.checkpoint.verbs.progress import Counter, Progress
 from kvarn.checkpoint.verbs.transfer import (
-    Counter,
-    Progress,
     aborting,
     check_target,
     copy_tensor,

@@ -36,8 +36,6 @@ from kvarn.io import FileSystem, LocalFileSystem, Path, as_path, directory_of, f
 
 Array = npt.NDArray[Any]
 Convert = Callable[[Array], Array]
-# Bytes done, bytes in all.
-Progress = Callable[[int, int], None]
 
 SAFETENSORS, NPZ = "safetensors", "npz"
 FORMATS = (detect.V1, detect.V2, SAFETENSORS, NPZ)
@@ -296,20 +294,6 @@ def aborting(writer: TensorWriter) -> Iterator[None]:
     except BaseException:
         writer.abort()
         raise
-
-
-class Counter:
-    """Adds up what has passed, for a `Progress`."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress = progress
-        self._total = total
-        self._done = 0
-
-    def __call__(self, size: int) -> None:
-        self._done += size
-        if self._progress is not None:
-            self._progress(min(self._done, self._total), self._total)
 
 
 def _as_it_is(array: Array) -> Array:

@@ -14,7 +14,7 @@ to no tensor, and older checkpoints that are gone, are notes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from kvarn.checkpoint.findings import Finding
 from kvarn.checkpoint.management import get_checkpoint_state
 from kvarn.checkpoint.paths import prefix_of
 from kvarn.checkpoint.verbs.layout import check_cover, check_data_files
+from kvarn.checkpoint.verbs.progress import Progress
 from kvarn.checkpoint.verbs.salvage import open_damaged, open_damaged_tables
 from kvarn.errors import DataLossError, NotFoundError, OpError, OutOfRangeError
 from kvarn.formats import embedding
@@ -33,8 +34,6 @@ from kvarn.formats.meta_graph import meta_graph_filename, read_meta_graph_file
 from kvarn.formats.names import encode_name
 from kvarn.formats.reader import TensorInfo, TensorReader
 from kvarn.io import FileSystem, Path, as_path, file_system_of
-
-ProgressFunction = Callable[[int, int], None]
 
 # Tensors from this size on are read in pieces, so that progress is seen.
 _LARGE_BYTES = 64 << 20
@@ -69,9 +68,7 @@ class Verification:
         return not any(finding.broken for finding in self.findings)
 
 
-def verify(
-    path: Path, *, fs: FileSystem | None = None, progress: ProgressFunction | None = None
-) -> Verification:
+def verify(path: Path, *, fs: FileSystem | None = None, progress: Progress | None = None) -> Verification:
     """Reads a whole checkpoint and says what of it is broken and what is intact.
 
     Args:
@@ -87,7 +84,7 @@ def verify(
 
 
 def verify_directory(
-    directory: Path, *, fs: FileSystem | None = None, progress: ProgressFunction | None = None
+    directory: Path, *, fs: FileSystem | None = None, progress: Progress | None = None
 ) -> list[Verification]:
     """Verifies every checkpoint that the state file of a directory names, oldest first.
 
@@ -152,7 +149,7 @@ class _Verifier:
 
     fs: FileSystem
     path: str
-    progress: ProgressFunction | None
+    progress: Progress | None
     findings: list[Finding] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
     done_bytes: int = 0

@@ -510,9 +510,7 @@ class BundleReader:
         try:
             value = self._table.find(HEADER_KEY)
         except DataLossError as error:
-            raise unreadable(
-                "failed to seek to header entry", error.message.removesuffix(f"\n  {error.hint}")
-            ) from error
+            raise unreadable("failed to seek to header entry", error.without_hint) from error
         if value is None:
             raise unreadable("failed to seek to header entry", "there is none")
         try:

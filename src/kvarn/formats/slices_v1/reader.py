@@ -273,7 +273,7 @@ class TensorSliceReader:
         try:
             return Table(file)
         except (DataLossError, OutOfRangeError) as error:
-            first, *rest = _text(error).split("\n")
+            first, *rest = error.without_hint.split("\n")
             raise DataLossError.of(
                 "\n".join(
                     [
@@ -304,7 +304,7 @@ class TensorSliceReader:
                 raise unreadable("there is no record with the empty key")
             metas, versions = parse_meta(value)
         except (DataLossError, OutOfRangeError) as error:
-            raise unreadable(_text(error), error.offset) from error
+            raise unreadable(error.without_hint, error.offset) from error
         except DecodeError as error:
             raise unreadable(f"the first record is no list of slices: {error}") from error
         versions.check(path)
@@ -427,7 +427,7 @@ class TensorSliceReader:
             value = shard.table.view(encode_slice_key(tensor.name, piece))
         except (DataLossError, OutOfRangeError) as error:
             raise self._copy_error(
-                tensor, f"slice {piece}: {_text(error)}", path=shard.file.path, offset=error.offset
+                tensor, f"slice {piece}: {error.without_hint}", path=shard.file.path, offset=error.offset
             ) from error
         if value is None:
             raise self._copy_error(
@@ -463,8 +463,3 @@ class _Shard:
 
     file: ReadFile
     table: Table
-
-
-def _text(error: OpError) -> str:
-    """The message of an error without its hint."""
-    return error.message.removesuffix(f"\n  {error.hint}")

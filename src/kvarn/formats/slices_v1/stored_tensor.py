@@ -62,7 +62,7 @@ class StoredTensor:
             try:
                 self.spans = [piece.resolve(self.shape) for piece in self.slices]
             except InternalError as error:
-                self.refused = error.message.removesuffix(f"\n  {error.hint}")
+                self.refused = error.without_hint
             else:
                 if (pair := first_overlap(self.spans)) is not None:
                     existing, new = (self.slices[at] for at in pair)
