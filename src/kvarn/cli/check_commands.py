@@ -10,9 +10,9 @@ import typer
 
 from kvarn.checkpoint.embeddings.diff import EmbeddingDifference
 from kvarn.checkpoint.findings import Finding
+from kvarn.checkpoint.value_diff import ValueDifference
 from kvarn.checkpoint.verbs.diff import CheckpointDiff, TensorDifference
 from kvarn.checkpoint.verbs.diff import diff as diff_checkpoints
-from kvarn.checkpoint.verbs.value_diff import ValueDifference
 from kvarn.checkpoint.verbs.verify import Verification, state_findings, verify_directory
 from kvarn.checkpoint.verbs.verify import verify as verify_checkpoint
 from kvarn.cli.output import (

@@ -12,8 +12,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from kvarn.checkpoint.value_diff import Tolerance, ValueDifference, added, different
 from kvarn.checkpoint.verbs.diff import CheckpointDiff, diff
-from kvarn.checkpoint.verbs.value_diff import Tolerance, ValueDifference, added, different
 from kvarn.errors import DataLossError, NotFoundError
 from kvarn.formats import embedding
 from kvarn.formats.bundle import BundleReader, BundleWriter

@@ -1,6 +1,8 @@
 """Embedding variables in checkpoints: rows by key, whatever parts and tensors they lie in.
 
-table           EmbeddingTable: one variable and its slots as one thing
-bucket_rows     the rows of buckets by ranged reads
+stored_table    which tensors are the parts and slots of which variable
+columns         keys, numbers and rows of one part, with their lengths checked
+table           EmbeddingTable: one variable and its slots as one thing, to be read
+bucket_rows     rows in the order of other parts, by ranged reads: for those who write them anew
 diff, union, moves, repair, arrow, check      what the verbs do with them
 """

@@ -25,8 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kvarn import dtypes
-from kvarn.checkpoint.embeddings.bucket_rows import BucketIndex, StoredTable
-from kvarn.checkpoint.embeddings.union import EmbeddingSource, Family, bucket_groups, where
+from kvarn.checkpoint.embeddings.bucket_rows import BucketIndex
+from kvarn.checkpoint.embeddings.stored_table import StoredTable
+from kvarn.checkpoint.embeddings.union import EmbeddingSource, Family, groups_of, where
 from kvarn.errors import InvalidArgumentError, OpError, UnimplementedError
 from kvarn.formats import embedding
 from kvarn.formats.reader import CHUNK_BYTES, TensorInfo
@@ -118,7 +119,7 @@ def _row_groups(
     """Rows and columns of each group; a number stands for so many nulls."""
     firsts = _part_ends(primary.admitted.index)
     everything = range(embedding.SAVED_PARTITION_NUM)
-    for group in bucket_groups([primary, *slots.values()], everything):
+    for group in groups_of([primary, *slots.values()], everything):
         places = primary.admitted.places(group)
         keys = primary.admitted.keys[places]
         columns: dict[str, Array | int] = {KEY: keys, VALUE: primary.read_values(group)}

@@ -1,9 +1,8 @@
 """Rows of embedding variables in another order than the file has them: checked, and with bounded memory.
 
 An embedding variable may lie in any number of parts, its rows grouped by bucket (``key mod 1000``) or, in
-files of DeepRec's first era, not.  What moves rows from one layout to another needs three things:
+files of DeepRec's first era, not.  What moves rows from one layout to another needs two things:
 
-    stored_tables    which tensors are the parts and slots of which embedding variable
     BucketIndex      where the rows of each bucket lie, from one pass over the keys
     RowReader        rows by place: ranges as they are needed, each byte read once and all of them checked
 
@@ -14,27 +13,20 @@ its own keys, for inside a bucket their orders may differ; `BucketIndex.differs_
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kvarn import dtypes
-from kvarn.errors import DataLossError, OpError
+from kvarn.checkpoint.embeddings.columns import damaged
 from kvarn.formats.bundle.entry import BundleEntry
 from kvarn.formats.bundle.reader import BundleReader
 from kvarn.formats.checksum import crc32c_combine
 from kvarn.formats.embedding import (
-    KEYS,
     SAVED_PARTITION_NUM,
-    SUFFIXES,
-    VALUES,
-    VERSIONS,
     bucket_of,
-    split_part,
 )
 from kvarn.formats.reader import TensorReader
 
@@ -47,106 +39,6 @@ CHUNK_BYTES = 4 << 20
 _HELD_BYTES = 16 << 20
 # Rows that lie scattered are gathered so many bytes at a time, each time in one pass over the file.
 _WINDOW_BYTES = 64 << 20
-
-# Slots of DeepRec's optimizers (see `stored_tables`).
-_SLOT_OF_AN_OPTIMIZER = re.compile(r"(Adagrad|AdagradDecay|Adam|AdamAsync|AdamW|Ftrl)(_\d+)?\Z")
-
-
-# Tables ---------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class StoredTable:
-    """An embedding variable as a checkpoint has it.
-
-    Attributes:
-      name: without part and slot.
-      partitioned: whether its names have ``part_i``.
-      families: the stems of its tensors part by part, by what stands behind the part: ``""`` for the
-        primary, ``/Adagrad`` for a slot, ``/block1`` and ``/block1/Adagrad`` for blocks of a variable of
-        dynamic dimension.  A part that is not there is None.
-    """
-
-    name: str
-    partitioned: bool
-    families: dict[str, list[str | None]] = field(default_factory=dict)
-
-    @property
-    def num_partitions(self) -> int:
-        """Parts, the missing ones up to the last counted."""
-        return max(map(len, self.families.values()))
-
-    def stems(self, rest: str) -> list[str]:
-        """The stems of a family that are there."""
-        return [stem for stem in self.families[rest] if stem is not None]
-
-    def owner(self, rest: str) -> str | None:
-        """The family whose keys a slot has; None for a primary."""
-        before = rest.rpartition("/")[0]
-        return before if rest and before in self.families else None
-
-    def missing(self) -> list[str]:
-        """Stems of parts that should be there: between others, or of a slot whose primary has the part."""
-        return [
-            f"{self.name}/part_{part}{rest}"
-            for rest, stems in sorted(self.families.items())
-            for part in range(self.num_partitions if self.partitioned else 0)
-            if part >= len(stems) or stems[part] is None
-        ]
-
-
-def stored_tables(reader: TensorReader, lost: Iterable[str] = ()) -> list[StoredTable]:
-    """The embedding variables of a checkpoint, by name.
-
-    A stem with keys, values and versions is a primary or a slot.  ``b/part_0/X`` is a slot of ``b``.  ``b/X``
-    is one if it has as many keys as ``b``, or if X is a slot of one of DeepRec's optimizers: then it has
-    lost rows, and is not another variable in the scope ``b``.
-
-    Args:
-      lost: names of tensors of which a damaged index has nothing else.
-    """
-    counts = dict.fromkeys(lost, -1)
-    counts |= {
-        info.name: info.shape[0] if info.shape else -1
-        for info in reader.tensors()
-        if info.name.endswith((KEYS, VALUES, VERSIONS))
-    }
-    stems = {
-        name.removesuffix(KEYS)
-        for name in counts
-        if name.endswith(KEYS)
-        and name.removesuffix(KEYS) + VALUES in counts
-        and name.removesuffix(KEYS) + VERSIONS in counts
-    }
-
-    def is_slot(stem: str) -> bool:
-        owner, _, slot = stem.rpartition("/")
-        alike = counts.get(owner + KEYS) == counts[stem + KEYS]
-        return owner in stems and (alike or bool(_SLOT_OF_AN_OPTIMIZER.match(slot)))
-
-    tables: dict[str, StoredTable] = {}
-    for stem in sorted(stems):
-        split = split_part(stem)
-        if split is None:
-            owner = stem.rpartition("/")[0]
-            name, rest = (owner, stem.removeprefix(owner)) if is_slot(stem) else (stem, "")
-            tables.setdefault(name, StoredTable(name, False)).families[rest] = [stem]
-            continue
-        name, part, rest = split
-        if part >= SAVED_PARTITION_NUM:
-            raise _damaged(reader, stem, f"a variable has at most {SAVED_PARTITION_NUM} parts")
-        table = tables.setdefault(name + "/part_", StoredTable(name, True))
-        parts = table.families.setdefault(rest, [])
-        parts.extend([None] * (part + 1 - len(parts)))
-        parts[part] = stem
-    return [tables[name] for name in sorted(tables)]
-
-
-def tensor_names(table: StoredTable, names: Iterable[str]) -> set[str]:
-    """Those of ``names`` that are tensors of the table."""
-    stems = [stem for rest in table.families for stem in table.stems(rest)]
-    own = {stem + suffix for stem in stems for suffix in SUFFIXES}
-    return own.intersection(names)
 
 
 # Buckets --------------------------------------------------------------------------------------------
@@ -177,9 +69,9 @@ class BucketIndex:
         for name in names:
             dtype, shape = reader.lookup_dtype_and_shape(name)
             if dtype not in (dtypes.int32, dtypes.int64) or len(shape) != 1:
-                raise _damaged(reader, name, f"keys are {dtype.name}{list(shape)}, not int32 or int64 [n]")
+                raise damaged(reader, name, f"keys are {dtype.name}{list(shape)}, not int32 or int64 [n]")
         if len({dtype for dtype, _ in kinds}) > 1:
-            raise _damaged(reader, names[0], "its parts have keys of different types")
+            raise damaged(reader, names[0], "its parts have keys of different types")
         self.key_dtype: np.dtype[Any] = next(iter(kinds))[0].np if kinds else np.dtype(np.int64)
         for part, name in enumerate(names):
             self._order.append(self._scan(reader, part, name))
@@ -275,6 +167,25 @@ def _mixed(keys: Array) -> npt.NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
+def bucket_groups(buckets: Iterable[int], sizes: Int64s, most: int) -> Iterator[list[int]]:
+    """The buckets in their order, as many neighbours together as have ``most`` bytes, and one at least.
+
+    Args:
+      sizes: int64 [1000], bytes of each bucket.
+    """
+    group: list[int] = []
+    size = 0
+    for bucket in buckets:
+        own = int(sizes[bucket])
+        if group and size + own > most:
+            yield group
+            group, size = [], 0
+        group.append(bucket)
+        size += own
+    if group:
+        yield group
+
+
 # Rows -----------------------------------------------------------------------------------------------
 
 
@@ -303,11 +214,11 @@ class RowReader:
         self.row_shape = filled[0].shape[1:]
         for info in filled:
             if (info.dtype, info.shape[1:]) != (self.dtype, self.row_shape) or not info.shape:
-                raise _damaged(
+                raise damaged(
                     reader, info.name, f"{info.dtype.name}{list(info.shape)} beside {list(filled[0].shape)}"
                 )
         if not self.dtype.size or self.dtype.np.hasobject:
-            raise _damaged(reader, infos[0].name, f"a column of type {self.dtype.name}")
+            raise damaged(reader, infos[0].name, f"a column of type {self.dtype.name}")
         rows = [info.shape[0] if info.shape else 0 for info in infos]
         self.num_rows = sum(rows)
         self._firsts = np.concatenate(([0], np.cumsum(rows))).astype(np.int64)
@@ -364,6 +275,16 @@ class RowReader:
         for start in range(0, len(rows), window):
             yield self._pass(rows[start : start + window])
 
+    def of_buckets(self, index: BucketIndex, buckets: Sequence[int]) -> Iterator[Array]:
+        """The rows of some buckets in the order of `BucketIndex.rows`, in chunks, each valid until the next."""
+        return self.ranges(index.ranges(buckets)) if index.grouped else self.gather(index.rows(buckets))
+
+    def array_of_buckets(self, index: BucketIndex, buckets: Sequence[int]) -> Array:
+        """The rows of some buckets at once."""
+        found = self.of_buckets(index, buckets)
+        chunks = [chunk.copy() if self._by_range else chunk for chunk in found]
+        return np.concatenate([np.empty((0, *self.row_shape), self.dtype.np), *chunks])
+
     def finish(self) -> None:
         """Says that all rows were read.
 
@@ -415,12 +336,3 @@ class RowReader:
                 out[places[low:high]] = chunk[rows[low:high] - position]
                 position += len(chunk)
         return out
-
-
-def _damaged(reader: TensorReader, name: str, what: str) -> OpError:
-    return DataLossError.of(
-        f"'{name}' in '{reader.prefix}' does not fit an embedding variable: {what}",
-        name=name,
-        path=reader.prefix,
-        hint="`kvarn verify` names all that is wrong, `kvarn repair` keeps what can be kept.",
-    )

@@ -5,16 +5,17 @@ Both are read some buckets at a time; the rows of a bucket are sorted by key on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kvarn.checkpoint.embeddings.bucket_rows import BucketIndex, RowReader, StoredTable
-from kvarn.checkpoint.verbs.value_diff import Tolerance, ValueDifference, added, different
-from kvarn.errors import DataLossError, OpError
+from kvarn.checkpoint.embeddings.bucket_rows import BucketIndex, RowReader, bucket_groups
+from kvarn.checkpoint.embeddings.columns import damaged
+from kvarn.checkpoint.embeddings.stored_table import StoredTable
+from kvarn.checkpoint.value_diff import Tolerance, ValueDifference, added, different
 from kvarn.formats import embedding
 from kvarn.formats.embedding import SAVED_PARTITION_NUM
 from kvarn.formats.reader import TensorReader
@@ -72,7 +73,8 @@ def compare_tables(
     """
     sides = (_Side(reader_a, a), _Side(reader_b, b))
     join = _Join(a.name, tolerance, _layout(*sides))
-    for buckets in _batches(sides):
+    sizes = sides[0].bucket_bytes + sides[1].bucket_bytes
+    for buckets in bucket_groups(range(SAVED_PARTITION_NUM), sizes, _BATCH_BYTES):
         count(join.add(sides[0].read(buckets), sides[1].read(buckets)))
     for side in sides:
         side.finish()
@@ -113,7 +115,7 @@ class _Keyed:
                 continue  # not recorded
             wanted = [reader.info(name).shape[:1] for name in names]
             if rows != wanted:
-                raise _damaged(reader, found[0], f"its parts have {rows} rows, the keys {wanted}")
+                raise damaged(reader, found[0], f"its parts have {rows} rows, the keys {wanted}")
             self.columns[label] = RowReader(reader, found)
 
     @property
@@ -131,25 +133,24 @@ class _Keyed:
     def read(self, buckets: Sequence[int]) -> _Rows:
         if self._keys is None:
             return _Rows(np.empty(0, np.int64), {})
-        keys = self._rows(self._keys, buckets).astype(np.int64)
+        keys = self._keys.array_of_buckets(self._index, buckets).astype(np.int64)
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
         if len(keys) and not (keys[1:] != keys[:-1]).all():
             key = keys[1:][keys[1:] == keys[:-1]][0]
-            raise _damaged(self._reader, self.names[0], f"key {key} is there more than once")
-        return _Rows(keys, {label: self._rows(rows, buckets)[order] for label, rows in self.columns.items()})
+            raise damaged(self._reader, self.names[0], f"key {key} is there more than once")
+        return _Rows(
+            keys,
+            {
+                label: rows.array_of_buckets(self._index, buckets)[order]
+                for label, rows in self.columns.items()
+            },
+        )
 
     def finish(self) -> None:
         for rows in (self._keys, *self.columns.values()):
             if rows is not None:
                 rows.finish()
-
-    def _rows(self, rows: RowReader, buckets: Sequence[int]) -> Array:
-        if self._index.grouped:
-            chunks = [chunk.copy() for chunk in rows.ranges(self._index.ranges(buckets))]
-        else:
-            chunks = list(rows.gather(self._index.rows(buckets)))
-        return np.concatenate([np.empty((0, *rows.row_shape), rows.dtype.np), *chunks])
 
 
 class _Side:
@@ -202,21 +203,6 @@ def _layout(a: _Side, b: _Side) -> list[str]:
             kinds_text = [f"{rows.dtype.name}{list(rows.row_shape)}" for rows in (own, other)]
             found.append(f"{label} are {kinds_text[0]} in a, {kinds_text[1]} in b")
     return found
-
-
-def _batches(sides: Sequence[_Side]) -> Iterator[list[int]]:
-    """Neighbouring buckets whose rows have a bounded number of bytes together."""
-    sizes = sum(side.bucket_bytes for side in sides)
-    batch: list[int] = []
-    size = 0
-    for bucket in range(SAVED_PARTITION_NUM):
-        own = int(np.asarray(sizes)[bucket])
-        if batch and size + own > _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-        batch.append(bucket)
-        size += own
-    yield batch
 
 
 # Both sides -------------------------------------------------------------------------------------------
@@ -306,12 +292,3 @@ class _Join:
         self._counts[what] += len(keys)
         room = _FIRST_KEYS - len(self._keys[what])
         self._keys[what] += [int(key) for key in keys[:room]]
-
-
-def _damaged(reader: TensorReader, name: str, what: str) -> OpError:
-    return DataLossError.of(
-        f"'{name}' in '{reader.prefix}' does not fit its embedding variable: {what}",
-        name=name,
-        path=reader.prefix,
-        hint="`kvarn verify` names all that is wrong, `kvarn repair` keeps what can be kept.",
-    )

@@ -9,14 +9,15 @@ Source: kvarn.formats.embedding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kvarn import dtypes
-from kvarn.checkpoint.embeddings.bucket_rows import CHUNK_BYTES, BucketIndex, RowReader, StoredTable
+from kvarn.checkpoint.embeddings.bucket_rows import CHUNK_BYTES, BucketIndex, RowReader, bucket_groups
+from kvarn.checkpoint.embeddings.stored_table import StoredTable
 from kvarn.checkpoint.sharded_output import ShardedOutput
 from kvarn.errors import DataLossError, InvalidArgumentError, OpError
 from kvarn.formats.bundle import BundleWriter
@@ -121,16 +122,16 @@ class _Family:
         for name, writer, buckets in self._targets():
             total = int(index.totals[buckets].sum())
             writer.add_tensor_header(name + suffix, self._index.key_dtype, (total,))
-            for group in _groups(index, buckets):
-                if keys is not None:
-                    self._append_keys(writer, name, _rows(keys, index, group))
+            if keys is not None:
+                filled = [bucket for bucket in buckets if index.totals[bucket]]
+                for group in bucket_groups(filled, index.totals * index.key_dtype.itemsize, CHUNK_BYTES):
+                    self._append_keys(writer, keys.array_of_buckets(index, group))
             writer.end_segment()
         if keys is not None:
             keys.finish()
 
-    def _append_keys(self, writer: BundleWriter, name: str, chunks: Iterable[Array]) -> None:
+    def _append_keys(self, writer: BundleWriter, keys: Array) -> None:
         """The keys of some whole buckets, none of them twice."""
-        keys = np.concatenate([chunk.copy() for chunk in chunks])
         ordered = np.sort(keys)
         twice = ordered[:-1][ordered[1:] == ordered[:-1]]
         if len(twice):
@@ -150,7 +151,7 @@ class _Family:
             own = rows.dtype if rows is not None else dtypes.as_dtype(dtype)
             writer.add_tensor_header(name + suffix, own, (total, *shape))
             if rows is not None:
-                for chunk in _rows(rows, index, buckets):
+                for chunk in rows.of_buckets(index, buckets):
                     writer.append_segment(chunk)
                     self._count(chunk.nbytes)
             writer.end_segment()
@@ -200,27 +201,6 @@ class _Family:
                     hint="Ask for more partitions.",
                 )
             writer.add(name + suffix, offsets.astype(np.int32))
-
-
-def _rows(rows: RowReader, index: BucketIndex, buckets: Sequence[int]) -> Iterator[Array]:
-    return rows.ranges(index.ranges(buckets)) if index.grouped else rows.gather(index.rows(buckets))
-
-
-def _groups(index: BucketIndex, buckets: Iterable[int]) -> Iterator[list[int]]:
-    """Neighbouring buckets whose keys together are no more than a chunk; none without keys."""
-    totals = index.totals * index.key_dtype.itemsize
-    group: list[int] = []
-    size = 0
-    for bucket in buckets:
-        if not totals[bucket]:
-            continue
-        if group and size + totals[bucket] > CHUNK_BYTES:
-            yield group
-            group, size = [], 0
-        group.append(bucket)
-        size += int(totals[bucket])
-    if group:
-        yield group
 
 
 def unfit(reader: TensorReader, stem: str, what: str) -> OpError:

@@ -23,8 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kvarn import dtypes
-from kvarn.checkpoint.embeddings.bucket_rows import CHUNK_BYTES, StoredTable
+from kvarn.checkpoint.embeddings.bucket_rows import CHUNK_BYTES
 from kvarn.checkpoint.embeddings.columns import KeyIndex, scattered_rows
+from kvarn.checkpoint.embeddings.stored_table import StoredTable
 from kvarn.formats import embedding
 from kvarn.formats.bundle import BundleWriter
 from kvarn.formats.embedding import bucket_of, bucket_order, part_name, part_of

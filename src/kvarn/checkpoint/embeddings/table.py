@@ -24,7 +24,6 @@ import numpy as np
 import numpy.typing as npt
 
 from kvarn import dtypes
-from kvarn.checkpoint.embeddings.bucket_rows import stored_tables
 from kvarn.checkpoint.embeddings.columns import (
     KeyIndex,
     damaged,
@@ -34,6 +33,7 @@ from kvarn.checkpoint.embeddings.columns import (
     sequential_numbers,
     sequential_rows,
 )
+from kvarn.checkpoint.embeddings.stored_table import stored_tables
 from kvarn.checkpoint.findings import Finding
 from kvarn.errors import NotFoundError, OpError
 from kvarn.formats import embedding

@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kvarn.checkpoint.embeddings.bucket_rows import BucketIndex, RowReader, StoredTable
+from kvarn.checkpoint.embeddings.bucket_rows import BucketIndex, RowReader, bucket_groups
+from kvarn.checkpoint.embeddings.columns import damaged
+from kvarn.checkpoint.embeddings.stored_table import StoredTable
 from kvarn.errors import AlreadyExistsError, DataLossError, InvalidArgumentError, OpError
 from kvarn.formats import embedding
 from kvarn.formats.bundle import BundleReader, BundleWriter
@@ -144,7 +146,7 @@ class Family:
         )
         self.values = RowReader(source.reader, [stem + embedding.VALUES for stem in self._stems])
         if len(self.values.row_shape) != 1 or self.values.num_rows != len(self.admitted.keys):
-            raise _damaged(source, self._stems[0] + embedding.VALUES, "has not a row for each key")
+            raise damaged(source.reader, self._stems[0] + embedding.VALUES, "it has not a row for each key")
 
     @property
     def is_read_in_passes(self) -> bool:
@@ -160,18 +162,15 @@ class Family:
         stems = self.source.table.stems(owner)
         index = BucketIndex(self.source.reader, [stem + embedding.KEYS for stem in stems])
         if self.admitted.index.differs_from(index).any():
-            raise _damaged(self.source, self._stems[0] + embedding.KEYS, "has not the keys of its variable")
+            raise damaged(
+                self.source.reader, self._stems[0] + embedding.KEYS, "it has not the keys of its variable"
+            )
 
     def read_values(self, buckets: Sequence[int]) -> Array:
         """The rows of some buckets, in the order of `_Columns.places`."""
         index = self.admitted.index
         assert index is not None
-        if index.grouped:
-            chunks = [chunk.copy() for chunk in self.values.ranges(index.ranges(buckets))]
-        else:
-            chunks = list(self.values.gather(index.rows(buckets)))
-        empty = np.empty((0, *self.values.row_shape), self.values.dtype.np)
-        return np.concatenate([empty, *chunks])
+        return self.values.array_of_buckets(index, buckets)
 
     def finish(self) -> None:
         """All rows were read: their checksums are looked at."""
@@ -208,7 +207,7 @@ class _Columns:
             if self._source.reader.contains(stem + suffix):
                 column = self._source.reader.lookup(stem + suffix)
             if column.shape not in ((count,), (0,)) or column.dtype != np.int64:
-                raise _damaged(self._source, stem + suffix, f"is {column.dtype}{list(column.shape)}")
+                raise damaged(self._source.reader, stem + suffix, f"it is {column.dtype}{list(column.shape)}")
             found |= bool(column.size)
             parts.append(column if column.size else np.full(count, missing, np.int64))
         return np.concatenate(parts) if found else None
@@ -259,7 +258,7 @@ def _union(
     own = [table.keys[table.places(buckets)] for table in tables]
     for member, keys in zip(members, own, strict=True):
         if len(_distinct(keys)) != len(keys):
-            raise _damaged(member.source, stem, "has a key twice")
+            raise damaged(member.source.reader, stem, "it has a key twice")
     dtype = members[0].admitted.keys.dtype
     union = _distinct(np.concatenate(own)).astype(dtype)
     return union[np.argsort(embedding.bucket_of(union), kind="stable")], own
@@ -282,7 +281,7 @@ def _values(
     of = embedding.bucket_of(keys)
     ends = np.searchsorted(of, np.arange(embedding.SAVED_PARTITION_NUM), "right")
     start = 0
-    for group in bucket_groups(members, buckets):
+    for group in groups_of(members, buckets):
         end = int(ends[group[-1]])
         rows = []
         for member in members:
@@ -296,26 +295,15 @@ def _values(
         start = end
 
 
-def bucket_groups(members: Sequence[Family], buckets: range) -> Iterator[list[int]]:
-    """Neighbouring buckets with a bounded number of bytes together; all of them, in their order."""
-    sizes = sum(
-        member.admitted.index.totals * member.values.row_bytes
-        for member in members
-        if member.admitted.index is not None
-    )
+def groups_of(members: Sequence[Family], buckets: range) -> Iterator[list[int]]:
+    """All buckets in their order, with a bounded number of bytes together."""
+    sizes = np.zeros(embedding.SAVED_PARTITION_NUM, np.int64)
+    for member in members:
+        if member.admitted.index is not None:
+            sizes += member.admitted.index.totals * member.values.row_bytes
     passes = any(member.is_read_in_passes for member in members)
-    largest = (_GROUP_BYTES_OF_PASSES if passes else _GROUP_BYTES) * len(members)
-    group: list[int] = []
-    size = 0
-    for bucket in buckets:
-        own = int(np.asarray(sizes)[bucket])
-        if group and size + own > largest:
-            yield group
-            group, size = [], 0
-        group.append(bucket)
-        size += own
-    if group:
-        yield group
+    most = (_GROUP_BYTES_OF_PASSES if passes else _GROUP_BYTES) * len(members)
+    return bucket_groups(buckets, sizes, most)
 
 
 def _combined(
@@ -366,15 +354,6 @@ def _check_disjoint(stem: str, members: Sequence[Family], own: Sequence[Array]) 
             path=both[-1],
             hint="Say which one holds: `--on-conflict first` or `last`. Nothing was written.",
         )
-
-
-def _damaged(source: EmbeddingSource, name: str, what: str) -> OpError:
-    return DataLossError.of(
-        f"'{name}' in '{source.reader.prefix}' {what}",
-        name=name,
-        path=source.reader.prefix,
-        hint="`kvarn verify` names all that is wrong, `kvarn repair` keeps what can be kept.",
-    )
 
 
 def pick(order: Callable[[Rows], Rows]) -> Combine:

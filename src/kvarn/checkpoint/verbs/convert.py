@@ -16,7 +16,7 @@ import os
 from dataclasses import dataclass
 
 from kvarn.checkpoint.embeddings.arrow import SUFFIXES, ArrowReader, read_source, write_table
-from kvarn.checkpoint.embeddings.bucket_rows import stored_tables
+from kvarn.checkpoint.embeddings.stored_table import stored_tables
 from kvarn.checkpoint.embeddings.union import EmbeddingSource, last_wins, pick, unite
 from kvarn.checkpoint.verbs.patterns import nearest
 from kvarn.checkpoint.verbs.progress import Counter, Progress

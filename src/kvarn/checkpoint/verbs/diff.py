@@ -6,7 +6,7 @@
     found = diff("/m/model.ckpt-10", "/m/model.ckpt-20")
     found.same, found.tensors, found.embeddings
 
-What counts as equal says `kvarn.checkpoint.verbs.value_diff`.  Memory does not grow with the checkpoints: tensors
+What counts as equal says `kvarn.checkpoint.value_diff`.  Memory does not grow with the checkpoints: tensors
 are read in pieces, embedding variables some buckets at a time.
 """
 
@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kvarn.checkpoint.embeddings.bucket_rows import stored_tables, tensor_names
 from kvarn.checkpoint.embeddings.diff import EmbeddingDifference, compare_tables
+from kvarn.checkpoint.embeddings.stored_table import stored_tables, tensor_names
+from kvarn.checkpoint.value_diff import Locate, Tolerance, ValueDifference, added, different
 from kvarn.checkpoint.verbs.progress import Counter, Progress
 from kvarn.checkpoint.verbs.transfer import open_source, side_by_side, tensor_pieces
-from kvarn.checkpoint.verbs.value_diff import Locate, Tolerance, ValueDifference, added, different
 from kvarn.formats.names import encode_name
 from kvarn.formats.reader import TensorInfo, TensorReader
 from kvarn.io import FileSystem, Path

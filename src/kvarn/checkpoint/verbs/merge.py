@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from kvarn.checkpoint.embeddings.bucket_rows import StoredTable, stored_tables, tensor_names
+from kvarn.checkpoint.embeddings.stored_table import StoredTable, stored_tables, tensor_names
 from kvarn.checkpoint.embeddings.union import (
     EmbeddingSource,
     check_alike,

@@ -17,8 +17,8 @@ import functools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from kvarn.checkpoint.embeddings.bucket_rows import StoredTable, stored_tables, tensor_names
 from kvarn.checkpoint.embeddings.repair import BrokenVariable, Missing, Rule, TableRepair
+from kvarn.checkpoint.embeddings.stored_table import StoredTable, stored_tables, tensor_names
 from kvarn.checkpoint.findings import ENTRY, HEADER, INDEX, MISSING_FILE, SHORT_FILE, Finding
 from kvarn.checkpoint.verbs.progress import Counter, Progress
 from kvarn.checkpoint.verbs.salvage import open_damaged

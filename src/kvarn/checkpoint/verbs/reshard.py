@@ -26,8 +26,8 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kvarn.checkpoint.embeddings.bucket_rows import StoredTable, stored_tables, tensor_names
 from kvarn.checkpoint.embeddings.moves import move_table, unfit
+from kvarn.checkpoint.embeddings.stored_table import StoredTable, stored_tables, tensor_names
 from kvarn.checkpoint.sharded_output import ShardedOutput
 from kvarn.checkpoint.verbs.dense_cuts import DenseCut, copy, cut_anew, cut_of
 from kvarn.checkpoint.verbs.patterns import matcher

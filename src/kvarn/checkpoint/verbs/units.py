@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kvarn.checkpoint.embeddings.bucket_rows import StoredTable, stored_tables
+from kvarn.checkpoint.embeddings.stored_table import StoredTable, stored_tables
 from kvarn.formats import embedding
 from kvarn.formats.names import encode_name
 from kvarn.formats.reader import TensorInfo, TensorReader
