@@ -6,6 +6,9 @@ TensorFlow's names are bytes, nearly always UTF-8.  Bytes that are not stand in 
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection
+
 
 def encode_name(name: str | bytes) -> bytes:
     """The bytes of a tensor name."""
@@ -24,3 +27,10 @@ def is_utf8(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def nearest_names(name: str, names: Collection[str], prefix: str) -> str:
+    """For a hint: how many tensors a checkpoint has, and which of them a name that it lacks may mean."""
+    near = difflib.get_close_matches(name, names, n=3)
+    nearest = "; the nearest are " + ", ".join(f"'{other}'" for other in near) if near else ""
+    return f"'{prefix}' has {len(names)} tensors{nearest}."

@@ -10,6 +10,7 @@ Source: tensorflow/core/framework/tensor_slice.cc, tensorflow/core/util/tensor_s
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,6 +79,16 @@ class TensorSlice:
     def rank(self) -> int:
         return len(self.extents)
 
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The shape of the part, if it has numbers."""
+        return tuple(length for _, length in self.extents)
+
+    @property
+    def num_elements(self) -> int:
+        """Elements in the part, if it has numbers."""
+        return math.prod(self.lengths)
+
     def is_full(self) -> bool:
         """True if every dimension is whole by its spelling."""
         return all(length == FULL_EXTENT for _, length in self.extents)
@@ -109,7 +120,7 @@ class TensorSlice:
 
     def shape_within(self, shape: Sequence[int]) -> tuple[int, ...]:
         """The shape of this part of a tensor of ``shape``; raises as `resolve`."""
-        return tuple(length for _, length in self.resolve(shape).extents)
+        return self.resolve(shape).lengths
 
     def intersect(self, other: TensorSlice) -> TensorSlice | None:
         """What both have, or None.  Whole dimensions take the other's extent."""

@@ -9,7 +9,6 @@ knows slices: a sliced tensor is given to them joined.
 
 from __future__ import annotations
 
-import difflib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +27,7 @@ from kvarn.errors import (
     OpError,
     UnimplementedError,
 )
-from kvarn.formats.names import decode_name, encode_name
+from kvarn.formats.names import decode_name, encode_name, nearest_names
 from kvarn.formats.reader import CHUNK_BYTES, TensorInfo
 from kvarn.formats.tensor_slice import TensorSlice, print_shape
 from kvarn.io import (
@@ -109,11 +108,11 @@ class WholeTensorReader(ABC):
         text = decode_name(name)
         if text in self._infos:
             return self._infos[text]
-        near = difflib.get_close_matches(text, self._infos, n=3)
-        hint = f"'{self.prefix}' has {len(self._infos)} tensors"
-        hint += "; the nearest are " + ", ".join(f"'{n}'" for n in near) if near else ""
         raise NotFoundError.of(
-            f"Key {text} not found in checkpoint", name=text, path=self.prefix, hint=hint + "."
+            f"Key {text} not found in checkpoint",
+            name=text,
+            path=self.prefix,
+            hint=nearest_names(text, self._infos, self.prefix),
         )
 
     def lookup_dtype_and_shape(self, name: str | bytes) -> tuple[dtypes.DType, tuple[int, ...]]:

@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kvarn import dtypes
 from kvarn.checkpoint.embeddings.bucket_rows import CHUNK_BYTES
 from kvarn.checkpoint.sharded_output import ShardedOutput
 from kvarn.checkpoint.verbs.transfer import check_room, copy_tensor
 from kvarn.errors import DataLossError, InvalidArgumentError
 from kvarn.formats.bundle import BundleReader
+from kvarn.formats.bundle.elements import is_plain
 from kvarn.formats.names import encode_name
 from kvarn.formats.ordered_code import encode_slice_key
 from kvarn.formats.reader import TensorInfo, TensorReader
-from kvarn.formats.tensor_slice import TensorSlice, print_shape
+from kvarn.formats.tensor_slice import TensorSlice, first_overlap, print_shape
 
 Array = npt.NDArray[Any]
 # Told the bytes as they pass.
@@ -91,7 +91,7 @@ def copy(
         copy_tensor(reader, output.writers[shard_of(0)], info, count=count)
     for part, piece in enumerate(info.slices):
         writer = output.writers[shard_of(part)]
-        if streams(info.dtype):
+        if is_plain(info.dtype):
             writer.add_slice_header(info.name, info.shape, piece, info.dtype)
             for chunk in _stored(reader, info, piece):
                 if chunk.size:
@@ -102,10 +102,6 @@ def copy(
             values = reader.lookup_stored_slice(info.name, piece)
             writer.add_slice(info.name, info.shape, piece, values, info.dtype)
             count(values.nbytes)
-
-
-def streams(dtype: dtypes.DType) -> bool:
-    return not dtype.np.hasobject and dtype not in (dtypes.int4, dtypes.uint4)
 
 
 def _stored(reader: TensorReader, info: TensorInfo, piece: TensorSlice) -> Iterator[Array]:
@@ -123,14 +119,14 @@ def cut_anew(reader: TensorReader, cut: DenseCut, output: ShardedOutput, count: 
     stored = list(info.slices) or [TensorSlice.full(len(info.shape))]
     spans = [piece.resolve(info.shape) for piece in stored]
     _check_cover(reader, info, spans)
-    if streams(info.dtype) and all(_only_rows(span, info.shape) for span in (*spans, *cut.regions)):
+    if is_plain(info.dtype) and all(_only_rows(span, info.shape) for span in (*spans, *cut.regions)):
         order = sorted(range(len(spans)), key=lambda at: spans[at].extents)
         rows = (chunk for at in order for chunk in _slice_or_whole(reader, info, stored[at]))
         _stream_rows(info, cut.regions, rows, output, count)
         return
     check_room(reader, info)
     for part, region in enumerate(cut.regions):
-        values = np.empty([length for _, length in region.extents], info.dtype.np)
+        values = np.empty(region.lengths, info.dtype.np)
         for piece, span in zip(stored, spans, strict=True):
             common = region.intersect(span)
             if common is not None:
@@ -152,12 +148,8 @@ def _only_rows(region: TensorSlice, shape: Sequence[int]) -> bool:
 
 
 def _check_cover(reader: TensorReader, info: TensorInfo, spans: Sequence[TensorSlice]) -> None:
-    covered = sum(math.prod(length for _, length in span.extents) for span in spans)
-    ordered = sorted(spans, key=lambda span: span.extents)
-    overlap = any(
-        a.intersect(b) is not None for at, a in enumerate(ordered) for b in ordered[at + 1 :]
-        if b.extents[0][0] < a.extents[0][0] + a.extents[0][1]
-    )  # fmt: skip
+    covered = sum(span.num_elements for span in spans)
+    overlap = first_overlap(spans) is not None
     if overlap or covered != math.prod(info.shape):
         raise DataLossError.of(
             f"the slices of tensor '{info.name}' in '{reader.prefix}' "

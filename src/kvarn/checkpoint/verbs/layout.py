@@ -3,6 +3,7 @@ bytes that belong to nobody."""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -21,7 +22,7 @@ from kvarn.formats.bundle.reader import BundleReader
 from kvarn.formats.names import decode_name
 from kvarn.formats.ordered_code import encode_slice_key
 from kvarn.formats.reader import TensorInfo
-from kvarn.formats.tensor_slice import TensorSlice
+from kvarn.formats.tensor_slice import first_overlap
 
 # A run of zeros up to this long between two tensors is what alignment leaves.
 _LARGEST_ALIGNMENT = 4096
@@ -68,22 +69,17 @@ def check_cover(info: TensorInfo, path: str) -> None:
       InvalidArgumentError: a part is missing.
       InternalError: two overlap, or one reaches past the tensor.
     """
-    spans = sorted((piece.resolve(info.shape) for piece in info.slices), key=lambda span: span.extents)
-    active: list[TensorSlice] = []
-    for span in spans:
-        start = span.extents[0][0]
-        active = [other for other in active if sum(other.extents[0]) > start]
-        for other in active:
-            if other.intersect(span) is not None:
-                raise InternalError.of(
-                    f"Overlapping slices: existing slice = {other}, new slice = {span}\n"
-                    f"  tensor '{info.name}' in '{path}'",
-                    name=info.name,
-                    path=path,
-                    hint="Two parts were saved for the same elements; none is known to be right.",
-                )
-        active.append(span)
-    elements, covered = _elements(TensorSlice.of_shape(info.shape)), sum(map(_elements, spans))
+    spans = [piece.resolve(info.shape) for piece in info.slices]
+    pair = first_overlap(spans)
+    if pair is not None:
+        raise InternalError.of(
+            f"Overlapping slices: existing slice = {spans[pair[0]]}, new slice = {spans[pair[1]]}\n"
+            f"  tensor '{info.name}' in '{path}'",
+            name=info.name,
+            path=path,
+            hint="Two parts were saved for the same elements; none is known to be right.",
+        )
+    elements, covered = math.prod(info.shape), sum(span.num_elements for span in spans)
     if covered != elements:
         raise InvalidArgumentError.of(
             f"the stored slices of '{info.name}' have {covered} of its {elements} elements\n"
@@ -106,7 +102,7 @@ def _pieces(
             slice_key = encode_slice_key(key, piece)
             hidden.add(slice_key)
             own = entries[slice_key]
-            wanted = tuple(length for _, length in piece.resolve(entry.shape).extents)
+            wanted = piece.shape_within(entry.shape)
             if (own.dtype, own.shape) != (entry.dtype, wanted):
                 broken.add(name)
                 text = (
@@ -169,10 +165,3 @@ def _without_alignment(
         ]
     finally:
         file.close()
-
-
-def _elements(span: TensorSlice) -> int:
-    count = 1
-    for _, length in span.extents:
-        count *= length
-    return count

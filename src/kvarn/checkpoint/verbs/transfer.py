@@ -23,6 +23,7 @@ from kvarn.checkpoint.paths import prefix_of
 from kvarn.errors import AlreadyExistsError, InvalidArgumentError, UnimplementedError
 from kvarn.formats import detect
 from kvarn.formats.bundle import BundleWriter
+from kvarn.formats.bundle.elements import is_plain
 from kvarn.formats.names import encode_name, is_utf8
 from kvarn.formats.npz import NpzReader, NpzWriter
 from kvarn.formats.reader import TensorInfo, TensorReader
@@ -191,7 +192,7 @@ def copy_tensor(
             tell(stored.nbytes)
             writer.add_slice(new_name, info.shape, piece, change(stored), new_dtype)
         return
-    if new_dtype.np.hasobject or new_dtype in (dtypes.int4, dtypes.uint4):
+    if not is_plain(new_dtype):
         pieces = list(tensor_pieces(reader, info))
         whole = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         tell(info.size_bytes)
@@ -222,7 +223,7 @@ def tensor_pieces(reader: TensorReader, info: TensorInfo) -> Iterator[Array]:
     if info.dtype.np.hasobject or math.prod(info.shape) == 0:
         yield reader.lookup(info.name)
         return
-    if sum(math.prod(length for _, length in extents) for extents, _ in spans) < math.prod(info.shape):
+    if sum(TensorSlice(extents).num_elements for extents, _ in spans) < math.prod(info.shape):
         reader.lookup(info.name)  # raises: slices are missing
     check_room(reader, info)
     # What TensorFlow does not cut (half, …) we may still put together: every stored slice is taken whole.

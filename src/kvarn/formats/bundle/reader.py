@@ -14,7 +14,6 @@ DeepRec, but checked.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,7 +39,7 @@ from kvarn.formats.bundle.columns import IndexColumns
 from kvarn.formats.bundle.entry import BIG_ENDIAN, HEADER_KEY, BundleEntry, BundleHeader
 from kvarn.formats.checksum import crc32c_combine, unmask
 from kvarn.formats.coding import DecodeError
-from kvarn.formats.names import decode_name, encode_name
+from kvarn.formats.names import decode_name, encode_name, nearest_names
 from kvarn.formats.ordered_code import encode_slice_key
 from kvarn.formats.reader import CHUNK_BYTES, TensorInfo
 from kvarn.formats.table.reader import Table
@@ -144,10 +143,6 @@ class BundleReader:
         """Element type and full shape of a tensor."""
         entry = self.entry(name)
         return elements.dtype_of(entry.dtype, decode_name(name), self.prefix), entry.shape
-
-    def lookup_tensor_shape(self, name: str | bytes) -> tuple[int, ...]:
-        """Full shape of a tensor."""
-        return self.entry(name).shape
 
     def tensors(self) -> Iterator[TensorInfo]:
         """Every tensor, sorted by the bytes of the names.  Reads the index only."""
@@ -378,12 +373,7 @@ class BundleReader:
 
     def has_plain_bytes(self, info: TensorInfo) -> bool:
         """Whether a tensor lies in one piece in its file, as it lies in memory."""
-        return not (
-            info.slices
-            or self.big_endian
-            or info.dtype.np.hasobject
-            or info.dtype in (dtypes.int4, dtypes.uint4)
-        )
+        return not info.slices and not self.big_endian and elements.is_plain(info.dtype)
 
     def stored_checksum(self, name: str | bytes) -> int:
         """The CRC-32C that the index has of the bytes of a tensor stored whole."""
@@ -542,15 +532,15 @@ class BundleReader:
     def not_found(self, text: str) -> OpError:
         """The error for a name that is not there."""
         names = self.keys()
-        hint = f"'{self.prefix}' has {len(names)} tensors"
         if f"{text}-keys" in names or f"{text}/part_0-keys" in names:
             part = text if f"{text}-keys" in names else f"{text}/part_0"
-            hint += f"; '{text}' is an embedding variable: read '{part}-keys', '{part}-values', …"
-        elif near := difflib.get_close_matches(text, names, n=3):
-            hint += "; the nearest are " + ", ".join(f"'{name}'" for name in near)
-        return NotFoundError.of(
-            f"Key {text} not found in checkpoint", name=text, path=self.prefix, hint=hint + "."
-        )
+            hint = (
+                f"'{self.prefix}' has {len(names)} tensors; '{text}' is an embedding variable: read "
+                f"'{part}-keys', '{part}-values', …."
+            )
+        else:
+            hint = nearest_names(text, names, self.prefix)
+        return NotFoundError.of(f"Key {text} not found in checkpoint", name=text, path=self.prefix, hint=hint)
 
     def _slice_entry(self, key: bytes, entry: BundleEntry, piece: TensorSlice) -> tuple[bytes, BundleEntry]:
         """The record of a slice of the tensor ``entry``, after `_read`'s first argument."""
@@ -591,8 +581,8 @@ class BundleReader:
         self._refuse_overlaps(text, stored, spans)
         parts = [(piece, span, region.intersect(span)) for piece, span in zip(stored, spans, strict=True)]
         hits = [(piece, span, common) for piece, span, common in parts if common is not None]
-        shape = tuple(length for _, length in region.extents)
-        if sum(_size(common) for _, _, common in hits) != _size(region):
+        shape = region.lengths
+        if sum(common.num_elements for _, _, common in hits) != region.num_elements:
             raise InvalidArgumentError.of(
                 f"Does not have sufficient slices for partitioned tensor {text} to restore in "
                 f"slice_spec: {wanted}\n  in '{self.prefix}': stored are {', '.join(map(str, stored))}",
@@ -784,10 +774,3 @@ class _Stream:
         self.position = position
         self.crc = crc
         self.checked = False
-
-
-def _size(region: TensorSlice | None) -> int:
-    size = 1
-    for _, length in region.extents if region is not None else ():
-        size *= length
-    return size

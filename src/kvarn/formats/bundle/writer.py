@@ -185,7 +185,7 @@ class BundleWriter:
         if key in self._records or not key:
             raise self._duplicate(key)
         saved = dtypes.as_dtype(dtype).base_dtype
-        if saved.np.hasobject or saved in (dtypes.int4, dtypes.uint4):
+        if not elements.is_plain(saved):
             raise InvalidArgumentError.of(
                 f"tensor '{decode_name(key)}' of type {saved.name} cannot be written in segments",
                 name=decode_name(key),

@@ -14,7 +14,6 @@ tensorflow/core/kernels/save_restore_tensor.cc.
 
 from __future__ import annotations
 
-import difflib
 import math
 import threading
 from collections.abc import Iterable, Iterator
@@ -37,7 +36,7 @@ from kvarn.errors import (
 )
 from kvarn.formats.bundle.elements import check_dimensions, dtype_of, message_name
 from kvarn.formats.coding import DecodeError
-from kvarn.formats.names import decode_name, encode_name
+from kvarn.formats.names import decode_name, encode_name, nearest_names
 from kvarn.formats.ordered_code import encode_slice_key
 from kvarn.formats.reader import CHUNK_BYTES, TensorInfo
 from kvarn.formats.slices_v1 import values
@@ -226,7 +225,7 @@ class TensorSliceReader:
         self._check_slices(tensor)
         self._cover(tensor, TensorSlice.of_shape(tensor.shape), TensorSlice.full(len(tensor.shape)))
         for number, span in enumerate(tensor.spans):
-            self._read_elements(tensor, number, (math.prod(length for _, length in span.extents),))
+            self._read_elements(tensor, number, (span.num_elements,))
 
     # Life --------------------------------------------------------------------------------------------
 
@@ -322,15 +321,12 @@ class TensorSliceReader:
         key = encode_name(name)
         tensor = self._find(key)
         if tensor is None:
-            text, names = decode_name(key), self.keys()
-            hint = f"'{self.prefix}' has {len(names)} tensors"
-            if near := difflib.get_close_matches(text, names, n=3):
-                hint += "; the nearest are " + ", ".join(f"'{name}'" for name in near)
+            text = decode_name(key)
             raise NotFoundError.of(
                 f'Tensor name "{text}" not found in checkpoint files {self.prefix}',
                 name=text,
                 path=self.prefix,
-                hint=hint + ".",
+                hint=nearest_names(text, self.keys(), self.prefix),
             )
         return tensor
 
@@ -358,7 +354,7 @@ class TensorSliceReader:
         region = wanted.resolve(tensor.shape)
         dtype = self._dtype(tensor)
         self._check_slices(tensor)
-        shape = tuple(length for _, length in region.extents)
+        shape = region.lengths
         check_dimensions(shape, decode_name(tensor.name), self.prefix)
         if not math.prod(shape):
             return np.empty(shape, dtype.np)
@@ -401,7 +397,7 @@ class TensorSliceReader:
 
     def _read_stored(self, tensor: StoredTensor, number: int) -> Array:
         """One stored slice, by its place in ``tensor.slices``."""
-        shape = tuple(length for _, length in tensor.spans[number].extents)
+        shape = tensor.spans[number].lengths
         check_dimensions(shape, decode_name(tensor.name), self.prefix)
         return self._read_elements(tensor, number, shape)
 

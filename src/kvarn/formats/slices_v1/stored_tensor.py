@@ -6,7 +6,6 @@ Source: tensorflow/core/util/tensor_slice_set.cc.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -89,8 +88,7 @@ class StoredTensor:
 
 def make_up(region: TensorSlice, parts: list[tuple[int, TensorSlice]]) -> bool:
     """Whether parts of a region that do not overlap are all of it."""
-    found = sum(math.prod(length for _, length in part.extents) for _, part in parts)
-    return found == math.prod(length for _, length in region.extents)
+    return sum(part.num_elements for _, part in parts) == region.num_elements
 
 
 def bands_of(tensor: StoredTensor) -> list[tuple[int, int]]:
