@@ -54,14 +54,16 @@ def verify() -> None:
 
 
 def w1(bars: Bars, reps: int) -> None:
-    print("W1: 64 tensors, 1 GiB, beside write(2) and read(2) of as many bytes; CPU seconds count")
+    print(
+        "W1: 64 tensors, 1 GiB, one thread, beside write(2) and read(2) of as many bytes; CPU seconds count"
+    )
     asked = {
         "save": 1.4,
         "restore into reused memory": 1.5,
         "map, verified": 0.6,
         "map, not verified": 0.01,
     }
-    for row in lines_of("peers/io_kvarn.py", "--workload", "W1", "--reps", str(reps)):
+    for row in lines_of("peers/io_kvarn.py", "--workload", "W1", "--threads", "1", "--reps", str(reps)):
         told = (
             f"{row['case']}: {row['median']:.3g} s, CPU {row['cpu_median']:.3g} s, wall {row['x_limit']:.2f}x"
         )

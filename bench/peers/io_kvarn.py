@@ -1,4 +1,6 @@
-"""W1 and W2 with kvarn's V2 bundles.  --workload W1|W2 --target disk|shm
+"""W1 and W2 with kvarn's V2 bundles.  --workload W1|W2 --target disk|shm --threads N
+
+Reads take N threads, as the limit takes one; those named "all threads" take what kvarn takes by default.
 
 Checked before anything is timed: what was written is read back equal, and as views of the file.
 """
@@ -25,9 +27,9 @@ def read(folder, **options):
         return reader.read(**options)
 
 
-def views(folder, verify):
+def views(folder, **options):
     with BundleReader(os.path.join(folder, "m")) as reader:
-        return reader.views(verify=verify)
+        return reader.views(**options)
 
 
 def list_names(folder):
@@ -41,11 +43,12 @@ def check():
         read_back = read(folder)
         assert list(read_back) == sorted(TENSORS)
         assert all(np.array_equal(read_back[name], value) for name, value in TENSORS.items())
-        mapped = views(folder, True)
+        mapped = views(folder)
         assert all(np.array_equal(mapped[name], value) for name, value in TENSORS.items())
 
 
 OPTIONS = args(workload=("W1", "W2"))
+THREADS = OPTIONS.threads
 TENSORS = io_tensors(OPTIONS.workload)
 # In one piece and touched, as the memory that the limit reads into.
 MEMORY = np.ones(sum(value.size for value in TENSORS.values()), np.float32)
@@ -59,13 +62,15 @@ io_bench(
     OPTIONS.reps,
     TENSORS,
     save,
-    read,
+    lambda folder: read(folder, threads=THREADS),
     list_names,
     fsync_case=OPTIONS.target == "disk",
     extra_reads=[
-        ("restore into reused memory", lambda folder: read(folder, out=REUSED)),
-        ("map, verified", lambda folder: views(folder, True)),
-        ("map, not verified", lambda folder: views(folder, False)),
+        ("restore into reused memory", lambda folder: read(folder, out=REUSED, threads=THREADS)),
+        ("restore into reused memory, all threads", lambda folder: read(folder, out=REUSED)),
+        ("map, verified", lambda folder: views(folder, threads=THREADS)),
+        ("map, verified, all threads", views),
+        ("map, not verified", lambda folder: views(folder, verify=False)),
     ],
     version=kvarn.__version__,
 )
