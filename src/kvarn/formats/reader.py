@@ -21,6 +21,8 @@ from kvarn.io import FileSystem
 
 # Bytes of a tensor that `TensorReader.chunks` gives at a time.
 CHUNK_BYTES = 8 << 20
+# What there is to do about damage.
+DAMAGED = "The file is damaged or not whole: take another copy or an older checkpoint."
 
 
 @dataclass(frozen=True, slots=True)

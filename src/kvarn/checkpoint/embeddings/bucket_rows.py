@@ -238,7 +238,7 @@ class RowReader:
         if self._by_range and isinstance(reader, BundleReader):
             self._entries = [reader.entry(name) for name in names]
             for info, entry in zip(infos, self._entries, strict=True):
-                reader.check_size(info.name, entry, math.prod(info.shape) * self.dtype.size)
+                reader.data.check_size(info.name, entry, math.prod(info.shape) * self.dtype.size)
 
     def ranges(self, wanted: Int64s) -> Iterator[Array]:
         """The rows of stretches ``wanted`` ([r, 2], first and behind the last), one after the other, in chunks.

@@ -124,11 +124,11 @@ class _Chosen:
             rows = rows[np.argsort(self.columns.offset[rows], kind="stable")]
             offset, size = self.columns.offset[rows], self.columns.size[rows]
             first = int(rows[0])
-            file = self.reader.open_shard_of(self.name_of[first], self.columns.entry(first))
+            file = self.reader.data.of(self.name_of[first], self.columns.entry(first))
             beyond = np.flatnonzero(offset > file.size - size)
             if len(beyond):
                 row = int(rows[beyond[0]])
-                self.reader.open_shard_of(self.name_of[row], self.columns.entry(row))  # raises
+                self.reader.data.of(self.name_of[row], self.columns.entry(row))  # raises
             if int(size.sum()) > file.size:
                 raise DataLossError.of(
                     f"tensors overlap in '{file.path}': {int(size.sum())} bytes are asked of {file.size}",
@@ -143,7 +143,7 @@ class _Chosen:
         if len(wrong):
             row = int(rows[wrong[0]])
             entry = self.columns.entry(row)
-            self.reader.check_crc(self.name_of[row], entry, file, int(crcs[wrong[0]]))
+            self.reader.data.check_crc(self.name_of[row], entry, file, int(crcs[wrong[0]]))
 
     def in_order(self, found: dict[int, npt.NDArray[Any]]) -> Arrays:
         return {name: found[row] for row, name in self.name_of.items()}
@@ -154,7 +154,7 @@ class _Chosen:
         if len(wrong):
             row = int(rows[wrong[0]])
             entry = self.columns.entry(row)
-            self.reader.check_size(self.name_of[row], entry, entry.num_elements * dtype.size)
+            self.reader.data.check_size(self.name_of[row], entry, entry.num_elements * dtype.size)
 
 
 def _read_large(

@@ -3,19 +3,18 @@
     <prefix>.index                  table: "" -> header; name -> entry; slice key -> entry of a stored slice
     <prefix>.data-SSSSS-of-NNNNN    the bytes of the tensors of shard S; entries say where
 
-Every byte that is handed out has been checked against its checksum.  Sizes are checked against the file
-before memory is taken for them.  Little- and big-endian bundles; all element types, variants as opaque
-bytes.  Not read here: V1 checkpoints (one table that holds the data too).
+What the index says is worked out here: names, entries, the slices that make up a region.  The bytes come
+from `kvarn.formats.bundle.data_files`, many tensors at once from `kvarn.formats.bundle.bulk`.  Every byte that
+is handed out has been checked against its checksum.  Little- and big-endian bundles; all element types,
+variants as opaque bytes.  Not read here: V1 checkpoints (one table that holds the data too).
 
-Source: `BundleReader` in tensorflow/core/util/tensor_bundle/tensor_bundle.cc; the streaming part is that of
-DeepRec, but checked.
+Source: `BundleReader` in tensorflow/core/util/tensor_bundle/tensor_bundle.cc; `lookup_header` and
+`lookup_segment` are DeepRec's.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from types import TracebackType
@@ -31,27 +30,22 @@ from kvarn.errors import (
     InvalidArgumentError,
     NotFoundError,
     OpError,
-    OutOfRangeError,
-    UnimplementedError,
 )
-from kvarn.formats.bundle import bulk, elements, naming, strings
+from kvarn.formats.bundle import bulk, elements, naming
 from kvarn.formats.bundle.columns import IndexColumns
+from kvarn.formats.bundle.data_files import DataFiles, TensorStream
 from kvarn.formats.bundle.entry import BIG_ENDIAN, HEADER_KEY, BundleEntry, BundleHeader
-from kvarn.formats.checksum import crc32c_combine, unmask
+from kvarn.formats.checksum import unmask
 from kvarn.formats.coding import DecodeError
 from kvarn.formats.names import decode_name, encode_name, nearest_names
 from kvarn.formats.ordered_code import encode_slice_key
-from kvarn.formats.reader import CHUNK_BYTES, TensorInfo
+from kvarn.formats.reader import CHUNK_BYTES, DAMAGED, TensorInfo
 from kvarn.formats.table.reader import Table
 from kvarn.formats.tensor_slice import TensorSlice, first_overlap, print_shape
-from kvarn.io import FileSystem, Path, ReadFile, as_path, file_system_of
-from kvarn.io.checked import read_runs
+from kvarn.io import FileSystem, Path, as_path, file_system_of
 
-# Bytes read and checked at a time: small enough to be in the cache when the checksum wants them.
-_CHUNK_BYTES = 1 << 20
 # Shards without a tensor, which the index does not name, that a bundle may have.
 _MOST_EMPTY_SHARDS = 1000
-_DAMAGED = "The file is damaged or not whole: take another copy or an older checkpoint."
 
 
 class BundleReader:
@@ -75,9 +69,7 @@ class BundleReader:
     def __init__(self, prefix: Path, fs: FileSystem | None = None) -> None:
         self.prefix = as_path(prefix)
         self.fs: FileSystem = fs or file_system_of(self.prefix)
-        self._shards: dict[int, ReadFile] = {}
-        self._lock = threading.Lock()
-        self._streams: dict[bytes, _Stream] = {}
+        self._streams: dict[bytes, TensorStream] = {}
         self._suffix = naming.committed_index(self.fs, self.prefix)
         self.index_path = naming.index_filename(self.prefix) + self._suffix
         try:
@@ -92,9 +84,17 @@ class BundleReader:
             self._table = Table(self._index_file)
             self.header = self._read_header()
         except BaseException:
-            self.close()
+            self._index_file.close()
             raise
         self.big_endian = self.header.endianness == BIG_ENDIAN
+        self.data = DataFiles(
+            self.fs,
+            self.prefix,
+            self.index_path,
+            self.header.num_shards,
+            self._suffix,
+            big_endian=self.big_endian,
+        )
 
     # Names -------------------------------------------------------------------------------------------
 
@@ -172,9 +172,7 @@ class BundleReader:
 
     def files(self) -> list[tuple[str, int]]:
         """Path and bytes of every file of the checkpoint, the index first; -1 for one that is missing."""
-        total = self.header.num_shards
-        shards = [naming.data_filename(self.prefix, shard, total) for shard in range(total)]
-        paths = [path + self._suffix if self._waits(path) else path for path in shards]
+        paths = self.data.paths()
         return [
             (path, self.fs.size(path) if self.fs.exists(path) else -1) for path in (self.index_path, *paths)
         ]
@@ -204,7 +202,7 @@ class BundleReader:
         if entry.slices:
             found = self._read_region(key, entry, TensorSlice.full(len(entry.shape)))
         else:
-            found = self._read(key, entry, out)
+            found = self.data.read(decode_name(key), entry, out)
         if out is None or found is out:
             return found
         out[...] = found
@@ -290,7 +288,8 @@ class BundleReader:
 
     def lookup_stored_slice(self, name: str | bytes, tensor_slice: TensorSlice) -> npt.NDArray[Any]:
         """One slice as it was saved: an element of ``entry(name).slices``."""
-        return self._read(*self._slice_entry(encode_name(name), self.entry(name), tensor_slice))
+        stored = self._slice_entry(encode_name(name), self.entry(name), tensor_slice)
+        return self.data.read(decode_name(name), stored)
 
     def chunks(self, name: str | bytes, chunk_bytes: int = CHUNK_BYTES) -> Iterator[npt.NDArray[Any]]:
         """A whole tensor in consecutive pieces along its first dimension, about ``chunk_bytes`` each.
@@ -312,7 +311,7 @@ class BundleReader:
         for start in range(0, info.shape[0], at_once):
             shape = (min(at_once, info.shape[0] - start), *info.shape[1:])
             piece = elements.target(None, shape, info.dtype, info.name, self.prefix)
-            self._next_segment(stream, info.name, piece.reshape(-1).view(np.uint8).data)
+            stream.read(piece.reshape(-1).view(np.uint8).data)
             yield piece
 
     def read_rows(
@@ -343,7 +342,7 @@ class BundleReader:
             )
         whole = None if self.has_plain_bytes(info) else self.lookup(name)
         if whole is None:
-            self._check_room(info.name, info.dtype, [entry])
+            self.data.check_room(info.name, info.dtype, [entry])
         if out is None:
             out = elements.target(None, shape, info.dtype, info.name, self.prefix)
         elif out.shape != shape or out.dtype != info.dtype.np or not out.flags.c_contiguous:
@@ -358,8 +357,8 @@ class BundleReader:
         elif out.size:
             raw = out.reshape(-1).view(np.uint8).data
             row_bytes = out.nbytes // len(out)
-            self._fill(
-                self.open_shard_of(info.name, entry), entry.offset + start * row_bytes, raw, 0, info.name
+            self.data.fill(
+                self.data.of(info.name, entry), entry.offset + start * row_bytes, raw, 0, info.name
             )
         return out
 
@@ -369,7 +368,7 @@ class BundleReader:
         Args:
           entry: of the tensor: whoever reads many ranges looks it up once.
         """
-        return self._fill(self.open_shard_of(name, entry), entry.offset + start, target, 0, name)
+        return self.data.fill(self.data.of(name, entry), entry.offset + start, target, 0, name)
 
     def has_plain_bytes(self, info: TensorInfo) -> bool:
         """Whether a tensor lies in one piece in its file, as it lies in memory."""
@@ -386,21 +385,20 @@ class BundleReader:
           DataLossError: they differ.
         """
         text, entry = decode_name(name), self.entry(name)
-        self.check_crc(text, entry, self.open_shard_of(text, entry), actual)
+        self.data.check_crc(text, entry, self.data.of(text, entry), actual)
 
     def verify(self, name: str | bytes) -> None:
         """Reads all bytes of a tensor and compares their checksums, keeping none.
 
         Raises as `lookup`.
         """
-        key = encode_name(name)
-        entry = self.entry(name)
-        pieces = [self._slice_entry(key, entry, piece) for piece in entry.slices] or [(key, entry)]
-        dtype = elements.dtype_of(entry.dtype, decode_name(key), self.prefix)
+        text, entry = decode_name(name), self.entry(name)
+        pieces = [self._slice_entry(encode_name(name), entry, piece) for piece in entry.slices] or [entry]
+        dtype = elements.dtype_of(entry.dtype, text, self.prefix)
         if not dtype.np.hasobject:
-            self._check_room(decode_name(key), dtype, [piece for _, piece in pieces])
-        for own_key, piece in pieces:
-            self._verify(own_key, piece)
+            self.data.check_room(text, dtype, pieces)
+        for piece in pieces:
+            self.data.verify(text, piece)
 
     # Streaming ---------------------------------------------------------------------------------------
 
@@ -426,15 +424,14 @@ class BundleReader:
           DataLossError: with the last bytes, if the tensor is damaged.
         """
         key = encode_name(name)
-        return self._next_segment(self._streams[key], decode_name(key), target)
+        return self._streams[key].read(target)
 
     # Life --------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Closes all files; what was read stays valid."""
-        for file in (self._index_file, *self._shards.values()):
-            file.close()
-        self._shards.clear()
+        self._index_file.close()
+        self.data.close()
 
     def __enter__(self) -> BundleReader:
         return self
@@ -446,7 +443,7 @@ class BundleReader:
 
     # Steps -------------------------------------------------------------------------------------------
 
-    def _stream(self, key: bytes, total_bytes: int | None = None) -> _Stream:
+    def _stream(self, key: bytes, total_bytes: int | None = None) -> TensorStream:
         """The beginning of a tensor that is read piece by piece; see `lookup_header`."""
         entry = self.entry(key)
         text = decode_name(key)
@@ -459,22 +456,12 @@ class BundleReader:
                 hint="Strings, sliced tensors and big-endian files are read whole.",
             )
         expected = entry.num_elements * dtype.size if total_bytes is None else total_bytes
-        self.check_size(text, entry, expected)
-        return _Stream(self.open_shard_of(text, entry), entry, entry.offset, 0)
-
-    def _next_segment(self, stream: _Stream, text: str, target: memoryview) -> int:
-        """The next bytes of a stream; the whole is checked with the last."""
-        size = min(len(target), stream.entry.offset + stream.entry.size - stream.position)
-        stream.crc = self._fill(stream.file, stream.position, target[:size], stream.crc, text)
-        stream.position += size
-        if stream.position == stream.entry.offset + stream.entry.size and not stream.checked:
-            stream.checked = True
-            self.check_crc(text, stream.entry, stream.file, stream.crc)
-        return size
+        self.data.check_size(text, entry, expected)
+        return self.data.stream(text, entry)
 
     def _info(self, name: str, entry: BundleEntry) -> TensorInfo:
         key = encode_name(name)
-        pieces = [self._slice_entry(key, entry, piece)[1] for piece in entry.slices] or [entry]
+        pieces = [self._slice_entry(key, entry, piece) for piece in entry.slices] or [entry]
         return TensorInfo(
             name,
             elements.dtype_of(entry.dtype, name, self.prefix),
@@ -484,17 +471,13 @@ class BundleReader:
             tuple(sorted({piece.shard_id for piece in pieces})),
         )
 
-    def _waits(self, path: str) -> bool:
-        """Whether a data file still has the name of an interrupted commit."""
-        return bool(self._suffix) and self.fs.exists(path + self._suffix)
-
     def _read_header(self) -> BundleHeader:
         def unreadable(why: str, cause: str) -> OpError:
             return DataLossError.of(
                 f"Unable to read file ({self.index_path}). Perhaps the file is corrupt or was produced by a "
                 f"newer version of TensorFlow with format changes ({why}): {cause}",
                 path=self.index_path,
-                hint=_DAMAGED,
+                hint=DAMAGED,
             )
 
         try:
@@ -512,7 +495,7 @@ class BundleReader:
                 f"Invalid number of shards in bundle header: {header.num_shards}\n  in '{self.index_path}', "
                 f"whose {self._index_file.size} bytes cannot name tensors of as many",
                 path=self.index_path,
-                hint=_DAMAGED,
+                hint=DAMAGED,
             )
         header.versions.check(self.index_path)
         return header
@@ -526,7 +509,7 @@ class BundleReader:
                 f"Entry for key {text} not parseable.\n  in '{self.index_path}': {error}",
                 name=text,
                 path=self.index_path,
-                hint=_DAMAGED,
+                hint=DAMAGED,
             ) from error
 
     def not_found(self, text: str) -> OpError:
@@ -542,8 +525,8 @@ class BundleReader:
             hint = nearest_names(text, names, self.prefix)
         return NotFoundError.of(f"Key {text} not found in checkpoint", name=text, path=self.prefix, hint=hint)
 
-    def _slice_entry(self, key: bytes, entry: BundleEntry, piece: TensorSlice) -> tuple[bytes, BundleEntry]:
-        """The record of a slice of the tensor ``entry``, after `_read`'s first argument."""
+    def _slice_entry(self, key: bytes, entry: BundleEntry, piece: TensorSlice) -> BundleEntry:
+        """The record of a slice of the tensor ``entry``."""
         slice_key = encode_slice_key(key, piece)
         value = self._table.find(slice_key)
         if value is None:
@@ -553,7 +536,7 @@ class BundleReader:
                 "lists it",
                 name=text,
                 path=self.index_path,
-                hint=_DAMAGED,
+                hint=DAMAGED,
             )
         stored = self._parse(slice_key, value)
         if stored.dtype != entry.dtype or stored.shape != piece.shape_within(entry.shape):
@@ -563,9 +546,9 @@ class BundleReader:
                 f"tensor's entry says: type {stored.dtype}, shape {print_shape(stored.shape)}",
                 name=text,
                 path=self.index_path,
-                hint=_DAMAGED,
+                hint=DAMAGED,
             )
-        return key, stored
+        return stored
 
     def _read_region(self, key: bytes, entry: BundleEntry, wanted: TensorSlice) -> npt.NDArray[Any]:
         text = decode_name(key)
@@ -573,9 +556,9 @@ class BundleReader:
         stored = entry.slices or [TensorSlice.full(len(entry.shape))]
         # Equal by spelling, as TensorFlow compares; a whole tensor also when spelled with numbers.
         if not entry.slices and region == TensorSlice.of_shape(entry.shape):
-            return self._read(key, entry)
+            return self.data.read(text, entry)
         if wanted in stored:
-            return self._read(*self._slice_entry(key, entry, wanted))
+            return self.data.read(text, self._slice_entry(key, entry, wanted))
         dtype = elements.dtype_of(entry.dtype, text, self.prefix)
         spans = [piece.resolve(entry.shape) for piece in stored]
         self._refuse_overlaps(text, stored, spans)
@@ -591,13 +574,11 @@ class BundleReader:
                 hint="A part was not saved, or its shard was not merged.",
             )
         elements.check_cuttable(dtype, text, self.prefix)
-        pieces = [
-            self._slice_entry(key, entry, piece) if entry.slices else (key, entry) for piece, _, _ in hits
-        ]
-        self._check_room(text, dtype, [own for _, own in pieces])
+        pieces = [self._slice_entry(key, entry, piece) if entry.slices else entry for piece, _, _ in hits]
+        self.data.check_room(text, dtype, pieces)
         out = elements.target(None, shape, dtype, text, self.prefix)
         for own, (_, span, common) in zip(pieces, hits, strict=True):
-            out[common.relative_to(region)] = self._read(*own)[common.relative_to(span)]
+            out[common.relative_to(region)] = self.data.read(text, own)[common.relative_to(span)]
         return out
 
     def _refuse_overlaps(self, text: str, stored: list[TensorSlice], spans: list[TensorSlice]) -> None:
@@ -610,167 +591,3 @@ class BundleReader:
                 path=self.prefix,
                 hint="Two parts were saved for the same elements; none is known to be right.",
             )
-
-    def _check_room(self, text: str, dtype: dtypes.DType, entries: list[BundleEntry]) -> None:
-        """Raises unless the data files have the bytes of all these, each its own: then memory may be taken."""
-        left: dict[int, int] = {}
-        for entry in entries:
-            self.check_size(text, entry, entry.num_elements * dtype.size)
-            file = self.open_shard_of(text, entry)
-            left[entry.shard_id] = left.get(entry.shard_id, file.size) - entry.size
-            if left[entry.shard_id] < 0:
-                raise DataLossError.of(
-                    f"slices of tensor '{text}' share bytes of '{file.path}'",
-                    name=text,
-                    path=file.path,
-                    offset=entry.offset,
-                    hint=_DAMAGED,
-                )
-
-    def _read(self, key: bytes, entry: BundleEntry, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
-        """A tensor or slice stored whole; in ``out``, which fits, where it lies there as in the file."""
-        text = decode_name(key)
-        dtype = elements.dtype_of(entry.dtype, text, self.prefix)
-        if dtype.np.hasobject:
-            return self._read_objects(text, entry, dtype)
-        self.check_size(text, entry, entry.num_elements * dtype.size)
-        file = self.open_shard_of(text, entry)
-        array = elements.target(out, entry.shape, dtype, text, self.prefix)
-        raw = array.reshape(-1).view(np.uint8)
-        crc = self._fill(file, entry.offset, raw.data, 0, text)
-        self.check_crc(text, entry, file, crc)
-        flat = elements.from_bytes(raw, dtype, big_endian=self.big_endian)
-        # The array that owns its memory, and no view of it: a variable can take it over without a copy.
-        return array if np.may_share_memory(flat, array) else flat.reshape(entry.shape)
-
-    def _verify(self, key: bytes, entry: BundleEntry) -> None:
-        text = decode_name(key)
-        dtype = elements.dtype_of(entry.dtype, text, self.prefix)
-        if dtype.np.hasobject:
-            self._read_objects(text, entry, dtype)
-            return
-        self.check_size(text, entry, entry.num_elements * dtype.size)
-        file = self.open_shard_of(text, entry)
-        buffer = memoryview(bytearray(min(entry.size, _CHUNK_BYTES)))
-        crc = 0
-        for start in range(0, entry.size, _CHUNK_BYTES):
-            piece = buffer[: min(_CHUNK_BYTES, entry.size - start)]
-            crc = self._fill(file, entry.offset + start, piece, crc, text)
-        self.check_crc(text, entry, file, crc)
-
-    def _read_objects(self, text: str, entry: BundleEntry, dtype: dtypes.DType) -> npt.NDArray[Any]:
-        elements.check_dimensions(entry.shape, text, self.prefix, dtype.np.itemsize)
-        if dtype is dtypes.variant and self.big_endian:
-            raise UnimplementedError.of(
-                f"variant tensor '{text}' in the big-endian '{self.prefix}' cannot be read",
-                name=text,
-                path=self.prefix,
-                hint="Its bytes can only be swapped by the code that wrote them.",
-            )
-        if dtype is dtypes.string and entry.size < entry.num_elements:
-            raise self._bad_size(text, entry, f"is at least {entry.num_elements}")
-        file = self.open_shard_of(text, entry)
-        data = file.read(entry.offset, entry.size)
-        try:
-            if dtype is dtypes.string:
-                flat, crc = strings.decode_strings(data, entry.num_elements, big_endian=self.big_endian)
-            else:
-                flat, crc = strings.decode_variants(data, entry.num_elements)
-        except DecodeError as error:
-            raise DataLossError.of(
-                f"{error}\n  tensor '{text}' in '{file.path}' at bytes "
-                f"{entry.offset}..{entry.offset + entry.size - 1}",
-                name=text,
-                path=file.path,
-                offset=entry.offset,
-                hint=_DAMAGED,
-            ) from error
-        self.check_crc(text, entry, file, crc)
-        return flat.reshape(entry.shape)
-
-    def open_shard_of(self, text: str, entry: BundleEntry) -> ReadFile:
-        """The data file of an entry, once it is known to hold the entry's bytes."""
-        with self._lock:
-            file = self._shards.get(entry.shard_id)
-            if file is None:
-                file = self._shards[entry.shard_id] = self._open_shard(text, entry.shard_id)
-        if entry.offset + entry.size > file.size:
-            raise OutOfRangeError.of(
-                f"Read less bytes than requested\n  tensor '{text}' in '{file.path}': bytes {entry.offset}.."
-                f"{entry.offset + entry.size - 1} of a file of {file.size}",
-                name=text,
-                path=file.path,
-                offset=entry.offset,
-                hint=_DAMAGED,
-            )
-        return file
-
-    def _open_shard(self, text: str, shard: int) -> ReadFile:
-        path = naming.data_filename(self.prefix, shard, self.header.num_shards)
-        try:
-            if self._suffix:
-                with contextlib.suppress(NotFoundError):
-                    return self.fs.open_read(path + self._suffix)
-            return self.fs.open_read(path)
-        except NotFoundError as error:
-            raise NotFoundError.of(
-                f"{error.message}\n  shard {shard} of {self.header.num_shards}, which holds tensor '{text}'",
-                name=text,
-                path=path,
-                hint="Put the file back beside the index, or take an older checkpoint.",
-            ) from error
-
-    def _fill(self, file: ReadFile, offset: int, target: memoryview, crc: int, text: str) -> int:
-        """Reads into ``target``; the checksum ``crc`` continued over it."""
-        try:
-            (own,) = read_runs(file, [offset], [target]).tolist()
-        except EOFError as error:
-            raise OutOfRangeError.of(
-                f"Read less bytes than requested\n  tensor '{text}' in '{file.path}' at byte {offset}",
-                name=text,
-                path=file.path,
-                offset=offset,
-                hint=_DAMAGED,
-            ) from error
-        return crc32c_combine(crc, own, len(target)) if crc else own
-
-    def check_size(self, text: str, entry: BundleEntry, expected: int) -> None:
-        """Raises DataLossError if the index has another number of bytes than the shape needs."""
-        if entry.size != expected:
-            raise self._bad_size(text, entry, str(expected))
-
-    def _bad_size(self, text: str, entry: BundleEntry, expected: str) -> OpError:
-        return DataLossError.of(
-            f"Invalid size in bundle entry: key {text}; stored size {entry.size}; expected size {expected}\n"
-            f"  in '{self.index_path}'",
-            name=text,
-            path=self.index_path,
-            hint=_DAMAGED,
-        )
-
-    def check_crc(self, text: str, entry: BundleEntry, file: ReadFile, actual: int) -> None:
-        """Raises DataLossError if the CRC-32C of a tensor's bytes is not the stored one."""
-        expected = unmask(entry.crc32c)
-        if actual != expected:
-            raise DataLossError.of(
-                f"Checksum does not match: stored {expected:08d} vs. calculated on the restored bytes "
-                f"{actual}\n  tensor '{text}' in '{file.path}' at bytes {entry.offset}.."
-                f"{entry.offset + entry.size - 1}: stored {expected:#010x}, computed {actual:#010x}",
-                name=text,
-                path=file.path,
-                offset=entry.offset,
-                hint="The other tensors may be intact: each has its own checksum.",
-            )
-
-
-class _Stream:
-    """Where the piecewise reading of a tensor stands."""
-
-    __slots__ = ("checked", "crc", "entry", "file", "position")
-
-    def __init__(self, file: ReadFile, entry: BundleEntry, position: int, crc: int) -> None:
-        self.file = file
-        self.entry = entry
-        self.position = position
-        self.crc = crc
-        self.checked = False

@@ -38,7 +38,7 @@ from kvarn.formats.bundle.elements import check_dimensions, dtype_of, message_na
 from kvarn.formats.coding import DecodeError
 from kvarn.formats.names import decode_name, encode_name, nearest_names
 from kvarn.formats.ordered_code import encode_slice_key
-from kvarn.formats.reader import CHUNK_BYTES, TensorInfo
+from kvarn.formats.reader import CHUNK_BYTES, DAMAGED, TensorInfo
 from kvarn.formats.slices_v1 import values
 from kvarn.formats.slices_v1.format import META_KEY, SliceMeta, parse_meta, parse_record
 from kvarn.formats.slices_v1.naming import find_tables, missing_shards
@@ -49,7 +49,6 @@ from kvarn.io import FileSystem, Path, ReadFile, as_path, file_system_of
 
 Array = npt.NDArray[Any]
 
-_DAMAGED = "The file is damaged or not whole: take another copy or an older checkpoint."
 # How TensorFlow's C++ prints the classes that a table's errors can have.
 _CODES: dict[type[OpError], str] = {DataLossError: "Data loss", OutOfRangeError: "Out of range"}
 
@@ -294,7 +293,7 @@ class TensorSliceReader:
                 f"{path}\n  {why}",
                 path=path,
                 offset=offset,
-                hint=_DAMAGED,
+                hint=DAMAGED,
             )
 
         try:
@@ -441,7 +440,7 @@ class TensorSliceReader:
         return sum(self._shards[shard].file.size for shard in set(tensor.shards))
 
     def _copy_error(
-        self, tensor: StoredTensor, why: str, *, path: str, offset: int | None = None, hint: str = _DAMAGED
+        self, tensor: StoredTensor, why: str, *, path: str, offset: int | None = None, hint: str = DAMAGED
     ) -> OpError:
         text = decode_name(tensor.name)
         return InvalidArgumentError.of(
