@@ -1,4 +1,4 @@
-"""A checkpoint with several data files in the making: a save for each file, merged at the end.
+"""A V2 checkpoint with any number of data files in the making: a save for each file, merged at the end.
 
 Source: kvarn's way of what a sharded Saver does (`_AddShardedSaveOps` in tensorflow/python/training/saver.py).
 """
@@ -6,7 +6,7 @@ Source: kvarn's way of what a sharded Saver does (`_AddShardedSaveOps` in tensor
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 from types import TracebackType
 
 from kvarn.errors import OpError
@@ -45,7 +45,7 @@ class ShardedOutput:
         try:
             if shards > 1:
                 files.make_directory(directory_of(self._target))
-                self._directory = f"{self._target}_temp_{secrets.token_hex(16)}"
+                self._directory = f"{self._target}_temp_{os.urandom(16).hex()}"
                 self._parts = [
                     naming.sharded_filename(f"{self._directory}/part", shard, shards)
                     for shard in range(shards)
@@ -70,9 +70,10 @@ class ShardedOutput:
         except BaseException:
             self.abort()
             raise
+        if self._directory:
+            with BundleReader(self._target, self._fs) as made:
+                self.num_shards = made.header.num_shards
         self._directory = ""
-        with BundleReader(self._target, self._fs) as made:
-            self.num_shards = made.header.num_shards
 
     def abort(self) -> None:
         """Gives up: removes what was written.  Nothing happens after `finish` or a second time."""
