@@ -15,6 +15,7 @@ from kvarn.checkpoint.verbs.diff import CheckpointDiff, TensorDifference
 from kvarn.checkpoint.verbs.diff import diff as diff_checkpoints
 from kvarn.checkpoint.verbs.verify import Verification, state_findings, verify_directory
 from kvarn.checkpoint.verbs.verify import verify as verify_checkpoint
+from kvarn.cli.arguments import CheckpointPath, Json, Long
 from kvarn.cli.output import (
     NO,
     Progress,
@@ -28,8 +29,6 @@ from kvarn.cli.output import (
 )
 from kvarn.io import file_system_of
 
-Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
-
 # How many names are printed without --long.
 _SHOWN = 8
 
@@ -38,11 +37,11 @@ _SHOWN = 8
 
 
 def verify(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="a checkpoint's prefix, or a folder")],
+    path: CheckpointPath,
     every: Annotated[
         bool, typer.Option("--all", help="every checkpoint that the folder's state file names")
     ] = False,
-    long: Annotated[bool, typer.Option("--long", "-l", help="all names, not the first few")] = False,
+    long: Long = False,
     as_json: Json = False,
 ) -> None:
     """Read a whole checkpoint and say what is broken and what is intact.
@@ -135,7 +134,7 @@ def diff(
         float | None, typer.Option(min=0, help="allowed difference in proportion to the number in B")
     ] = None,
     atol: Annotated[float | None, typer.Option(min=0, help="allowed difference")] = None,
-    long: Annotated[bool, typer.Option("--long", "-l", help="all names, not the first few")] = False,
+    long: Long = False,
     as_json: Json = False,
 ) -> None:
     """Compare two checkpoints, bit by bit unless a tolerance is given.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kvarn.checkpoint.paths import prefix_of
+from kvarn.cli.arguments import CheckpointPath, Json
 from kvarn.cli.output import count_text, escaped, line, print_json, print_table, shape_text, size_text
 from kvarn.errors import OpError
 from kvarn.formats import embedding
@@ -20,14 +21,9 @@ from kvarn.formats.reader import TensorInfo, TensorReader
 if TYPE_CHECKING:
     from kvarn.checkpoint.embeddings.table import EmbeddingTable
 
-Prefix = Annotated[
-    str, typer.Argument(metavar="PATH", help="a checkpoint's prefix, or a folder for its newest checkpoint")
-]
-Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
-
 
 def ls(
-    path: Prefix,
+    path: CheckpointPath,
     pattern: Annotated[
         str | None,
         typer.Argument(help="only these names: a shell pattern such as 'dnn/*', or re:EXPRESSION"),

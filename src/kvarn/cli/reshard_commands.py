@@ -13,6 +13,7 @@ from kvarn.checkpoint.verbs.repair import Notice, Repair
 from kvarn.checkpoint.verbs.repair import repair as repair_checkpoint
 from kvarn.checkpoint.verbs.reshard import Resharding
 from kvarn.checkpoint.verbs.reshard import reshard as reshard_checkpoint
+from kvarn.cli.arguments import Json, Overwrite, Source, Target
 from kvarn.cli.output import (
     NO,
     Progress,
@@ -24,11 +25,6 @@ from kvarn.cli.output import (
     print_table,
     size_text,
 )
-
-Source = Annotated[str, typer.Argument(help="a checkpoint: its prefix, one of its files, or its folder")]
-Target = Annotated[str, typer.Argument(help="prefix of the new checkpoint")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace a checkpoint of that prefix")]
-Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 
 
 def reshard(

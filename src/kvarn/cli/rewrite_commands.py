@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from kvarn.cli.arguments import DryRun, Json, Overwrite, Source, Target
 from kvarn.cli.output import (
     Progress,
     count_text,
@@ -19,12 +20,6 @@ from kvarn.cli.output import (
     print_table,
     size_text,
 )
-
-Source = Annotated[str, typer.Argument(help="a checkpoint's prefix, or a folder for its newest checkpoint")]
-Target = Annotated[str, typer.Argument(help="prefix of the new checkpoint")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an existing target")]
-DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="only say what would be done")]
-Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 
 _PATTERN = "a name, a shell pattern such as 'dnn/*', or re:EXPRESSION; may be given again"
 

@@ -15,9 +15,8 @@ import typer
 from kvarn import errors
 from kvarn.checkpoint.embeddings.table import EmbeddingRows, EmbeddingTable
 from kvarn.checkpoint.verbs.statistics import Histogram, Statistics, has_statistics, statistics_of
+from kvarn.cli.arguments import CheckpointPath, Json
 from kvarn.cli.checkpoint_commands import (
-    Json,
-    Prefix,
     contents,
     opened,
     slots_text,
@@ -40,7 +39,7 @@ Index = tuple[int | slice, ...]
 
 
 def show(
-    path: Prefix,
+    path: CheckpointPath,
     name: Annotated[str, typer.Argument(help="a tensor, or an embedding variable")],
     region: Annotated[
         str | None,

@@ -1,0 +1,17 @@
+"""Arguments and options that several commands have, each with one meaning and one help text."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+CheckpointPath = Annotated[
+    str, typer.Argument(metavar="PATH", help="a checkpoint: its prefix, one of its files, or its folder")
+]
+Source = Annotated[str, typer.Argument(help="a checkpoint: its prefix, one of its files, or its folder")]
+Target = Annotated[str, typer.Argument(help="prefix of the new checkpoint")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an existing target")]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="only say what would be done")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
+Long = Annotated[bool, typer.Option("--long", "-l", help="all names, not the first few")]
