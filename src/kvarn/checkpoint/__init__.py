@@ -1,16 +1,15 @@
 """Checkpoints as files: names, values, the state of a directory.  No graph, no session.
 
-    open, Checkpoint, EmbeddingTable                                        kvarn.checkpoint.open
-    write, Writer                                                           kvarn.checkpoint.write
-
+    open, Checkpoint                                                        kvarn.checkpoint.opening
+    write, Writer                                                           kvarn.checkpoint.writing
+    EmbeddingTable, embedding_tables                                        kvarn.checkpoint.embeddings.table
     load_variable, list_variables, load_checkpoint, NewCheckpointReader     kvarn.checkpoint.load
     latest_checkpoint, get_checkpoint_state, checkpoint_exists, …           kvarn.checkpoint.management
     describe                                                                kvarn.checkpoint.inspect
-    EmbeddingTable, embedding_tables                                        kvarn.checkpoint.embeddings.table
     average, convert, diff, merge, repair, reshard, rewrite, verify         kvarn.checkpoint.verbs
 
-Importing this loads neither graph nor engine, protobuf only when a state file is read, and a verb when it is
-first used.
+Importing this loads neither graph nor engine, protobuf only when a state file is read, and what is not for
+loading a variable when it is first used.
 """
 
 from __future__ import annotations
@@ -18,12 +17,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from kvarn.checkpoint.inspect import (
-    CheckpointDescription,
-    EmbeddingDescription,
-    TensorDescription,
-    describe,
-)
 from kvarn.checkpoint.load import (
     CheckpointReader,
     NewCheckpointReader,
@@ -42,11 +35,16 @@ from kvarn.checkpoint.management import (
     update_checkpoint_state,
     update_checkpoint_state_internal,
 )
-from kvarn.checkpoint.open import Checkpoint, open
-from kvarn.checkpoint.write import Writer, write
 
 if TYPE_CHECKING:
     from kvarn.checkpoint.embeddings.table import EmbeddingTable, embedding_tables
+    from kvarn.checkpoint.inspect import (
+        CheckpointDescription,
+        EmbeddingDescription,
+        TensorDescription,
+        describe,
+    )
+    from kvarn.checkpoint.opening import Checkpoint, open
     from kvarn.checkpoint.verbs.average import average
     from kvarn.checkpoint.verbs.convert import convert
     from kvarn.checkpoint.verbs.diff import diff
@@ -55,6 +53,7 @@ if TYPE_CHECKING:
     from kvarn.checkpoint.verbs.reshard import reshard
     from kvarn.checkpoint.verbs.rewrite import rewrite
     from kvarn.checkpoint.verbs.verify import verify
+    from kvarn.checkpoint.writing import Writer, write
 
 __all__ = [
     "Checkpoint",
@@ -92,12 +91,27 @@ __all__ = [
 ]
 
 _VERBS = ("average", "convert", "diff", "merge", "repair", "reshard", "rewrite", "verify")
-_LAZY = {name: f"kvarn.checkpoint.verbs.{name}" for name in _VERBS} | dict.fromkeys(
-    ("EmbeddingTable", "embedding_tables"), "kvarn.checkpoint.embeddings.table"
-)
+_LAZY = {name: f"verbs.{name}" for name in _VERBS} | {
+    "Checkpoint": "opening",
+    "CheckpointDescription": "inspect",
+    "EmbeddingDescription": "inspect",
+    "EmbeddingTable": "embeddings.table",
+    "TensorDescription": "inspect",
+    "Writer": "writing",
+    "describe": "inspect",
+    "embedding_tables": "embeddings.table",
+    "open": "opening",
+    "write": "writing",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'kvarn.checkpoint' has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+    value = getattr(import_module(f"kvarn.checkpoint.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -16,7 +16,6 @@ import re
 from kvarn.formats.bundle.naming import index_filename
 from kvarn.formats.bundle.reader import BundleReader
 from kvarn.formats.reader import TensorReader
-from kvarn.formats.slices_v1 import TensorSliceReader
 from kvarn.formats.slices_v1.naming import find_tables, matching_paths
 from kvarn.io import FileSystem, Path, as_path, file_system_of
 
@@ -64,4 +63,6 @@ def open_checkpoint(prefix: Path, fs: FileSystem | None = None) -> TensorReader:
     kind, found = find_files(path, files)
     if kind == V2:
         return BundleReader(found[0].removesuffix(".index"), files)
+    from kvarn.formats.slices_v1 import TensorSliceReader
+
     return TensorSliceReader(path, files)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 from types import TracebackType
 
 from kvarn.errors import AlreadyExistsError, OpError
@@ -16,7 +16,7 @@ def temporary_name(path: str) -> str:
     ``<path>.tmp<32 hex digits>``, as TensorFlow names it (lib/io/file_io.py `atomic_write_string_to_file`),
     so that its own tools know what may be swept.
     """
-    return f"{path}.tmp{secrets.token_hex(16)}"
+    return f"{path}.tmp{os.urandom(16).hex()}"
 
 
 def remove_quietly(fs: FileSystem, path: str) -> None:

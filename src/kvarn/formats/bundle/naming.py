@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 
 from kvarn.errors import PermissionDeniedError
 from kvarn.io import FileSystem, directory_of
@@ -43,7 +42,7 @@ def data_filename(prefix: str, shard: int, num_shards: int) -> str:
 
 def temporary_suffix() -> str:
     """What the files of one save are called until they are whole."""
-    return f"{_TEMPORARY}{secrets.randbits(64)}"
+    return f"{_TEMPORARY}{int.from_bytes(os.urandom(8), 'little')}"
 
 
 def sharded_filename(prefix: str, shard: int, num_shards: int) -> str:
