@@ -11,6 +11,7 @@ from kvarn import errors
 from kvarn.io import FileSystem, MemoryFileSystem, atomic_replace, file_system_of, remote
 from kvarn.io.remote import RemoteFileSystem
 from kvarn.io.upload import RemoteWriteFile
+from kvarn.testing.files import read_file, write_file
 
 MIB = 1 << 20
 
@@ -24,25 +25,9 @@ def place(request: pytest.FixtureRequest) -> tuple[FileSystem, str]:
     return MemoryFileSystem(renames=False), "memory://bucket/top"
 
 
-def put(fs: FileSystem, path: str, *pieces: bytes) -> None:
-    file = fs.open_write(path)
-    for piece in pieces:
-        file.append(piece)
-    file.sync()
-    file.close()
-
-
-def get(fs: FileSystem, path: str) -> bytes:
-    file = fs.open_read(path)
-    try:
-        return file.read(0, file.size)
-    finally:
-        file.close()
-
-
 def test_reading_by_position(place: tuple[FileSystem, str]) -> None:
     fs, top = place
-    put(fs, f"{top}/f", b"01234", memoryview(b"56789"))
+    write_file(fs, f"{top}/f", b"01234", memoryview(b"56789"))
     file = fs.open_read(f"{top}/f")
     assert file.size == fs.size(f"{top}/f") == 10
     assert (file.read(3, 4), file.read(8, 9), file.read(20, 3)) == (b"3456", b"89", b"")
@@ -56,26 +41,26 @@ def test_reading_by_position(place: tuple[FileSystem, str]) -> None:
 
 def test_an_empty_file(place: tuple[FileSystem, str]) -> None:
     fs, top = place
-    put(fs, f"{top}/f")
+    write_file(fs, f"{top}/f")
     file = fs.open_read(f"{top}/f")
     assert (file.size, file.read(0, 9), bytes(file.view())) == (0, b"", b"")
 
 
 def test_a_file_appears_when_it_is_closed(place: tuple[FileSystem, str]) -> None:
     fs, top = place
-    put(fs, f"{top}/f", b"old")
+    write_file(fs, f"{top}/f", b"old")
     file = fs.open_write(f"{top}/f")
     file.append(b"new")
     file.sync()
-    assert get(fs, f"{top}/f") == b"old"
+    assert read_file(fs, f"{top}/f") == b"old"
     file.close()
     file.close()
-    assert get(fs, f"{top}/f") == b"new"
+    assert read_file(fs, f"{top}/f") == b"new"
     file = fs.open_write(f"{top}/f")
     file.append(b"never")
     file.discard()
     file.close()
-    assert get(fs, f"{top}/f") == b"new"
+    assert read_file(fs, f"{top}/f") == b"new"
 
 
 def test_names(place: tuple[FileSystem, str]) -> None:
@@ -83,7 +68,7 @@ def test_names(place: tuple[FileSystem, str]) -> None:
     fs.make_directory(f"{top}/d")
     fs.make_directories(f"{top}/e/f/g")
     for name in ("a1", "a2", "b", "d/a3", "with [x] * ?#%é"):
-        put(fs, f"{top}/{name}", b"x")
+        write_file(fs, f"{top}/{name}", b"x")
     assert fs.list_directory(top) == ["a1", "a2", "b", "d", "with [x] * ?#%é"]
     assert fs.glob(f"{top}/a?") == [f"{top}/a1", f"{top}/a2"]
     assert fs.glob(f"{top}/a1") == [f"{top}/a1"]
@@ -97,9 +82,9 @@ def test_names(place: tuple[FileSystem, str]) -> None:
     assert fs.exists(f"{top}/d")
     assert fs.exists(f"{top}/b")
     assert not fs.exists(f"{top}/c")
-    assert get(fs, f"{top}/with [x] * ?#%é") == b"x"
+    assert read_file(fs, f"{top}/with [x] * ?#%é") == b"x"
     fs.copy(f"{top}/a1", f"{top}/b2")
-    assert get(fs, f"{top}/b2") == b"x"
+    assert read_file(fs, f"{top}/b2") == b"x"
     fs.remove(f"{top}/d/a3")
     assert not fs.exists(f"{top}/d")
     fs.remove_directory(f"{top}/d")
@@ -109,7 +94,7 @@ def test_names(place: tuple[FileSystem, str]) -> None:
 
 def test_refusals(place: tuple[FileSystem, str]) -> None:
     fs, top = place
-    put(fs, f"{top}/f", b"")
+    write_file(fs, f"{top}/f", b"")
     for call in (
         lambda: fs.open_read(f"{top}/no"),
         lambda: fs.copy(f"{top}/no", f"{top}/x"),
@@ -131,7 +116,7 @@ def test_replacing_is_one_upload(place: tuple[FileSystem, str]) -> None:
     fs, top = place
     atomic_replace(fs, f"{top}/f", b"one")
     atomic_replace(fs, f"{top}/f", b"two")
-    assert get(fs, f"{top}/f") == b"two"
+    assert read_file(fs, f"{top}/f") == b"two"
     assert fs.list_directory(top) == ["f"]
     with pytest.raises(errors.AlreadyExistsError):
         atomic_replace(fs, f"{top}/f", b"three", overwrite=False)
@@ -139,7 +124,7 @@ def test_replacing_is_one_upload(place: tuple[FileSystem, str]) -> None:
 
 def test_the_root_of_a_bucket(s3: FileSystem, bucket: str) -> None:
     assert fs_names(s3, bucket) == []
-    put(s3, f"{bucket}/f", b"x")
+    write_file(s3, f"{bucket}/f", b"x")
     assert fs_names(s3, bucket) == fs_names(s3, f"{bucket}/") == ["f"]
     assert s3.is_directory(bucket)
     with pytest.raises(errors.FailedPreconditionError, match="directory"):
@@ -152,7 +137,7 @@ def fs_names(fs: FileSystem, path: str) -> list[str]:
 
 def test_small_reads_share_windows(s3: FileSystem, bucket: str, server: Any) -> None:
     content = bytes(range(256)) * 4096 * 5  # 5 MiB
-    put(s3, f"{bucket}/f", content)
+    write_file(s3, f"{bucket}/f", content)
     server.reset()
     file = s3.open_read(f"{bucket}/f")
     assert file.read(len(content) - 48, 48) == content[-48:]
@@ -166,7 +151,7 @@ def test_small_reads_share_windows(s3: FileSystem, bucket: str, server: Any) -> 
 
 
 def test_a_few_bytes_cost_one_window(s3: FileSystem, bucket: str, server: Any) -> None:
-    put(s3, f"{bucket}/f", bytes(4 * MIB))
+    write_file(s3, f"{bucket}/f", bytes(4 * MIB))
     server.reset()
     file = s3.open_read(f"{bucket}/f")
     for offset in (3 * MIB, MIB, 2 * MIB):
@@ -182,7 +167,7 @@ def ranges(server: Any) -> list[tuple[int, int]]:
 
 def test_a_large_read_is_parallel_ranges(s3: FileSystem, bucket: str, server: Any) -> None:
     content = bytes(range(256)) * 4096 * 20  # 20 MiB
-    put(s3, f"{bucket}/f", content)
+    write_file(s3, f"{bucket}/f", content)
     server.reset()
     file = s3.open_read(f"{bucket}/f")
     target = bytearray(17 * MIB)
@@ -197,7 +182,7 @@ def test_a_large_read_is_parallel_ranges(s3: FileSystem, bucket: str, server: An
 
 def test_many_reads_at_once(s3: FileSystem, bucket: str, server: Any) -> None:
     content = bytes(range(256)) * 4096
-    put(s3, f"{bucket}/f", content)
+    write_file(s3, f"{bucket}/f", content)
     server.reset()
     file = s3.open_read(f"{bucket}/f")
     offsets = [0, 1000, 500_000, MIB - 10, MIB + 7]
@@ -211,7 +196,7 @@ def test_many_reads_at_once(s3: FileSystem, bucket: str, server: Any) -> None:
 
 def test_a_range_that_fails_fails_the_read(bucket: str, server: Any) -> None:
     fs = RemoteFileSystem(bucket, retry_config={"max_retries": 0})
-    put(fs, f"{bucket}/f", bytes(9 * MIB))
+    write_file(fs, f"{bucket}/f", bytes(9 * MIB))
     file = fs.open_read(f"{bucket}/f")
     server.refuse = lambda request: f"bytes={4 * MIB}-" in request
     with pytest.raises(errors.UnavailableError, match="503"):
@@ -226,10 +211,10 @@ def test_a_range_that_fails_fails_the_read(bucket: str, server: Any) -> None:
 
 
 def test_an_object_that_changes_while_it_is_read(s3: FileSystem, bucket: str) -> None:
-    put(s3, f"{bucket}/f", bytes(4 * MIB))
+    write_file(s3, f"{bucket}/f", bytes(4 * MIB))
     file = s3.open_read(f"{bucket}/f")
     file.read(0, 10)
-    put(s3, f"{bucket}/f", b"1" * (4 * MIB))
+    write_file(s3, f"{bucket}/f", b"1" * (4 * MIB))
     assert file.read(20, 10) == bytes(10)  # what it has is of the version that it opened
     with pytest.raises(errors.FailedPreconditionError, match="anew"):
         file.read(3 * MIB, 10)
@@ -238,10 +223,10 @@ def test_an_object_that_changes_while_it_is_read(s3: FileSystem, bucket: str) ->
 def test_a_large_file_goes_in_parts(s3: FileSystem, bucket: str, server: Any) -> None:
     piece = bytes(range(256)) * 4096 * 3  # 3 MiB
     server.reset()
-    put(s3, f"{bucket}/f", *[piece] * 12)
+    write_file(s3, f"{bucket}/f", *[piece] * 12)
     parts = [request for request in server.requests if "partNumber" in request]
     assert len(parts) == 3  # 16, 16 and 4 MiB
-    assert get(s3, f"{bucket}/f") == piece * 12
+    assert read_file(s3, f"{bucket}/f") == piece * 12
 
 
 def uploads(server: Any, bucket: str) -> bytes:
@@ -293,24 +278,24 @@ def test_an_object_too_large_for_a_copy_is_sent_again(
 ) -> None:
     monkeypatch.setattr(remote, "_LARGEST_COPY_BYTES", MIB)
     content = bytes(range(256)) * 4096 * 10
-    put(s3, f"{bucket}/f", content)
+    write_file(s3, f"{bucket}/f", content)
     s3.copy(f"{bucket}/f", f"{bucket}/g")
-    assert get(s3, f"{bucket}/g") == content
+    assert read_file(s3, f"{bucket}/g") == content
 
 
 def test_a_server_that_stumbles_is_asked_again(s3: FileSystem, bucket: str, server: Any) -> None:
-    put(s3, f"{bucket}/f", b"content")
+    write_file(s3, f"{bucket}/f", b"content")
     server.reset()
     failures = iter([True, True])
     server.refuse = lambda request: next(failures, False)
-    assert get(s3, f"{bucket}/f") == b"content"
+    assert read_file(s3, f"{bucket}/f") == b"content"
     assert len(server.requests) == 4
 
 
 def test_no_such_bucket(server: Any) -> None:
     fs = file_system_of("s3://kvarn-no-such-bucket")
     with pytest.raises(errors.NotFoundError, match="No such bucket: s3://kvarn-no-such-bucket"):
-        put(fs, "s3://kvarn-no-such-bucket/f", b"x")
+        write_file(fs, "s3://kvarn-no-such-bucket/f", b"x")
     with pytest.raises(errors.NotFoundError, match="No such bucket"):
         fs.list_directory("s3://kvarn-no-such-bucket")
     assert not fs.exists("s3://kvarn-no-such-bucket/f")

@@ -283,3 +283,21 @@ class _CountingReadFile:
     def _count(self, offset: int, size: int) -> None:
         self._owner.requests.append(f"read {self.path} {offset}+{size}")
         self._owner.bytes_read += size
+
+
+def write_file(fs: FileSystem, path: str, *pieces: bytes | memoryview) -> None:
+    """A file of these bytes, appended one after the other, synced and closed."""
+    file = fs.open_write(path)
+    for piece in pieces:
+        file.append(piece)
+    file.sync()
+    file.close()
+
+
+def read_file(fs: FileSystem, path: str) -> bytes:
+    """All bytes of a file."""
+    file = fs.open_read(path)
+    try:
+        return file.read(0, file.size)
+    finally:
+        file.close()

@@ -12,11 +12,11 @@ from kvarn import errors
 from kvarn.checkpoint.verbs.repair import Repair, repair
 from kvarn.checkpoint.verbs.reshard import reshard
 from kvarn.checkpoint.verbs.verify import verify
-from kvarn.cli import main
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.embedding import SUFFIXES, bucket_order
 from kvarn.formats.tensor_slice import TensorSlice
 from kvarn.io import MemoryFileSystem
+from kvarn.testing.commands import run
 from kvarn.testing.files import FaultyFileSystem
 
 CORRUPT = Path(__file__).parents[2] / "golden/checkpoints/tf115/corrupt"
@@ -453,16 +453,6 @@ def test_progress_is_of_two_readings(fs: MemoryFileSystem) -> None:
 
 
 # The command ----------------------------------------------------------------------------------------
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    try:
-        main(list(arguments))
-        status = 0
-    except SystemExit as e:
-        status = int(e.code or 0)
-    out = capsys.readouterr()
-    return status, out.out, out.err
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

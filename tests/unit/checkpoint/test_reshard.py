@@ -16,11 +16,11 @@ import pytest
 from kvarn import errors
 from kvarn.checkpoint.embeddings import bucket_rows
 from kvarn.checkpoint.verbs.reshard import ReshardedVariable, reshard
-from kvarn.cli import main
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.embedding import SUFFIXES, bucket_order, part_name, write_embedding
 from kvarn.formats.tensor_slice import TensorSlice
 from kvarn.io import LOCAL, MemoryFileSystem
+from kvarn.testing.commands import run
 from kvarn.testing.goldens import GoldenCase
 
 GOLDEN = Path(__file__).parents[2] / "golden/checkpoints"
@@ -400,16 +400,6 @@ def test_memory_does_not_grow_with_the_values(tmp_path: Path) -> None:
 
 
 # The command ----------------------------------------------------------------------------------------
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    try:
-        main(list(arguments))
-        status = 0
-    except SystemExit as e:
-        status = int(e.code or 0)
-    out = capsys.readouterr()
-    return status, out.out, out.err
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -9,21 +9,11 @@ import numpy as np
 import pytest
 
 from kvarn import checkpoint
-from kvarn.cli import main
 from kvarn.formats import embedding
 from kvarn.formats.bundle import BundleWriter
+from kvarn.testing.commands import run
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[2] / "golden" / "checkpoints" / "tf115"
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    try:
-        main(list(arguments))
-        status = 0
-    except SystemExit as e:
-        status = int(e.code or 0)
-    out = capsys.readouterr()
-    return status, out.out, out.err
 
 
 def write(prefix: pathlib.Path, **tensors: object) -> str:

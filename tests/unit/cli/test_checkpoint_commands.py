@@ -10,21 +10,11 @@ import numpy as np
 import pytest
 
 from kvarn import checkpoint
-from kvarn.cli import main
+from kvarn.testing.commands import run
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[2] / "golden" / "checkpoints"
 EV = str(GOLDEN / "tf115" / "ev_deeprec" / "model.ckpt")
 SLICES = str(GOLDEN / "tf115" / "v2_slices" / "model.ckpt")
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    try:
-        main(list(arguments))
-        status = 0
-    except SystemExit as e:
-        status = int(e.code or 0)
-    out = capsys.readouterr()
-    return status, out.out, out.err
 
 
 def test_ls_shows_an_embedding_variable_as_one_thing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,20 +9,10 @@ import numpy as np
 import pytest
 
 from kvarn import checkpoint
-from kvarn.cli import main
 from kvarn.formats.bundle import BundleReader, BundleWriter
+from kvarn.testing.commands import run
 
 EV = str(pathlib.Path(__file__).parents[2] / "golden" / "checkpoints" / "tf115" / "ev_deeprec" / "model.ckpt")
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    try:
-        main([str(argument) for argument in arguments])
-        status = 0
-    except SystemExit as e:
-        status = int(e.code or 0)
-    out = capsys.readouterr()
-    return status, out.out, out.err
 
 
 @pytest.fixture

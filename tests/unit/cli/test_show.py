@@ -10,23 +10,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from kvarn.cli import main
 from kvarn.formats.bundle import BundleWriter
 from kvarn.formats.detect import open_checkpoint
+from kvarn.testing.commands import run
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[2] / "golden" / "checkpoints"
 EV = str(GOLDEN / "tf115" / "ev_deeprec" / "model.ckpt")
 LARGE = np.arange(600_000 * 4, dtype=np.float32).reshape(600_000, 4)  # two chunks
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    try:
-        main(list(arguments))
-        status = 0
-    except SystemExit as e:
-        status = int(e.code or 0)
-    out = capsys.readouterr()
-    return status, out.out, out.err
 
 
 @pytest.fixture(scope="module")

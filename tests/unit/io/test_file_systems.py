@@ -9,7 +9,7 @@ import pytest
 
 from kvarn import errors
 from kvarn.io import LOCAL, FileSystem, MemoryFileSystem, as_path, atomic_replace, directory_of, io_error
-from kvarn.testing.files import FaultyFileSystem, SimulatedCrash
+from kvarn.testing.files import FaultyFileSystem, SimulatedCrash, read_file, write_file
 
 
 @pytest.fixture(params=["local", "memory", "faulty"])
@@ -22,25 +22,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[FileSystem, s
     return fs, "/top/dir"
 
 
-def put(fs: FileSystem, path: str, *pieces: bytes) -> None:
-    file = fs.open_write(path)
-    for piece in pieces:
-        file.append(piece)
-    file.sync()
-    file.close()
-
-
-def get(fs: FileSystem, path: str) -> bytes:
-    file = fs.open_read(path)
-    try:
-        return file.read(0, file.size)
-    finally:
-        file.close()
-
-
 def test_reading_by_position(place: tuple[FileSystem, str]) -> None:
     fs, top = place
-    put(fs, f"{top}/f", b"01234", memoryview(b"56789"))
+    write_file(fs, f"{top}/f", b"01234", memoryview(b"56789"))
     file = fs.open_read(f"{top}/f")
     assert file.size == fs.size(f"{top}/f") == 10
     assert (file.read(3, 4), file.read(8, 9), file.read(20, 3)) == (b"3456", b"89", b"")
@@ -53,15 +37,15 @@ def test_reading_by_position(place: tuple[FileSystem, str]) -> None:
 
 def test_empty_files_have_an_empty_view(place: tuple[FileSystem, str]) -> None:
     fs, top = place
-    put(fs, f"{top}/f")
+    write_file(fs, f"{top}/f")
     assert bytes(fs.open_read(f"{top}/f").view()) == b""
 
 
 def test_writing_empties_first(place: tuple[FileSystem, str]) -> None:
     fs, top = place
-    put(fs, f"{top}/f", b"long content")
-    put(fs, f"{top}/f", b"x")
-    assert get(fs, f"{top}/f") == b"x"
+    write_file(fs, f"{top}/f", b"long content")
+    write_file(fs, f"{top}/f", b"x")
+    assert read_file(fs, f"{top}/f") == b"x"
 
 
 def test_names(place: tuple[FileSystem, str]) -> None:
@@ -70,7 +54,7 @@ def test_names(place: tuple[FileSystem, str]) -> None:
     fs.make_directory(f"{top}/d")
     fs.make_directories(f"{top}/e/f/g")
     for name in ("a1", "a2", "b", "d/a3"):
-        put(fs, f"{top}/{name}", b"x")
+        write_file(fs, f"{top}/{name}", b"x")
     assert fs.list_directory(top) == ["a1", "a2", "b", "d", "e"]
     assert fs.glob(f"{top}/a?") == [f"{top}/a1", f"{top}/a2"]
     assert fs.glob(f"{top}/*/a*") == [f"{top}/d/a3"]
@@ -87,7 +71,7 @@ def test_names(place: tuple[FileSystem, str]) -> None:
 
 def test_refusals(place: tuple[FileSystem, str]) -> None:
     fs, top = place
-    put(fs, f"{top}/f", b"")
+    write_file(fs, f"{top}/f", b"")
     for call in (
         lambda: fs.open_read(f"{top}/no"),
         lambda: fs.open_write(f"{top}/no/f"),
@@ -116,11 +100,11 @@ def test_atomic_replace(place: tuple[FileSystem, str]) -> None:
     fs, top = place
     atomic_replace(fs, f"{top}/f", b"one")
     atomic_replace(fs, f"{top}/f", b"two")
-    assert get(fs, f"{top}/f") == b"two"
+    assert read_file(fs, f"{top}/f") == b"two"
     assert fs.list_directory(top) == ["f"]
     with pytest.raises(errors.AlreadyExistsError):
         atomic_replace(fs, f"{top}/f", b"three", overwrite=False)
-    assert get(fs, f"{top}/f") == b"two"
+    assert read_file(fs, f"{top}/f") == b"two"
 
 
 @pytest.mark.parametrize("torn", [False, True])
