@@ -120,7 +120,7 @@ void append_plain_entry(std::string* out, const PlainEntry& entry) {
   append_number(out, kSize, static_cast<uint64_t>(entry.size));
   if (entry.crc32c != 0) {
     out->push_back(kCrc32c);
-    for (int i = 0; i < 4; i++) out->push_back(static_cast<char>(entry.crc32c >> (8 * i)));
+    append32(out, entry.crc32c);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kvarn/base/crc32c.h"
+#include "kvarn/base/endian.h"
 #include "kvarn/base/varint.h"
 
 namespace kvarn {
@@ -10,10 +11,6 @@ namespace {
 
 constexpr uint64_t kMagic = 0xdb4775248b80fb57u;
 constexpr size_t kFooterBytes = 48;
-
-void append_fixed32(std::string* out, uint32_t value) {
-  for (int i = 0; i < 4; i++) out->push_back(static_cast<char>(value >> (8 * i)));
-}
 
 size_t shared_length(std::string_view a, std::string_view b) {
   const size_t most = std::min(a.size(), b.size());
@@ -66,8 +63,8 @@ void BlockBuilder::add(std::string_view key, std::string_view value) {
 
 void BlockBuilder::finish(std::string* out) {
   out->append(buffer_);
-  for (const uint32_t restart : restarts_) append_fixed32(out, restart);
-  append_fixed32(out, static_cast<uint32_t>(restarts_.size()));
+  for (const uint32_t restart : restarts_) append32(out, restart);
+  append32(out, static_cast<uint32_t>(restarts_.size()));
   buffer_.clear();
   last_key_.clear();
   restarts_.assign(1, 0);
@@ -99,8 +96,8 @@ std::string TableBuilder::finish() {
     append_varint(&footer, handle.size);
   }
   footer.resize(kFooterBytes - 8);
-  append_fixed32(&footer, static_cast<uint32_t>(kMagic));
-  append_fixed32(&footer, static_cast<uint32_t>(kMagic >> 32));
+  append32(&footer, static_cast<uint32_t>(kMagic));
+  append32(&footer, static_cast<uint32_t>(kMagic >> 32));
   out_ += footer;
   return std::move(out_);
 }
@@ -117,7 +114,7 @@ TableBuilder::Handle TableBuilder::write(BlockBuilder* block) {
   const Handle handle{offset, out_.size() - offset};
   out_.push_back(0);  // as it is, not compressed
   const auto* bytes = reinterpret_cast<const unsigned char*>(out_.data()) + offset;
-  append_fixed32(&out_, crc32c_mask(crc32c_extend(0, {bytes, handle.size + 1})));
+  append32(&out_, crc32c_mask(crc32c_extend(0, {bytes, handle.size + 1})));
   return handle;
 }
 

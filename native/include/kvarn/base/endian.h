@@ -1,9 +1,10 @@
-// Unaligned little-endian loads, the byte order of every format kvarn reads.
+// Little-endian numbers, the byte order of every format kvarn reads and writes.
 #pragma once
 
 #include <bit>
 #include <cstdint>
 #include <cstring>
+#include <string>
 
 namespace kvarn {
 
@@ -19,6 +20,10 @@ inline uint64_t load64(const void* p) {
   std::memcpy(&v, p, sizeof v);
   if constexpr (std::endian::native == std::endian::big) v = __builtin_bswap64(v);
   return v;
+}
+
+inline void append32(std::string* out, uint32_t value) {
+  for (int i = 0; i < 4; i++) out->push_back(static_cast<char>(value >> (8 * i)));
 }
 
 }  // namespace kvarn
