@@ -29,7 +29,8 @@ from kvarn.checkpoint.paths import (
     find_place,
 )
 from kvarn.errors import DataLossError, NotFoundError, OpError
-from kvarn.formats.bundle import BundleReader, elements
+from kvarn.formats import elements
+from kvarn.formats.bundle import BundleReader
 from kvarn.formats.detect import open_checkpoint
 from kvarn.formats.meta_graph import meta_graph_filename, read_meta_graph_file
 from kvarn.formats.names import decode_name

@@ -21,7 +21,7 @@ from kvarn.checkpoint.sharded_output import ShardedOutput
 from kvarn.checkpoint.verbs.transfer import check_room, copy_tensor
 from kvarn.errors import DataLossError, InvalidArgumentError
 from kvarn.formats.bundle import BundleReader
-from kvarn.formats.bundle.elements import is_plain
+from kvarn.formats.elements import is_plain
 from kvarn.formats.names import encode_name
 from kvarn.formats.ordered_code import encode_slice_key
 from kvarn.formats.reader import TensorInfo, TensorReader

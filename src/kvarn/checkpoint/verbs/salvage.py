@@ -23,12 +23,12 @@ from typing import Any, cast
 from kvarn.checkpoint.findings import ENTRY, HEADER, INDEX, Finding
 from kvarn.errors import DataLossError, OpError
 from kvarn.formats import compression
-from kvarn.formats.bundle.elements import dtype_of
 from kvarn.formats.bundle.entry import HEADER_KEY, BundleEntry, BundleHeader
 from kvarn.formats.bundle.naming import committed_index, data_stem, index_filename
 from kvarn.formats.bundle.reader import BundleReader
 from kvarn.formats.checksum import crc32c, unmask
 from kvarn.formats.coding import DecodeError, decode_fixed32, decode_varint
+from kvarn.formats.elements import dtype_of
 from kvarn.formats.messages import VERSION
 from kvarn.formats.names import decode_name
 from kvarn.formats.ordered_code import encode_slice_key

@@ -23,7 +23,7 @@ from kvarn.checkpoint.paths import prefix_of
 from kvarn.errors import AlreadyExistsError, InvalidArgumentError, UnimplementedError
 from kvarn.formats import detect
 from kvarn.formats.bundle import BundleWriter
-from kvarn.formats.bundle.elements import is_plain
+from kvarn.formats.elements import is_plain
 from kvarn.formats.names import encode_name, is_utf8
 from kvarn.formats.npz import NpzReader, NpzWriter
 from kvarn.formats.reader import TensorInfo, TensorReader

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from kvarn import _native, dtypes
 from kvarn.errors import DataLossError, OutOfRangeError
-from kvarn.formats.bundle import elements
+from kvarn.formats import elements
 from kvarn.formats.bundle.columns import IndexColumns
 from kvarn.formats.checksum import mask_all
 from kvarn.formats.names import decode_name

@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from kvarn import dtypes
 from kvarn.errors import DataLossError, NotFoundError, OpError, OutOfRangeError, UnimplementedError
-from kvarn.formats.bundle import elements, naming, strings
+from kvarn.formats import elements
+from kvarn.formats.bundle import naming, strings
 from kvarn.formats.bundle.entry import BundleEntry
 from kvarn.formats.checksum import crc32c_combine, unmask
 from kvarn.formats.coding import DecodeError

@@ -31,7 +31,8 @@ from kvarn.errors import (
     NotFoundError,
     OpError,
 )
-from kvarn.formats.bundle import bulk, elements, naming
+from kvarn.formats import elements
+from kvarn.formats.bundle import bulk, naming
 from kvarn.formats.bundle.columns import IndexColumns
 from kvarn.formats.bundle.data_files import DataFiles, TensorStream
 from kvarn.formats.bundle.entry import BIG_ENDIAN, HEADER_KEY, BundleEntry, BundleHeader

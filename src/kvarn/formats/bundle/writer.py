@@ -28,7 +28,8 @@ import numpy.typing as npt
 
 from kvarn import _native, dtypes
 from kvarn.errors import FailedPreconditionError, InternalError, InvalidArgumentError, OpError
-from kvarn.formats.bundle import commit, elements, naming, strings
+from kvarn.formats import elements
+from kvarn.formats.bundle import commit, naming, strings
 from kvarn.formats.bundle.entry import BundleEntry, BundleHeader
 from kvarn.formats.checksum import crc32c, mask
 from kvarn.formats.names import decode_name, encode_name

@@ -34,8 +34,8 @@ from kvarn.errors import (
     OutOfRangeError,
     UnimplementedError,
 )
-from kvarn.formats.bundle.elements import check_dimensions, dtype_of, message_name
 from kvarn.formats.coding import DecodeError
+from kvarn.formats.elements import check_dimensions, dtype_of, message_name
 from kvarn.formats.names import decode_name, encode_name, nearest_names
 from kvarn.formats.ordered_code import encode_slice_key
 from kvarn.formats.reader import CHUNK_BYTES, DAMAGED, TensorInfo

@@ -13,7 +13,7 @@ import numpy as np
 
 from kvarn import dtypes
 from kvarn.errors import InternalError
-from kvarn.formats.bundle.elements import message_name
+from kvarn.formats.elements import message_name
 from kvarn.formats.names import decode_name
 from kvarn.formats.slices_v1.format import SliceMeta
 from kvarn.formats.tensor_slice import TensorSlice, first_overlap, print_shape

@@ -28,9 +28,9 @@ from kvarn.errors import (
     InvalidArgumentError,
     UnimplementedError,
 )
-from kvarn.formats.bundle.elements import message_name, saved_dtype
 from kvarn.formats.bundle.naming import index_filename
 from kvarn.formats.bundle.strings import as_bytes_list
+from kvarn.formats.elements import message_name, saved_dtype
 from kvarn.formats.messages import Versions
 from kvarn.formats.names import decode_name, encode_name
 from kvarn.formats.ordered_code import encode_slice_key

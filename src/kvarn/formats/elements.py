@@ -1,7 +1,7 @@
-"""Which element types a bundle holds, and how their arrays become bytes.
+"""Which element types checkpoints hold, what of them arrays can have, and how arrays become bytes of a bundle.
 
-All but strings and variants lie row-major, little-endian, `DType.size` bytes each.  int4 and uint4 take a
-byte each, the value in the low 4 bits.  Resources cannot be saved.
+There all but strings and variants lie row-major, little-endian, `DType.size` bytes each.  int4 and uint4 take
+a byte each, the value in the low 4 bits.  Resources cannot be saved.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy.typing as npt
 from kvarn import dtypes
 from kvarn.errors import InvalidArgumentError, UnimplementedError
 
-STRING, VARIANT, RESOURCE = 7, 21, 20
+_RESOURCE = 20
 _INT4, _UINT4 = 29, 30
 # What NumPy's arrays have at most (NPY_MAXDIMS); TensorFlow's tensors have up to 254.
+MOST_DIMENSIONS = 64 if int(np.__version__.split(".")[0]) >= 2 else 32
 # NumPy counts the bytes of an array in an int64, and leaves empty dimensions out.
 _MOST_BYTES = (1 << 63) - 1
-MOST_DIMENSIONS = 64 if int(np.__version__.split(".")[0]) >= 2 else 32
 
 # The types a stored slice can be cut in (BundleReader::GetSliceValue); of the others TensorFlow reads a
 # slice only as it was stored.
@@ -85,7 +85,7 @@ def saved_dtype(array: npt.NDArray[Any], dtype: Any, name: str) -> dtypes.DType:
             name=name,
             hint="Convert it to an element type of TensorFlow first.",
         ) from error
-    if found.as_datatype_enum == RESOURCE:
+    if found.as_datatype_enum == _RESOURCE:
         raise InvalidArgumentError.of(
             f"tensor '{name}' is a resource handle, which cannot be saved",
             name=name,
