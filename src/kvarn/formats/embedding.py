@@ -46,7 +46,7 @@ import numpy.typing as npt
 
 from kvarn import dtypes
 from kvarn.errors import DataLossError, InvalidArgumentError, NotFoundError, OpError
-from kvarn.formats.reader import TensorReader
+from kvarn.formats.reader import CHUNK_BYTES, TensorReader
 from kvarn.formats.writer import TensorWriter
 
 Keys = npt.NDArray[Any]
@@ -71,8 +71,9 @@ SUFFIXES = (
     PARTITION_FILTER_OFFSET,
 )  # fmt: skip
 
-# Bytes of values that are read at a time.
-_CHUNK_BYTES = 8 << 20
+# What a restore takes a row for that has no frequency, or no version.
+NO_FREQ, NO_VERSION = 1, -1
+
 _PART = re.compile(r"(?:^|(?<=/))part_(\d+)(?=/|$)")
 
 
@@ -308,7 +309,7 @@ def read_embedding(
     *,
     partition_id: int = 0,
     partition_num: int = 1,
-    chunk_bytes: int = _CHUNK_BYTES,
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> Iterator[EmbeddingRows]:
     """The rows of one embedding variable or part, from however many parts the file has.
 

@@ -359,14 +359,16 @@ class _Family:
                 self._values(rows, dtype, dim, count),
                 dim=dim,
                 value_dtype=dtype.np,
-                versions=self._column(self._columns[embedding.VERSIONS], rows, -1),
-                freqs=self._column(self._columns[embedding.FREQS], rows, 1),
+                versions=self._column(self._columns[embedding.VERSIONS], rows, embedding.NO_VERSION),
+                freqs=self._column(self._columns[embedding.FREQS], rows, embedding.NO_FREQ),
                 keys_filtered=filtered,
                 versions_filtered=self._column(
-                    self._filtered_columns.get(embedding.VERSIONS_FILTERED, []), filtered_rows, -1
+                    self._filtered_columns.get(embedding.VERSIONS_FILTERED, []),
+                    filtered_rows,
+                    embedding.NO_VERSION,
                 ),
                 freqs_filtered=self._column(
-                    self._filtered_columns.get(embedding.FREQS_FILTERED, []), filtered_rows, 1
+                    self._filtered_columns.get(embedding.FREQS_FILTERED, []), filtered_rows, embedding.NO_FREQ
                 ),
             )
 

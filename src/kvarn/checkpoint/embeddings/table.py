@@ -46,9 +46,6 @@ Missing = Literal["error", "nan", "skip"]
 
 _SlotRows = Callable[[slice, Array], tuple[Array, npt.NDArray[np.bool_]]]
 
-# What a restore takes a row for that has no frequency, or no version.
-NO_FREQ, NO_VERSION = 1, -1
-
 # Rows for a byte of the files: small numbers as varints, in snappy blocks, are the densest there is.
 _MOST_GROWTH = 64
 # As many bytes are taken without asking how large the files are.
@@ -288,8 +285,8 @@ class EmbeddingTable:
         slots = {
             slot: np.empty((self.num_keys, dim), self._slot_dtype(slot)) for slot, dim in self.slots.items()
         }
-        freqs = np.full(self.num_keys, NO_FREQ, np.int64) if self.has_freqs else None
-        versions = np.full(self.num_keys, NO_VERSION, np.int64) if self.has_versions else None
+        freqs = np.full(self.num_keys, embedding.NO_FREQ, np.int64) if self.has_freqs else None
+        versions = np.full(self.num_keys, embedding.NO_VERSION, np.int64) if self.has_versions else None
         partitions = np.empty(self.num_keys, np.int64)
         for chunk in self.chunks(missing=missing):
             rows = slice(filled, filled + len(chunk.keys))
@@ -310,9 +307,15 @@ class EmbeddingTable:
             _cut(versions, slice(filled)),
             partitions[:filled],
             np.concatenate([np.empty(0, self.key_dtype.np), *(chunk.keys for chunk in filtered)]),
-            _joined([chunk.freqs for chunk in filtered], [len(chunk.keys) for chunk in filtered], NO_FREQ),
             _joined(
-                [chunk.versions for chunk in filtered], [len(chunk.keys) for chunk in filtered], NO_VERSION
+                [chunk.freqs for chunk in filtered],
+                [len(chunk.keys) for chunk in filtered],
+                embedding.NO_FREQ,
+            ),
+            _joined(
+                [chunk.versions for chunk in filtered],
+                [len(chunk.keys) for chunk in filtered],
+                embedding.NO_VERSION,
             ),
         )
 
@@ -336,7 +339,7 @@ class EmbeddingTable:
             slot: np.zeros((len(wanted), dim), self._slot_dtype(slot)) for slot, dim in self.slots.items()
         }
         freqs = np.zeros(len(wanted), np.int64) if self.has_freqs else None
-        versions = np.full(len(wanted), NO_VERSION, np.int64) if self.has_versions else None
+        versions = np.full(len(wanted), embedding.NO_VERSION, np.int64) if self.has_versions else None
         for part, stem in enumerate(self.stems):
             if not self.keys_per_partition[part]:
                 continue
@@ -350,8 +353,8 @@ class EmbeddingTable:
                 slots[slot][hits] = self._rows_at(*self._slot_places(slot, part, wanted[hits]), verify)
             count = self.keys_per_partition[part]
             for column, suffix, default in (
-                (freqs, embedding.FREQS, NO_FREQ),
-                (versions, embedding.VERSIONS, NO_VERSION),
+                (freqs, embedding.FREQS, embedding.NO_FREQ),
+                (versions, embedding.VERSIONS, embedding.NO_VERSION),
             ):
                 if column is not None:
                     stored = number_column(self.reader, stem + suffix, count)

@@ -32,7 +32,6 @@ Int64s = npt.NDArray[np.int64]
 _GROUP_BYTES = 4 << 20
 # The same where rows cannot be read by place: every group costs a pass over the file.
 _GROUP_BYTES_OF_PASSES = 64 << 20
-_NO_FREQ, _NO_VERSION = 1, -1
 
 # Places in the result and rows, for each checkpoint that has any; and how many rows the result has.
 Rows = Sequence[tuple[int, Int64s, Array]]
@@ -192,8 +191,8 @@ class _Columns:
         self.index = BucketIndex(source.reader, [stem + keys for stem in present]) if present else None
         self.keys: Array = np.concatenate(parts) if parts else np.empty(0, np.int64)
         counts = [len(part) for part in parts]
-        self.versions = self._column(present, versions, counts, _NO_VERSION)
-        self.freqs = self._column(present, freqs, counts, _NO_FREQ)
+        self.versions = self._column(present, versions, counts, embedding.NO_VERSION)
+        self.freqs = self._column(present, freqs, counts, embedding.NO_FREQ)
 
     def places(self, buckets: Sequence[int]) -> Int64s:
         """The numbers of the rows of some buckets."""
@@ -239,14 +238,15 @@ def _write_part(
         _values(members, keys, buckets, values, count),
         dim=first.row_shape[0],
         value_dtype=first.dtype.np,
-        versions=_combined(members, admitted, "versions", buckets, keys, columns, _NO_VERSION),
-        freqs=_combined(members, admitted, "freqs", buckets, keys, columns, _NO_FREQ),
+        versions=_combined(members, admitted, "versions", buckets, keys, columns, embedding.NO_VERSION),
+        freqs=_combined(members, admitted, "freqs", buckets, keys, columns, embedding.NO_FREQ),
         keys_filtered=filtered_keys[left],
         versions_filtered=_kept(
-            _combined(members, filtered, "versions", buckets, filtered_keys, columns, _NO_VERSION), left
+            _combined(members, filtered, "versions", buckets, filtered_keys, columns, embedding.NO_VERSION),
+            left,
         ),
         freqs_filtered=_kept(
-            _combined(members, filtered, "freqs", buckets, filtered_keys, columns, _NO_FREQ), left
+            _combined(members, filtered, "freqs", buckets, filtered_keys, columns, embedding.NO_FREQ), left
         ),
     )
 
