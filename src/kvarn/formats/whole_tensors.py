@@ -30,6 +30,7 @@ from kvarn.errors import (
 from kvarn.formats.names import decode_name, encode_name, nearest_names
 from kvarn.formats.reader import CHUNK_BYTES, TensorInfo
 from kvarn.formats.tensor_slice import TensorSlice, print_shape
+from kvarn.formats.writer import none_open
 from kvarn.io import (
     AtomicFile,
     Buffer,
@@ -299,11 +300,7 @@ class WholeTensorWriter(ABC):
 
     def append_segment(self, data: Buffer) -> None:
         if self._open is None:
-            raise FailedPreconditionError.of(
-                f"no tensor is open in '{self.prefix}'",
-                path=self.prefix,
-                hint="Call add_tensor_header first.",
-            )
+            raise none_open(self.prefix)
         if isinstance(data, np.ndarray):
             self._write(self._encode(self._open, data))
         else:
@@ -312,11 +309,7 @@ class WholeTensorWriter(ABC):
     def end_segment(self) -> None:
         info, self._open = self._open, None
         if info is None:
-            raise FailedPreconditionError.of(
-                f"no tensor is open in '{self.prefix}'",
-                path=self.prefix,
-                hint="Call add_tensor_header first.",
-            )
+            raise none_open(self.prefix)
         if self._missing_bytes:
             self._fail(info, f"got {-self._missing_bytes:+} bytes too many or too few")
         self._end_tensor()

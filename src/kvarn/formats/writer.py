@@ -14,7 +14,9 @@ from typing import Any, Protocol, Self
 
 import numpy.typing as npt
 
-from kvarn.formats.tensor_slice import TensorSlice
+from kvarn.dtypes import DType
+from kvarn.errors import FailedPreconditionError, InvalidArgumentError, OpError
+from kvarn.formats.tensor_slice import TensorSlice, print_shape
 from kvarn.io import Buffer
 
 
@@ -61,3 +63,49 @@ class TensorWriter(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+# Errors ----------------------------------------------------------------------------------------------
+
+
+def misshapen_slice(
+    name: str, full_shape: Sequence[int], tensor_slice: TensorSlice, shape: Sequence[int]
+) -> OpError:
+    """The error for a part of the wrong ``shape``."""
+    return InvalidArgumentError.of(
+        "Slice in shape_and_slice specification does not match the shape of the tensor to  save: "
+        f"{' '.join(map(str, (*full_shape, tensor_slice)))}, tensor: {print_shape(shape)}",
+        name=name,
+        hint=f"The slice has the shape {print_shape(tensor_slice.shape_within(full_shape))}.",
+    )
+
+
+def not_in_segments(name: str, dtype: DType) -> OpError:
+    """The error for a type that has no plain bytes."""
+    return InvalidArgumentError.of(
+        f"tensor '{name}' of type {dtype.name} cannot be written in segments", name=name, hint="Add it whole."
+    )
+
+
+def none_open(prefix: str) -> OpError:
+    """The error for bytes of a tensor that was not begun."""
+    return FailedPreconditionError.of(
+        f"no tensor is open in '{prefix}'", path=prefix, hint="Call add_tensor_header first."
+    )
+
+
+def still_open(name: str, prefix: str) -> OpError:
+    """The error for another tensor before the one begun last was ended."""
+    return FailedPreconditionError.of(
+        f"tensor '{name}' is open in '{prefix}'", name=name, path=prefix, hint="Call end_segment first."
+    )
+
+
+def wrong_length(name: str, shape: Sequence[int], found: int, expected: int, prefix: str) -> OpError:
+    """The error for a tensor whose pieces had another number of bytes."""
+    return InvalidArgumentError.of(
+        f"tensor '{name}' of shape {print_shape(shape)} got {found} bytes, not {expected}",
+        name=name,
+        path=prefix,
+        hint="The pieces must make up the whole tensor. Nothing was saved.",
+    )

@@ -27,14 +27,15 @@ import numpy as np
 import numpy.typing as npt
 
 from kvarn import _native, dtypes
-from kvarn.errors import FailedPreconditionError, InternalError, InvalidArgumentError, OpError
+from kvarn.errors import InternalError, InvalidArgumentError, OpError
 from kvarn.formats import elements
 from kvarn.formats.bundle import commit, naming, strings
 from kvarn.formats.bundle.entry import BundleEntry, BundleHeader
 from kvarn.formats.checksum import crc32c, mask
 from kvarn.formats.names import decode_name, encode_name
 from kvarn.formats.ordered_code import encode_slice_key
-from kvarn.formats.tensor_slice import TensorSlice, print_shape
+from kvarn.formats.tensor_slice import TensorSlice
+from kvarn.formats.writer import misshapen_slice, none_open, not_in_segments, still_open, wrong_length
 from kvarn.io import Buffer, FileSystem, Path, WriteFile, as_path, directory_of, file_system_of
 from kvarn.io.checked import append_checked
 
@@ -138,12 +139,7 @@ class BundleWriter:
         shape = tuple(int(size) for size in full_shape)
         part = tensor_slice.shape_within(shape)
         if values.shape != part:
-            raise InvalidArgumentError.of(
-                "Slice in shape_and_slice specification does not match the shape of the tensor to  save: "
-                f"{' '.join(map(str, (*shape, tensor_slice)))}, tensor: {print_shape(values.shape)}",
-                name=decode_name(key),
-                hint=f"The slice has the shape {print_shape(part)}.",
-            )
+            raise misshapen_slice(decode_name(key), shape, tensor_slice, values.shape)
         if part == shape:
             self._add(key, values, dtype)
             return
@@ -187,11 +183,7 @@ class BundleWriter:
             raise self._duplicate(key)
         saved = dtypes.as_dtype(dtype).base_dtype
         if not elements.is_plain(saved):
-            raise InvalidArgumentError.of(
-                f"tensor '{decode_name(key)}' of type {saved.name} cannot be written in segments",
-                name=decode_name(key),
-                hint="Add it whole.",
-            )
+            raise not_in_segments(decode_name(key), saved)
         entry = BundleEntry(
             dtype=saved.as_datatype_enum, shape=tuple(int(n) for n in shape), offset=self._size
         )
@@ -201,11 +193,7 @@ class BundleWriter:
         """The next bytes of the tensor begun last: a C-contiguous array, or bytes."""
         segment = self._segment
         if segment is None:
-            raise FailedPreconditionError.of(
-                f"no tensor is open in '{self.prefix}'",
-                path=self.prefix,
-                hint="Call add_tensor_header first.",
-            )
+            raise none_open(self.prefix)
         raw = data.reshape(-1).view(np.uint8).data if isinstance(data, np.ndarray) else memoryview(data)
         segment.crc = self._append(raw.cast("B"), segment.crc)
 
@@ -217,22 +205,12 @@ class BundleWriter:
         """
         segment, self._segment = self._segment, None
         if segment is None:
-            raise FailedPreconditionError.of(
-                f"no tensor is open in '{self.prefix}'",
-                path=self.prefix,
-                hint="Call add_tensor_header first.",
-            )
+            raise none_open(self.prefix)
         segment.entry.size = self._size - segment.entry.offset
         if segment.entry.size != segment.expected_bytes:
             self.abort()
-            name = decode_name(segment.key)
-            raise InvalidArgumentError.of(
-                f"tensor '{name}' of shape {print_shape(segment.entry.shape)} got {segment.entry.size} "
-                f"bytes, not {segment.expected_bytes}",
-                name=name,
-                path=self.prefix,
-                hint="The pieces must make up the whole tensor. Nothing was saved.",
-            )
+            name, entry = decode_name(segment.key), segment.entry
+            raise wrong_length(name, entry.shape, entry.size, segment.expected_bytes, self.prefix)
         segment.entry.crc32c = mask(segment.crc)
         self._records[segment.key] = segment.entry
 
@@ -380,13 +358,7 @@ class BundleWriter:
     def _check_idle(self) -> None:
         self._opened()
         if self._segment is not None:
-            name = decode_name(self._segment.key)
-            raise FailedPreconditionError.of(
-                f"tensor '{name}' is open in '{self.prefix}'",
-                name=name,
-                path=self.prefix,
-                hint="Call end_segment first.",
-            )
+            raise still_open(decode_name(self._segment.key), self.prefix)
 
     def _duplicate(self, key: bytes) -> OpError:
         name = decode_name(key)

@@ -38,6 +38,7 @@ from kvarn.formats.slices_v1 import values
 from kvarn.formats.slices_v1.format import META_KEY, SliceMeta, record_head, serialize_meta, slice_head
 from kvarn.formats.table.builder import TableBuilder
 from kvarn.formats.tensor_slice import TensorSlice, first_overlap, print_shape
+from kvarn.formats.writer import misshapen_slice, none_open, not_in_segments, still_open, wrong_length
 from kvarn.io import AtomicFile, Buffer, FileSystem, Path, as_path, directory_of, file_system_of
 
 # What TensorFlow lets a record be, and what it adds for the fields around the values
@@ -124,12 +125,7 @@ class TensorSliceWriter:
         shape = tuple(int(size) for size in full_shape)
         part = tensor_slice.shape_within(shape)
         if array.shape != part:
-            raise InvalidArgumentError.of(
-                "Slice in shape_and_slice specification does not match the shape of the tensor to  save: "
-                f"{' '.join(map(str, (*shape, tensor_slice)))}, tensor: {print_shape(array.shape)}",
-                name=decode_name(key),
-                hint=f"The slice has the shape {print_shape(part)}.",
-            )
+            raise misshapen_slice(decode_name(key), shape, tensor_slice, array.shape)
         self._add(key, shape, tensor_slice, array, dtype)
 
     def add_tensor_header(self, name: str | bytes, dtype: Any, shape: Sequence[int]) -> None:
@@ -142,11 +138,7 @@ class TensorSliceWriter:
         saved = dtypes.as_dtype(dtype).base_dtype
         full = tuple(int(size) for size in shape)
         if saved.np.hasobject:
-            raise InvalidArgumentError.of(
-                f"tensor '{decode_name(key)}' of type {saved.name} cannot be written in segments",
-                name=decode_name(key),
-                hint="Add it whole.",
-            )
+            raise not_in_segments(decode_name(key), saved)
         self._check(key, full, TensorSlice.full(len(full)), saved)
         count = int(np.prod(full, dtype=object))
         self._check_size(key, TensorSlice.full(len(full)), values.size_bound(saved, count))
@@ -167,14 +159,8 @@ class TensorSliceWriter:
         self._segment = None
         if len(segment.data) != segment.expected_bytes:
             self.abort()
-            name = decode_name(segment.key)
-            raise InvalidArgumentError.of(
-                f"tensor '{name}' of shape {print_shape(segment.shape)} got {len(segment.data)} bytes, not "
-                f"{segment.expected_bytes}",
-                name=name,
-                path=self.prefix,
-                hint="The pieces must make up the whole tensor. Nothing was saved.",
-            )
+            name, found = decode_name(segment.key), len(segment.data)
+            raise wrong_length(name, segment.shape, found, segment.expected_bytes, self.prefix)
         array = np.frombuffer(segment.data, segment.dtype.np).reshape(segment.shape)
         self._add(segment.key, segment.shape, TensorSlice.full(array.ndim), array, segment.dtype)
 
@@ -352,23 +338,13 @@ class TensorSliceWriter:
     def _begun(self) -> _Segment:
         self._check_open()
         if self._segment is None:
-            raise FailedPreconditionError.of(
-                f"no tensor is open in '{self.prefix}'",
-                path=self.prefix,
-                hint="Call add_tensor_header first.",
-            )
+            raise none_open(self.prefix)
         return self._segment
 
     def _check_idle(self) -> None:
         self._check_open()
         if self._segment is not None:
-            name = decode_name(self._segment.key)
-            raise FailedPreconditionError.of(
-                f"tensor '{name}' is open in '{self.prefix}'",
-                name=name,
-                path=self.prefix,
-                hint="Call end_segment first.",
-            )
+            raise still_open(decode_name(self._segment.key), self.prefix)
 
     def _check_open(self) -> None:
         if not self._open:
