@@ -18,7 +18,7 @@ from kvarn.checkpoint.verbs.rewrite import rewrite
 from kvarn.checkpoint.verbs.verify import verify
 from kvarn.formats.bundle import BundleReader, BundleWriter, merge_bundles
 from kvarn.io import FileSystem, MemoryFileSystem, file_system_of
-from kvarn.testing.files import CountingFileSystem
+from kvarn.testing.files import CountingFileSystem, write_file
 
 MIB = 1 << 20
 
@@ -261,9 +261,7 @@ DAMAGED = [prefix for prefix in PREFIXES if "corrupt" in prefix.parts]
 def uploaded(local: Path, directory: str) -> str:
     fs = file_system_of(directory)
     for path in local.parent.glob(f"{local.name}.*"):
-        file = fs.open_write(f"{directory}/{path.name}")
-        file.append(path.read_bytes())
-        file.close()
+        write_file(fs, f"{directory}/{path.name}", path.read_bytes())
     return f"{directory}/{local.name}"
 
 
