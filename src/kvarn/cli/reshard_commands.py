@@ -180,4 +180,4 @@ def _print(done: Resharding) -> None:
         print_table(("variable", "kind", "parts before", "after"), rows, right=("parts before", "after"))
     files = count_text(done.num_shards, "data file")
     tensors = f"{count_text(done.num_tensors, 'tensor')}, {size_text(done.size_bytes)}"
-    line(f"{escaped(done.target)}  ({tensors}, {files})")
+    line(f"{escaped(done.target)}  ({files}, made of {tensors})")
