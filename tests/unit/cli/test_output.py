@@ -177,8 +177,9 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: pathlib.Path) -> None:
 
 def test_fifty_thousand_tensors_are_listed_at_once(tmp_path: pathlib.Path) -> None:
     with BundleWriter(str(tmp_path / "m")) as writer:
-        for i in range(50_000):
-            writer.add(f"model/layer_{i // 100}/block_{i % 100}/kernel", np.float32([i]))
+        writer.add_many(
+            {f"model/layer_{i // 100}/block_{i % 100}/kernel": np.float32([i]) for i in range(50_000)}
+        )
     for options in ([], ["--json"]):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         command = [sys.executable, "-m", "kvarn", "ls", str(tmp_path / "m"), *options]
