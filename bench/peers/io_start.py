@@ -20,7 +20,12 @@ def child(python, code, prefix, **environment):
     """Wall and CPU seconds of `python -c code prefix`."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), now()
     quiet = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    quiet |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"} | environment
+    # NumPy's BLAS starts threads when it is loaded and lets them spin: seconds that say nothing of either side.
+    quiet |= {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "OPENBLAS_NUM_THREADS": "1",
+    } | environment
     subprocess.run([python, "-c", code, prefix], check=True, env=quiet, stderr=subprocess.DEVNULL)
     wall, after = now() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
