@@ -13,7 +13,8 @@ import numpy.typing as npt
 import typer
 
 from kvarn import errors
-from kvarn.checkpoint.embeddings.table import EmbeddingRows, EmbeddingTable
+from kvarn.checkpoint.embeddings.rows import EmbeddingRows
+from kvarn.checkpoint.embeddings.table import EmbeddingTable
 from kvarn.checkpoint.verbs.statistics import Histogram, Statistics, has_statistics, statistics_of
 from kvarn.cli.arguments import CheckpointPath, Json
 from kvarn.cli.checkpoint_commands import (

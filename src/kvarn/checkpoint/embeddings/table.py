@@ -17,7 +17,6 @@ Memory: one chunk; and if a slot has another order than the variable, the keys o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -33,6 +32,7 @@ from kvarn.checkpoint.embeddings.columns import (
     sequential_numbers,
     sequential_rows,
 )
+from kvarn.checkpoint.embeddings.rows import EmbeddingArrays, EmbeddingChunk, EmbeddingRows, FilteredChunk
 from kvarn.checkpoint.embeddings.stored_table import stored_tables
 from kvarn.checkpoint.findings import Finding
 from kvarn.errors import NotFoundError, OpError
@@ -50,77 +50,6 @@ _SlotRows = Callable[[slice, Array], tuple[Array, npt.NDArray[np.bool_]]]
 _MOST_GROWTH = 64
 # As many bytes are taken without asking how large the files are.
 _SPARE_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddingChunk:
-    """Some admitted rows.
-
-    Attributes:
-      keys: int32 or int64 [c].
-      values: [c, dim].
-      slots: [c, dim of the slot] by slot name; row i belongs to ``keys[i]``.
-      freqs, versions: int64 [c]; None where the file has none.
-      partition: number of the part.
-    """
-
-    keys: Array
-    values: Array
-    slots: dict[str, Array]
-    freqs: Int64s | None
-    versions: Int64s | None
-    partition: int
-
-
-@dataclass(frozen=True, slots=True)
-class FilteredChunk:
-    """Some keys that a filter had not admitted: they have no values.
-
-    Attributes:
-      keys: int32 or int64 [c].
-      freqs, versions: int64 [c]; None where the file has none.
-      partition: number of the part.
-    """
-
-    keys: Array
-    freqs: Int64s | None
-    versions: Int64s | None
-    partition: int
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddingRows:
-    """Rows of the keys that were asked for, in their order.
-
-    Attributes:
-      found: bool [k].  Where it is False the rest holds zeros, and -1 for the version.
-      values: [k, dim].
-      slots: [k, dim of the slot] by slot name.
-      freqs, versions: int64 [k]; None where the file has none.
-      partitions: int64 [k], numbers of the parts; -1 where nothing was found.
-    """
-
-    found: npt.NDArray[np.bool_]
-    values: Array
-    slots: dict[str, Array]
-    freqs: Int64s | None
-    versions: Int64s | None
-    partitions: Int64s
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddingArrays:
-    """A whole embedding variable in memory, part after part; see `EmbeddingChunk`."""
-
-    keys: Array
-    values: Array
-    slots: dict[str, Array]
-    freqs: Int64s | None
-    versions: Int64s | None
-    partitions: Int64s
-    keys_filtered: Array
-    freqs_filtered: Int64s | None
-    versions_filtered: Int64s | None
 
 
 class EmbeddingTable:
