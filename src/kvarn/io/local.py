@@ -7,7 +7,6 @@ import errno
 import glob
 import mmap
 import os
-import shutil
 import threading
 from collections.abc import Iterator
 
@@ -140,6 +139,8 @@ class LocalFileSystem:
             os.replace(source, target)
 
     def copy(self, source: str, target: str) -> None:
+        import shutil  # and with it every compressor of the library: not for those who only read
+
         with named(source):
             shutil.copyfile(source, target)
 
