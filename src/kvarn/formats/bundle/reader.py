@@ -145,6 +145,10 @@ class BundleReader:
         entry = self.entry(name)
         return elements.dtype_of(entry.dtype, decode_name(name), self.prefix), entry.shape
 
+    def lookup_tensor_shape(self, name: str | bytes) -> tuple[int, ...]:
+        """Full shape of a tensor, of whatever element type."""
+        return self.entry(name).shape
+
     def tensors(self) -> Iterator[TensorInfo]:
         """Every tensor, sorted by the bytes of the names.  Reads the index only."""
         columns = self.columns
