@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvarn import dtypes
+from kvarn import checkpoint, dtypes
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.bundle.entry import BundleEntry, BundleHeader, HashSlice
 from kvarn.formats.ordered_code import encode_number, encode_signed, encode_slice_key, encode_string
@@ -44,6 +44,29 @@ def test_any_tensors(tensors: dict, alignment: int) -> None:
             assert same(reader.lookup(name), array)
             assert reader.lookup_dtype_and_shape(name) == (dtype, array.shape)
     assert sorted(fs.files) == ["m.data-00000-of-00001", "m.index"]
+
+
+@settings(deadline=None)
+@given(
+    tensors=st.dictionaries(tensor_names(), arrays(), max_size=8),
+    total=st.integers(1, 4),
+    places=st.lists(st.integers(0, 3), min_size=8, max_size=8),
+)
+def test_any_tensors_in_any_data_files(tensors: dict, total: int, places: list[int]) -> None:
+    fs = MemoryFileSystem()
+    with checkpoint.Writer("m", num_shards=total, fs=fs) as writer:
+        for place, (name, (array, dtype)) in zip(places, tensors.items(), strict=False):
+            writer.add(name, array, dtype, shard=place % total)
+    filled = len({place % total for place, _ in zip(places, tensors, strict=False)})
+    with BundleReader("m", fs) as reader:
+        assert reader.header.num_shards == max(1, filled)
+        assert sorted(reader.keys()) == sorted(tensors)
+        many = reader.read()
+        for name, (array, dtype) in tensors.items():
+            assert same(reader.lookup(name), array)
+            assert same(many[name], array)
+            assert reader.lookup_dtype_and_shape(name) == (dtype, array.shape)
+    assert len(fs.files) == max(1, filled) + 1
 
 
 @settings(deadline=None)

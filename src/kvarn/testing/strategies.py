@@ -29,10 +29,16 @@ def shapes(max_rank: int = 4, max_side: int = 5) -> st.SearchStrategy[tuple[int,
     return st.lists(st.integers(0, max_side), max_size=max_rank).map(tuple)
 
 
+def shapes_of_any_rank() -> st.SearchStrategy[tuple[int, ...]]:
+    """`shapes`, and now and then one of up to 32 dimensions, as many as every NumPy has, few of them above 1."""
+    many = st.lists(st.sampled_from((1, 1, 1, 1, 1, 1, 2, 0)), min_size=5, max_size=32).map(tuple)
+    return shapes() | many.filter(lambda shape: shape.count(2) <= 6)
+
+
 @st.composite
 def arrays(draw: st.DrawFn) -> tuple[np.ndarray[Any, Any], dtypes.DType]:
     """An array of any shape and any element type that can be saved, strings included, and that type."""
-    shape = draw(shapes())
+    shape = draw(shapes_of_any_rank())
     count = int(np.prod(shape))
     if draw(st.integers(0, 5)) == 0:
         flat = np.empty(count, np.object_)
