@@ -35,6 +35,8 @@ def hint_for_file(path: str, fs: FileSystem) -> str | None:
         return f"It is a safetensors file: {_CONVERT}"
     if head.startswith(b"PK\x03\x04"):
         return f"It is a NumPy archive: {_CONVERT}" if suffix == ".npz" else "It is a zip file: unpack it."
+    if head.startswith((b"PAR1", b"ARROW1")):
+        return "It is a table: `kvarn convert --embedding NAME` makes a checkpoint of it."
     if suffix in (".pb", ".pbtxt"):
         return _GRAPH
     return None
@@ -50,7 +52,7 @@ def hint_for_folder(directory: str, fs: FileSystem) -> str:
     except OpError:
         found = []
     if not found:
-        return "Give the folder that they were saved in."
+        return "Give the folder that they were saved in, or the path of a damaged V1 file itself."
     more = f" or one of {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     return f"There are checkpoints below it: give {', '.join(map(repr, found[:_NAMED]))}{more}."
 

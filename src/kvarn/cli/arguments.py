@@ -9,8 +9,10 @@ import typer
 CheckpointPath = Annotated[
     str, typer.Argument(metavar="PATH", help="a checkpoint: its prefix, one of its files, or its folder")
 ]
-Source = Annotated[str, typer.Argument(help="a checkpoint: its prefix, one of its files, or its folder")]
-Target = Annotated[str, typer.Argument(help="prefix of the new checkpoint")]
+Source = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="a checkpoint: its prefix, one of its files, or its folder")
+]
+Target = Annotated[str, typer.Argument(metavar="TARGET", help="prefix of the new checkpoint")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an existing target")]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="only say what would be done")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]

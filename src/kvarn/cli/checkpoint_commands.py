@@ -26,7 +26,9 @@ def ls(
     path: CheckpointPath,
     pattern: Annotated[
         str | None,
-        typer.Argument(help="only these names: a shell pattern such as 'dnn/*', or re:EXPRESSION"),
+        typer.Argument(
+            metavar="PATTERN", help="only these names: a shell pattern such as 'dnn/*', or re:EXPRESSION"
+        ),
     ] = None,
     sort: Annotated[str, typer.Option(help="by 'name', or by 'size', the largest first")] = "name",
     long: Annotated[bool, typer.Option("--long", "-l", help="slices, data files and parts too")] = False,

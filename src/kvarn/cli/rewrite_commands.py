@@ -174,16 +174,23 @@ def merge(
         return
     for name in report.conflicts:
         line(f"conflict: {escaped(name)}, of the {on_conflict}")
-    line(
-        f"{_target(report.target, dry_run)}: {len(report.taken):,} of {count_text(len(sources), 'checkpoint')}"
-    )
+    what = count_text(len(report.taken), "tensor or embedding variable", "tensors and embedding variables")
+    line(f"{_target(report.target, dry_run)}: {what} of {count_text(len(sources), 'checkpoint')}")
 
 
 def convert(
     source: Annotated[
-        str, typer.Argument(help="a checkpoint, or a .safetensors, .npz, .parquet or .arrow file")
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="a checkpoint, or a .safetensors, .npz, .parquet or .arrow file"
+        ),
     ],
-    target: Annotated[str, typer.Argument(help="a prefix, or a file; its suffix says the format")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET", help="a file, whose suffix says the format, or the prefix of a checkpoint"
+        ),
+    ],
     to: Annotated[
         str | None, typer.Option(help="the format: V1, V2, safetensors, npz, parquet or arrow")
     ] = None,

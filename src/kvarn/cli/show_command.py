@@ -41,10 +41,13 @@ Index = tuple[int | slice, ...]
 
 def show(
     path: CheckpointPath,
-    name: Annotated[str, typer.Argument(help="a tensor, or an embedding variable")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="a tensor, or an embedding variable")],
     region: Annotated[
         str | None,
-        typer.Argument(metavar="[SLICE]", help="the elements to show, as Python has it: '0:3,:'"),
+        typer.Argument(
+            metavar="SLICE",
+            help="the elements to show, as Python has it: '0:3,:'; after -- if a minus is first",
+        ),
     ] = None,
     bins: Annotated[int, typer.Option(min=0, max=1000, help="bars of the histogram; 0 for none")] = 10,
     key: Annotated[

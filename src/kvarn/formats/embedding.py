@@ -205,7 +205,7 @@ def _invalid(name: str, what: str) -> OpError:
     return InvalidArgumentError.of(
         f"embedding variable '{name}' cannot be saved: {what}",
         name=name,
-        hint="Nothing was saved; the caller hands over rows in bucket order.",
+        hint="Nothing was saved. `kvarn.formats.embedding.bucket_order(keys)` sorts keys and their rows.",
     )
 
 

@@ -200,7 +200,8 @@ def _has_mean(dtype: dtypes.DType) -> bool:
 def _weights(weights: Sequence[float] | None, count: int) -> list[float]:
     if count < 2:
         raise InvalidArgumentError.of(
-            f"a mean of {count} checkpoints", hint="Name two at least, the newest last."
+            f"a mean of {count} {'checkpoint' if count == 1 else 'checkpoints'}",
+            hint="Name two at least, the newest last; of a folder `--last N` takes the N newest.",
         )
     if weights is None:
         return [1.0] * count

@@ -127,7 +127,7 @@ def _lose(
     names = sorted({name for _, _, name in runs})
     if names:
         some = ", ".join(names[:4]) + (" …" if len(names) > 4 else "")
-        text += f"; of {len(names)} tensors bytes are missing: {some}"
+        text += f"; bytes of {len(names)} tensor{'s' * (len(names) > 1)} are missing: {some}"
     broken.update(names)
     findings.append(Finding(kind, text, file=path))
 

@@ -128,7 +128,7 @@ def _records(path: str, index: bytes, findings: list[Finding]) -> Iterator[Recor
         handles = _handles(index)
     except DecodeError as error:
         blocks = list(_scan(index))
-        text = f"the index cannot be opened: {error}; {len(blocks)} blocks were found without it"
+        text = f"the index cannot be opened: {error}; blocks found without it: {len(blocks)}"
         findings.append(Finding(INDEX, text, file=path, offset=max(0, len(index) - FOOTER_BYTES)))
     else:
         blocks = []
@@ -291,7 +291,9 @@ def _header(
         totals = _totals_on_disk(prefix, fs)
         total = max(totals, default=1)
         findings.append(
-            Finding(HEADER, f"the header cannot be read: {error}; taken for one of {total} shards", file=path)
+            Finding(
+                HEADER, f"the header cannot be read: {error}; number of shards taken for {total}", file=path
+            )
         )
         return BundleHeader(num_shards=total)
     if header.min_consumer > VERSION or VERSION in header.bad_consumers:

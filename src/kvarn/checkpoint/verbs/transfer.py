@@ -151,7 +151,9 @@ def check_target(
     taken = target if format_name != detect.V2 else f"{target}.index"
     if not overwrite and files.exists(taken):
         raise AlreadyExistsError.of(
-            f"{taken}; File exists", path=taken, hint="Choose another target, or allow overwriting."
+            f"{taken}; File exists",
+            path=taken,
+            hint="Choose another target, or replace this one: `--overwrite`, overwrite=True.",
         )
 
 

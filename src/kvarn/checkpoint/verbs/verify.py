@@ -251,8 +251,9 @@ class _Verifier:
         for group in embedding.group_embeddings(names):  # of all names, those of lost tensors too
             damaged = [name for name in group.tensor_names(names) if name in self.broken]
             if damaged:
-                text = f"embedding variable '{group.name}': of its tensors {len(damaged)} are broken: "
-                self.findings.append(Finding(kinds.EMBEDDING, text + ", ".join(damaged[:4]), group.name))
+                some = ", ".join(damaged[:4]) + (" …" if len(damaged) > 4 else "")
+                text = f"embedding variable '{group.name}': {len(damaged)} of its tensors broken: {some}"
+                self.findings.append(Finding(kinds.EMBEDDING, text, group.name))
                 broken.add(group.name)
         for name in set(embedding_names(reader)) - broken:
             try:
