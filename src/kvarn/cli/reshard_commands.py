@@ -160,6 +160,8 @@ def _partitions(given: list[str]) -> int | dict[str, int] | None:
     found: dict[str, int] = {}
     for text in given:
         pattern, _, number = text.rpartition("=")
+        if pattern in found:
+            raise typer.BadParameter(f"'{text}' says something else again", param_hint="--partitions")
         try:
             found[pattern] = int(number)
         except ValueError:

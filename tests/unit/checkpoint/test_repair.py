@@ -119,6 +119,13 @@ def test_rows_that_a_slot_lost_are_filled(fs: MemoryFileSystem, init: object) ->
     reshard("c", "d", partitions=3, fs=fs)
 
 
+def test_a_mistyped_slot_is_refused(fs: MemoryFileSystem) -> None:
+    save(fs, two_parts())
+    with pytest.raises(errors.InvalidArgumentError, match=r"slot 'Adagard'\n.*the slots Adagrad"):
+        repair("a", "c", slot_init={"Adagard": 0.1}, fs=fs)
+    assert not [path for path in fs.files if path.startswith("c")]
+
+
 def test_or_their_keys_are_dropped(fs: MemoryFileSystem) -> None:
     tensors = two_parts()
     lose_rows(tensors)

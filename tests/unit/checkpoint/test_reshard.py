@@ -13,7 +13,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from kvarn import errors
+from kvarn import checkpoint, errors
 from kvarn.checkpoint.embeddings import bucket_rows
 from kvarn.checkpoint.verbs.reshard import ReshardedVariable, reshard
 from kvarn.formats.bundle import BundleReader, BundleWriter
@@ -420,3 +420,28 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     for wrong in (["-p", "x"], ["-p", "b=x"], ["-p", "3", "-p", "b=2"]):
         assert run(capsys, "reshard", source, str(tmp_path / "n"), *wrong)[0] == 2
     assert not list(tmp_path.glob("n*"))
+
+
+@pytest.mark.parametrize("target", ["folder/", "folder/sub/"])
+def test_a_target_without_a_name_is_refused(target: str, tmp_path: Path) -> None:
+    source = checkpoint.write(tmp_path / "m", {"step": np.int64(1)})
+    with pytest.raises(errors.InvalidArgumentError, match="names no file"):
+        reshard(source, f"{tmp_path}/{target}")
+
+
+def test_a_scalar_that_is_named_cannot_be_cut(tmp_path: Path) -> None:
+    source = checkpoint.write(tmp_path / "m", {"step": np.int64(1), "w": np.ones((4, 2))})
+    with pytest.raises(errors.InvalidArgumentError, match="A scalar cannot be cut"):
+        reshard(source, tmp_path / "n", partitions={"step": 2})
+    reshard(source, tmp_path / "n", partitions={"*": 2})
+    with checkpoint.open(tmp_path / "n") as found:
+        assert len(found.info("w").slices) == 2
+        assert found["step"] == 1
+
+
+def test_parts_that_are_said_twice_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = checkpoint.write(tmp_path / "m", {"w": np.ones((4, 2))})
+    status, _, said = run(capsys, "reshard", source, tmp_path / "n", "-p", "w=2", "-p", "w=3")
+    assert status == 2
+    assert "w=3" in said
+    assert not (tmp_path / "n.index").exists()

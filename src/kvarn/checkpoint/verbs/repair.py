@@ -145,6 +145,25 @@ def _rule(missing: Missing, slot_init: float | Mapping[str, float], partial: boo
     return Rule(missing, slot_init, partial)
 
 
+def _check_slots(rule: Rule, tables: Collection[StoredTable]) -> None:
+    """Raises InvalidArgumentError for a slot that no embedding variable has: its rows would get another value."""
+    if not isinstance(rule.slot_init, Mapping):
+        return
+    known = {
+        rest.rpartition("/")[2]
+        for table in tables
+        for rest in table.families
+        if table.owner(rest) is not None
+    }
+    for slot in rule.slot_init:
+        if slot and known and slot not in known:
+            raise InvalidArgumentError.of(
+                f"no embedding variable has a slot '{slot}'",
+                name=slot,
+                hint=f"They have the slots {', '.join(sorted(known))}.",
+            )
+
+
 def _verify(source: Path, fs: FileSystem | None, progress: Progress | None) -> Verification:
     try:
         found = verify(source, fs=fs, progress=functools.partial(_first_half, progress) if progress else None)
@@ -198,7 +217,9 @@ class _Plan:
                 self._note_index(finding)
         taken: set[str] = set()
         names = [*found.intact, *found.broken]
-        for table in stored_tables(reader, self._broken):
+        tables = stored_tables(reader, self._broken)
+        _check_slots(rule, tables)
+        for table in tables:
             own = tensor_names(table, names)
             taken |= own
             self._add_table(table, own, rule)

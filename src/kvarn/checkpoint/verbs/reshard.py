@@ -200,6 +200,8 @@ def _plan(reader: TensorReader, partitions: int | Mapping[str, int] | None, axis
                 hint="Only DeepRec itself can write it again.",
             )
         parts = parts_of(name, bool(info.slices))
+        if parts and not info.shape and isinstance(wanted, Mapping) and name in wanted:
+            raise _wrong(f"{parts} parts of '{name}'", "A scalar cannot be cut.")
         cut = None if parts is None else cut_of(info, parts, axis)
         if cut is None:
             plan.copied.append(info)

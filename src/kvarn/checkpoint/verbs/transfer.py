@@ -138,6 +138,12 @@ def check_target(
 ) -> None:
     """Raises as `open_target` does, and writes nothing."""
     files, target = fs or file_system_of(path), as_path(path)
+    if not os.path.basename(target):
+        raise InvalidArgumentError.of(
+            f"'{target}' names no file",
+            path=target,
+            hint=f"Give the name of the checkpoint too: '{os.path.join(target, 'model.ckpt')}'.",
+        )
     if refused := refused_by(format_name, tensors):
         raise refusal(target, format_name, refused)
     for source in sources:
