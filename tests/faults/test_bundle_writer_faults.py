@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,6 +92,49 @@ def test_crash_in_a_save_over_an_older_checkpoint(save: Save, renames: bool, fau
             outcomes.append(whole_version(state))
             assert outcomes[-1] in (1, 2)
     assert set(outcomes) == {1, 2}
+
+
+class InterruptedFileSystem(MemoryFileSystem):
+    """Ctrl-C comes when a rename has just happened, before the program knows of it."""
+
+    def __init__(self, base: MemoryFileSystem, stop_at: int) -> None:
+        super().__init__()
+        self.files = {path: bytearray(content) for path, content in base.files.items()}
+        self.directories = set(base.directories)
+        self.renames_left = stop_at
+
+    def rename(self, source: str, target: str) -> None:
+        super().rename(source, target)
+        self.renames_left -= 1
+        if not self.renames_left:
+            raise KeyboardInterrupt
+
+
+@SAVES
+@pytest.mark.parametrize("older", [0, 1])
+def test_interrupt_right_behind_a_rename(save: Save, older: int) -> None:
+    """No index without its data: the data was removed behind an index that had its name already."""
+    base = MemoryFileSystem()
+    if older:
+        save(base, older)
+    counted = InterruptedFileSystem(base, 0)
+    save(counted, 2)
+    outcomes = set()
+    for stop_at in range(1, 1 - counted.renames_left):
+        fs = InterruptedFileSystem(base, stop_at)
+        with pytest.raises(KeyboardInterrupt):
+            save(fs, 2)
+        outcomes.add(whole_version(fs))
+        if not older:
+            assert not [path for path in fs.files if path.startswith("m")]
+    assert outcomes <= {older, 2}
+
+
+def test_the_name_of_the_index_is_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "m.index").mkdir()
+    with pytest.raises(OpError, match="Is a directory"), BundleWriter(tmp_path / "m") as writer:
+        writer.add("a", np.ones(3))
+    assert [path.name for path in tmp_path.iterdir()] == ["m.index"]
 
 
 @SAVES

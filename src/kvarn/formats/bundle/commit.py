@@ -124,28 +124,35 @@ def commit(
         return
     directory = directory_of(prefix)
     index = naming.index_filename(prefix)
-    data = [naming.data_filename(prefix, shard, header.num_shards) for shard in range(header.num_shards)]
-    overwrites = fs.exists(index)
-    renamed: list[str] = []
+    data: list[str] = []
+    overwrites = False
 
     def make_certain() -> None:
         if sync:
             fs.sync_directory(directory)
 
+    def has_happened(path: str) -> bool:
+        # An interrupt may come right behind a rename: the files tell, not how far this got.
+        return not fs.exists(path + suffix)
+
     try:
+        data += (naming.data_filename(prefix, n, header.num_shards) for n in range(header.num_shards))
+        overwrites = fs.exists(index) and not fs.is_directory(index)
         make_certain()
         write_index(fs, index + suffix, header, records, sync=sync)
         make_certain()
         for path in data:
             fs.rename(path + suffix, path)
-            renamed.append(path)
         make_certain()
         fs.rename(index + suffix, index)
     except BaseException:
+        renamed = [path for path in data if has_happened(path)]
         if not (overwrites and renamed):
             remove_quietly(fs, index + suffix)
-            with contextlib.suppress(OpError):
-                for path in renamed:
+            if data and renamed == data:
+                remove_quietly(fs, index)  # ours: there was none
+            for path in renamed:
+                with contextlib.suppress(OpError):
                     fs.rename(path, path + suffix)
             (undo or functools.partial(sweep, fs, prefix, suffix))()
         raise

@@ -227,6 +227,10 @@ class BundleWriter:
         file = self._opened()
         try:
             self._flush()
+            records = {
+                key: entry if isinstance(entry, bytes) else entry.serialize()
+                for key, entry in self._records.items()
+            }
             if self._sync:
                 file.sync()
             file.close()
@@ -234,10 +238,6 @@ class BundleWriter:
             self.abort()
             raise
         self._file = None
-        records = {
-            key: entry if isinstance(entry, bytes) else entry.serialize()
-            for key, entry in self._records.items()
-        }
         commit.commit(self.fs, self.prefix, self._suffix, BundleHeader(), records, sync=self._sync)
 
     def abort(self) -> None:
