@@ -41,6 +41,7 @@ class ShardedOutput:
         self._parts: list[str] = [self._target]
         self._directory = ""
         self.num_shards = 1
+        self._process = os.getpid()
         self.writers: list[BundleWriter] = []
         try:
             if shards > 1:
@@ -76,10 +77,13 @@ class ShardedOutput:
         self._directory = ""
 
     def abort(self) -> None:
-        """Gives up: removes what was written.  Nothing happens after `finish` or a second time."""
+        """Gives up: removes what was written.
+
+        Nothing happens after `finish` or a second time, nor in a forked process: the files are its parent's.
+        """
         for writer in self.writers:
             writer.abort()
-        if not self._directory:
+        if not self._directory or self._process != os.getpid():
             return
         with contextlib.suppress(OpError):
             for name in self._fs.list_directory(self._directory):

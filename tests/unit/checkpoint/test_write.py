@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +115,28 @@ def test_a_failing_disk_at_every_step(num_shards: int) -> None:
                 assert found.read_all().keys() == TENSORS.keys()
         else:
             assert not [path for path in files.files if "part" not in path], step
+
+
+_FORKING = """
+import os, sys
+import numpy as np
+from kvarn import checkpoint
+
+with checkpoint.Writer(sys.argv[1], num_shards=int(sys.argv[2])) as writer:
+    writer.add("w", np.arange(3))
+    child = os.fork()
+    if not child:
+        sys.exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+"""
+
+
+@pytest.mark.parametrize("num_shards", [1, 2])
+def test_a_forked_process_that_ends_leaves_the_files_of_its_parent(num_shards: int, tmp_path: Path) -> None:
+    path = str(tmp_path / "m")
+    subprocess.run([sys.executable, "-c", _FORKING, path, str(num_shards)], check=True)
+    with checkpoint.open(path) as found:
+        assert found["w"].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

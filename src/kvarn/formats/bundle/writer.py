@@ -19,6 +19,7 @@ its temporary file when it fails; the streaming methods are DeepRec's.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -76,6 +77,7 @@ class BundleWriter:
         self._size = 0
         self._segment: _Segment | None = None
         self._file: WriteFile | None = None
+        self._process = os.getpid()
         self.fs.make_directory(directory_of(self.prefix))
         self._suffix = commit.begin(self.fs, self.prefix)
         self._file = self.fs.open_write(naming.data_filename(self.prefix, 0, 1) + self._suffix)
@@ -241,9 +243,12 @@ class BundleWriter:
         commit.commit(self.fs, self.prefix, self._suffix, BundleHeader(), records, sync=self._sync)
 
     def abort(self) -> None:
-        """Gives up: removes what was written.  Nothing happens after `finish` or a second time."""
+        """Gives up: removes what was written.
+
+        Nothing happens after `finish` or a second time, nor in a forked process: the files are its parent's.
+        """
         file, self._file = self._file, None
-        if file is None:
+        if file is None or self._process != os.getpid():
             return
         try:
             file.discard()
