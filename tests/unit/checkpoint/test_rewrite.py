@@ -8,14 +8,14 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from kvarn import dtypes
+from kvarn import checkpoint, dtypes
 from kvarn.checkpoint.verbs.rewrite import RewriteReport, rewrite
 from kvarn.errors import AlreadyExistsError, DataLossError, InvalidArgumentError, OpError
 from kvarn.formats import embedding
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.safetensors import SafetensorsReader
 from kvarn.formats.tensor_slice import TensorSlice
-from kvarn.io import MemoryFileSystem
+from kvarn.io import LocalFileSystem, MemoryFileSystem
 
 GOLDEN = pathlib.Path(__file__).parents[2] / "golden" / "checkpoints"
 EV = str(GOLDEN / "tf115" / "ev_deeprec" / "model.ckpt")
@@ -257,6 +257,37 @@ def test_the_source_is_never_the_target(tmp_path: pathlib.Path) -> None:
     rewrite(tmp_path / "m", tmp_path / "x", rename=[("w", "v")], overwrite=True)
     with BundleReader(tmp_path / "x") as reader:
         assert reader.keys() == ["v"]
+
+
+def test_a_target_that_is_linked_to_the_source_is_refused(tmp_path: pathlib.Path) -> None:
+    """Replacing it would replace what the links show."""
+    checkpoint.write(tmp_path / "m", {"w": np.zeros(2)})
+    for file in list(tmp_path.iterdir()):
+        (tmp_path / file.name.replace("m.", "link.")).symlink_to(file)
+    for source, target in (("m", "link"), ("link", "m")):
+        for verb in (rewrite, checkpoint.reshard, checkpoint.repair):
+            with pytest.raises(InvalidArgumentError, match="own source"):
+                verb(tmp_path / source, tmp_path / target, overwrite=True)
+
+
+def test_a_file_of_the_source_is_never_the_target(tmp_path: pathlib.Path) -> None:
+    checkpoint.write(tmp_path / "m", {"w": np.zeros(2)})
+    for name in ("m.index", "m.data-00000-of-00001"):
+        with pytest.raises(InvalidArgumentError, match="own source"):
+            checkpoint.convert(tmp_path / "m", tmp_path / name, to="V1", overwrite=True)
+    assert checkpoint.verify(tmp_path / "m").whole
+
+
+def test_two_local_file_systems_are_one_place(tmp_path: pathlib.Path) -> None:
+    checkpoint.write(tmp_path / "m", {"w": np.zeros(2)})
+    with pytest.raises(InvalidArgumentError, match="own source"):
+        rewrite(
+            tmp_path / "m",
+            tmp_path / "m",
+            overwrite=True,
+            fs=LocalFileSystem(),
+            target_fs=LocalFileSystem(),
+        )
 
 
 def test_damage_in_the_source_leaves_nothing(fs: MemoryFileSystem) -> None:

@@ -22,7 +22,13 @@ from kvarn.checkpoint.embeddings.stored_table import StoredTable, stored_tables,
 from kvarn.checkpoint.findings import ENTRY, HEADER, INDEX, MISSING_FILE, SHORT_FILE, Finding
 from kvarn.checkpoint.verbs.progress import Counter, Progress
 from kvarn.checkpoint.verbs.salvage import open_damaged
-from kvarn.checkpoint.verbs.transfer import aborting, check_target, copy_tensor, open_source, same_place
+from kvarn.checkpoint.verbs.transfer import (
+    aborting,
+    check_target,
+    copy_tensor,
+    open_source,
+    refuse_own_source,
+)
 from kvarn.checkpoint.verbs.verify import Verification, verify
 from kvarn.errors import DataLossError, InvalidArgumentError, NotFoundError
 from kvarn.formats.bundle import BundleReader, BundleWriter
@@ -106,12 +112,9 @@ def repair(
     found = _verify(source, fs, progress)
     with _open(found, fs) as reader:
         out_fs = target_fs or fs or file_system_of(target)
-        if same_place(fs or file_system_of(found.prefix), found.prefix, out_fs, as_path(target)):
-            raise InvalidArgumentError.of(
-                f"'{as_path(target)}' would be written over its own source",
-                path=as_path(target),
-                hint="Choose another target; move it there when you are content with it.",
-            )
+        # The reader of a damaged index has a file system of its own.
+        source_fs, name = fs or file_system_of(found.prefix), as_path(target)
+        refuse_own_source(reader, source_fs, name, f"{name}.index", out_fs)
         check_target(target, V2, out_fs, sources=[reader], overwrite=overwrite)
         plan = _Plan(reader, found, rule)
         if not plan.kept and not plan.tables:

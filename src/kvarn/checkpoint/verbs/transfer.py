@@ -146,15 +146,10 @@ def check_target(
         )
     if refused := refused_by(format_name, tensors):
         raise refusal(target, format_name, refused)
+    taken = target if format_name != detect.V2 else f"{target}.index"
     for source in sources:
         refuse_rows_elsewhere(source)
-        if same_place(source.fs, source.prefix, files, target):
-            raise InvalidArgumentError.of(
-                f"'{target}' would be written over its own source",
-                path=target,
-                hint="Choose another target; move it there when you are content with it.",
-            )
-    taken = target if format_name != detect.V2 else f"{target}.index"
+        refuse_own_source(source, source.fs, target, taken, files)
     if not overwrite and files.exists(taken):
         raise AlreadyExistsError.of(
             f"{taken}; File exists",
@@ -163,13 +158,30 @@ def check_target(
         )
 
 
-def same_place(fs: FileSystem, path: str, other_fs: FileSystem, other: str) -> bool:
+def refuse_own_source(
+    source: TensorReader, source_fs: FileSystem, target: str, taken: str, fs: FileSystem
+) -> None:
+    """Raises InvalidArgumentError if a target is what is read: by its prefix, or by links to its files.
+
+    Args:
+      source_fs: where the source is.
+      taken: the file of the target that makes it one.
+    """
+    if _same_place(source_fs, source.prefix, fs, target) or any(
+        _same_place(source_fs, path, fs, taken) for path, _ in source.files()
+    ):
+        raise InvalidArgumentError.of(
+            f"'{target}' would be written over its own source",
+            path=target,
+            hint="Choose another target; move it there when you are content with it.",
+        )
+
+
+def _same_place(fs: FileSystem, path: str, other_fs: FileSystem, other: str) -> bool:
     """Whether two paths name the same file or prefix."""
-    if fs is not other_fs:
-        return False
-    if isinstance(fs, LocalFileSystem):
+    if isinstance(fs, LocalFileSystem) and isinstance(other_fs, LocalFileSystem):
         return os.path.realpath(path) == os.path.realpath(other)
-    return os.path.normpath(path) == os.path.normpath(other)
+    return fs is other_fs and os.path.normpath(path) == os.path.normpath(other)
 
 
 def copy_tensor(
