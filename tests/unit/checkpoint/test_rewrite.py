@@ -259,6 +259,18 @@ def test_the_source_is_never_the_target(tmp_path: pathlib.Path) -> None:
         assert reader.keys() == ["v"]
 
 
+def test_strings_cut_along_columns_are_joined(fs: MemoryFileSystem) -> None:
+    """TensorFlow does not cut strings; slices that were stored are put together all the same."""
+    words = np.array([[b"a", b"", b"\0b"], [b"c", b"\xff", b"d"]], object)
+    with BundleWriter("words", fs) as writer:
+        writer.add_slice("w", (2, 3), TensorSlice.parse("-:1,2"), words[:, 1:])
+        writer.add_slice("w", (2, 3), TensorSlice.parse("-:0,1"), words[:, :1])
+    assert checkpoint.diff("words", "words", fs=fs).same
+    rewrite("words", "joined", unslice=True, fs=fs)
+    with BundleReader("joined", fs) as reader:
+        assert reader.lookup("w").tolist() == words.tolist()
+
+
 def test_a_target_that_is_linked_to_the_source_is_refused(tmp_path: pathlib.Path) -> None:
     """Replacing it would replace what the links show."""
     checkpoint.write(tmp_path / "m", {"w": np.zeros(2)})

@@ -240,13 +240,13 @@ def tensor_pieces(reader: TensorReader, info: TensorInfo) -> Iterator[Array]:
         for _, piece in spans:
             yield reader.lookup_stored_slice(info.name, piece)
         return
-    if info.dtype.np.hasobject or math.prod(info.shape) == 0:
+    if math.prod(info.shape) == 0:
         yield reader.lookup(info.name)
         return
     if sum(TensorSlice(extents).num_elements for extents, _ in spans) < math.prod(info.shape):
         reader.lookup(info.name)  # raises: slices are missing
     check_room(reader, info)
-    # What TensorFlow does not cut (half, …) we may still put together: every stored slice is taken whole.
+    # What TensorFlow does not cut (half, strings, …) we may still put together: every stored slice is taken whole.
     whole = np.empty(info.shape, info.dtype.np)
     seen = np.zeros(info.shape, np.bool_)
     origin = TensorSlice.of_shape(info.shape)
