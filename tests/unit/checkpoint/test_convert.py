@@ -241,6 +241,28 @@ def test_a_table_needs_a_name() -> None:
         convert(EV, "t2.parquet", embedding="B", target_fs=fs)
 
 
+@pytest.mark.parametrize("part", [0, 2])
+def test_a_table_does_not_lack_the_rows_of_a_part(part: int) -> None:
+    """A part that is not there was passed over without a word."""
+    fs = MemoryFileSystem()
+    with BundleReader(EV) as reader, BundleWriter("m", fs) as writer:
+        for name, _ in reader.entries():
+            if not name.startswith(f"b/part_{part}"):
+                writer.add(name, reader.lookup(name))
+    with pytest.raises(DataLossError, match=f"lacks 'b/part_{part}"):
+        convert("m", "b.parquet", embedding="b", fs=fs)
+    assert "b.parquet" not in fs.files
+
+
+def test_a_table_has_no_key_twice() -> None:
+    fs = MemoryFileSystem()
+    with BundleWriter("m", fs) as writer:
+        embedding.write_embedding(writer, "b", np.array([4, 4]), np.ones((2, 3), np.float32), dim=3)
+    with pytest.raises(DataLossError, match="the key 4 twice"):
+        convert("m", "b.parquet", embedding="b", fs=fs)
+    assert "b.parquet" not in fs.files
+
+
 def test_a_damaged_embedding_variable_makes_no_table(tmp_path: pathlib.Path) -> None:
     fs = MemoryFileSystem()
     convert(EV, "m", target_fs=fs)

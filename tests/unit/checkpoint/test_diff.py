@@ -267,7 +267,38 @@ def test_keys_that_a_filter_held_back() -> None:
     assert (found.num_added, found.num_removed) == (0, 0)
     assert set(found.changed) == {2, 3, 4}
     assert found.columns["filtered"].num_different == 2
-    assert found.columns["freqs"].at == (4,)
+    assert found.columns["filtered freqs"].at == (4,)
+
+
+_OF_A_SLOT = [
+    ("-keys_filtered", np.array([2003]), ("Adagrad filtered has rows of 1 of the keys in one only",)),
+    ("-freqs_filtered", np.array([9]), ()),
+    ("-versions_filtered", np.array([], np.int64), ("Adagrad filtered versions only in a",)),
+    ("-keys", np.array([1, 2], np.int32), ("Adagrad keys are int64 in a, int32 in b",)),
+]
+
+
+@pytest.mark.parametrize(("suffix", "value", "layout"), _OF_A_SLOT, ids=[case[0] for case in _OF_A_SLOT])
+def test_what_differs_in_a_slot_alone(suffix: str, value: np.ndarray, layout: tuple[str, ...]) -> None:
+    """The filtered keys of slots, and the type of their keys, were not compared."""
+    fs = MemoryFileSystem()
+    numbers = {
+        "keys_filtered": np.array([3]),
+        "versions_filtered": np.array([7]),
+        "freqs_filtered": np.array([8]),
+    }
+    with BundleWriter("a", fs) as writer:
+        for stem in ("e", "e/Adagrad"):
+            embedding.write_embedding(
+                writer, stem, np.array([1, 2]), np.ones((2, 3), np.float32), dim=3, **numbers
+            )
+    with BundleReader("a", fs) as reader, BundleWriter("b", fs) as writer:
+        for name, _ in reader.entries():
+            own = value if name == f"e/Adagrad{suffix}" else reader.lookup(name)
+            writer.add(name, own)
+    [found] = diff("a", "b", fs=fs).embeddings
+    assert set(layout) <= set(found.layout)
+    assert layout or found.columns["Adagrad filtered freqs"].at == (3,)
 
 
 def test_an_old_era_has_fewer_columns() -> None:

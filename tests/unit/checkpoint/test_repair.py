@@ -194,7 +194,7 @@ def test_offsets_alone(fs: MemoryFileSystem) -> None:
     ("suffix", "value", "why"),
     [
         ("-freqs", np.arange(3), "'b/part_0-freqs' is int64[3] for 20 keys"),
-        ("-versions", np.empty(0, np.int64), "'b/part_0-versions' is int64[0] for 20 keys"),
+        ("-versions", np.arange(19), "'b/part_0-versions' is int64[19] for 20 keys"),
         ("-freqs", np.ones(20, np.float32), "'b/part_0-freqs' is float32[20] for 20 keys"),
     ],
 )
@@ -208,6 +208,34 @@ def test_columns_of_another_length_are_left_out(
     expected = two_parts() | {f"b/part_{part}{suffix}": np.empty(0, np.int64) for part in range(2)}
     equal(found, expected)
     assert texts(report.left_out) == [f"b{suffix}: {why}: left out in all parts"]
+
+
+@pytest.mark.parametrize(("suffix", "value"), [("-versions", -1), ("-freqs", 1), ("-freqs_filtered", 1)])
+def test_columns_that_one_part_has_not_are_filled(fs: MemoryFileSystem, suffix: str, value: int) -> None:
+    """Those of the other parts are kept."""
+    tensors = two_parts()
+    count = len(tensors[f"b/part_0{suffix}"])
+    tensors[f"b/part_0{suffix}"] = np.empty(0, np.int64)
+    save(fs, tensors)
+    report, found = mended(fs)
+    equal(found, two_parts() | {f"b/part_0{suffix}": np.full(count, value)})
+    assert report.complete
+    assert texts(report.changed) == [f"b/part_0{suffix}: empty: filled with {value}"]
+
+
+@pytest.mark.parametrize("partial", [False, True])
+@pytest.mark.parametrize("gone", ["-keys", "-values", "-versions"])
+def test_what_is_left_of_a_part_does_not_stand_in_the_way(
+    fs: MemoryFileSystem, gone: str, partial: bool
+) -> None:
+    """The rest of the part's tensors was copied, and with ``partial`` written a second time."""
+    tensors = two_parts()
+    del tensors[f"b/part_0{gone}"]
+    save(fs, tensors)
+    report, found = mended(fs, partial=partial)
+    assert set(found) == ({*two_parts()} if partial else {"w", "z"})
+    assert not partial or not found["b/part_0-keys"].size
+    assert not report.complete
 
 
 def test_filtered_keys_that_are_admitted_too(fs: MemoryFileSystem) -> None:

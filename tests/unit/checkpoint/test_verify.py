@@ -268,6 +268,29 @@ def test_a_broken_tensor_makes_its_embedding_variable_broken() -> None:
     assert "embedding variable 'emb'" in found.findings[-1].text
 
 
+_OTHER_TYPES = {
+    "b/part_1-keys_filtered": (np.int32, "'b/part_1-keys_filtered' are int32, the keys of 'b' int64"),
+    "b/part_1/Adagrad-keys": (np.int32, "'b/part_1/Adagrad-keys' are int32, the keys of 'b' int64"),
+    "b/part_1/Adagrad-values": (np.float64, "its parts are float32[n, 8], float64[n, 8]"),
+    "b/part_1-freqs": (None, "'b/part_1-freqs' is empty, that of another part is not"),
+    "b/part_1-versions": (None, "'b/part_1-versions' is empty, that of another part is not"),
+}
+
+
+@pytest.mark.parametrize("name", _OTHER_TYPES)
+def test_tensors_of_an_embedding_variable_that_are_unlike(name: str) -> None:
+    """They were called whole, and no verb took them."""
+    dtype, text = _OTHER_TYPES[name]
+    fs = MemoryFileSystem()
+    with BundleReader(CORRUPT.parent / "ev_deeprec/model.ckpt") as reader, BundleWriter("m", fs) as writer:
+        for other, _ in reader.entries():
+            value = reader.lookup(other)
+            writer.add(other, value if other != name else value.astype(dtype) if dtype else value[:0])
+    found = verify("m", fs=fs)
+    assert (found.broken_embeddings, found.intact_embeddings) == (("b",), ("a",))
+    assert any(text in finding.text for finding in found.findings)
+
+
 def test_a_meta_graph_that_cannot_be_parsed(tmp_path: pathlib.Path) -> None:
     with BundleWriter(tmp_path / "m") as writer:
         writer.add("w", 1.0)

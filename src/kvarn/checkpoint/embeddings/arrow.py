@@ -26,8 +26,9 @@ import numpy.typing as npt
 
 from kvarn import dtypes
 from kvarn.checkpoint.embeddings.bucket_rows import BucketIndex
+from kvarn.checkpoint.embeddings.columns import KeyIndex, damaged
 from kvarn.checkpoint.embeddings.stored_table import StoredTable
-from kvarn.checkpoint.embeddings.union import EmbeddingSource, Family, groups_of, where
+from kvarn.checkpoint.embeddings.union import EmbeddingSource, Family, check_alike, groups_of, where
 from kvarn.errors import InvalidArgumentError, OpError, UnimplementedError
 from kvarn.formats import embedding
 from kvarn.formats.reader import CHUNK_BYTES, TensorInfo
@@ -78,6 +79,7 @@ def write_table(
       UnimplementedError: its values have no type in Arrow, or it has blocks.
     """
     arrow = pyarrow()
+    check_alike([source])  # no part is missing
     families = {family.removeprefix("/"): Family(source, family) for family in sorted(source.table.families)}
     primary = families.pop("")
     for name, slot in families.items():
@@ -122,6 +124,10 @@ def _row_groups(
     for group in groups_of([primary, *slots.values()], everything):
         places = primary.admitted.places(group)
         keys = primary.admitted.keys[places]
+        if len(twice := KeyIndex(keys).repeated()):
+            raise damaged(
+                primary.source.reader, primary.source.table.name, f"it has the key {twice[0]} twice"
+            )
         columns: dict[str, Array | int] = {KEY: keys, VALUE: primary.read_values(group)}
         for name, slot in slots.items():
             own = slot.admitted.keys[slot.admitted.places(group)]

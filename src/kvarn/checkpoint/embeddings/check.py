@@ -1,6 +1,8 @@
 """Whether the tensors of an embedding variable fit one another.
 
-    lengths     values, frequencies, versions and filtered columns are as long as their keys
+    lengths     values, frequencies, versions and filtered columns are as long as their keys; what one part
+                has of them all parts have
+    types       all keys, of slots and filtered ones too, are of one type
     keys        none twice, none both admitted and filtered, each in the part of its bucket
     offsets     1001 numbers that say where each bucket begins; rows lie grouped by bucket if there are any
     slots       every part has them, and their keys are those of the variable
@@ -77,9 +79,14 @@ class _Check:
         else:
             columns = (embedding.VERSIONS_FILTERED, embedding.FREQS_FILTERED)
             offsets = embedding.PARTITION_FILTER_OFFSET
+        if keys.dtype != (wanted := self._table.key_dtype.np):
+            self._find(name, f"'{name}' are {keys.dtype}, the keys of '{self._table.name}' {wanted}")
+        kept = {embedding.FREQS: self._table.has_freqs, embedding.VERSIONS: self._table.has_versions}
         for suffix in columns:
             try:
-                number_column(self._table.reader, stem + suffix, len(keys))
+                column = number_column(self._table.reader, stem + suffix, len(keys))
+                if column is None and len(keys) and stem in self._table.stems and kept.get(suffix):
+                    self._find(stem + suffix, f"'{stem}{suffix}' is empty, that of another part is not")
             except OpError as error:
                 self._findings.append(Finding.of_error(kinds.EMBEDDING, error, stem + suffix))
         self._name_keys(name, "has keys twice", KeyIndex(keys).repeated())

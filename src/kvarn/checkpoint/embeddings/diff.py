@@ -26,6 +26,8 @@ Bools = npt.NDArray[np.bool_]
 
 # Rows that are joined at once: bytes of all columns of both sides.
 _BATCH_BYTES = 32 << 20
+# The name under which keys that a filter has not admitted are compared.
+_FILTERED = "filtered"
 # How many keys of each kind are named.
 _FIRST_KEYS = 5
 
@@ -38,8 +40,9 @@ class EmbeddingDifference:
       num_added, num_removed, num_changed, num_same: keys that only b has, that only a has, that both have
         with different rows and with equal ones.  Keys that a filter had not admitted are among them.
       added, removed, changed: the first few of those keys.
-      columns: what differs, by ``values``, ``freqs``, ``versions``, ``filtered`` (admitted in one only), or
-        the name of a slot; ``at`` is the key and, in values and slots, the column.
+      columns: what differs, by ``values``, ``freqs``, ``versions``, ``filtered`` (admitted in one only),
+        ``filtered freqs``, ``filtered versions``, or the name of a slot, alone or before one of these; ``at``
+        is the key and, in values and slots, the column.
       layout: what else differs, in words: types, dims, slots or columns that only one has.
     """
 
@@ -165,36 +168,48 @@ class _Side:
             for suffix in (embedding.FREQS, embedding.VERSIONS):
                 columns[f"{label} {suffix[1:]}".strip()] = suffix
             self.families[rest] = _Keyed(reader, table.stems(rest), embedding.KEYS, columns)
-        columns = {"freqs": embedding.FREQS_FILTERED, "versions": embedding.VERSIONS_FILTERED}
-        self.filtered = _Keyed(reader, table.stems(self.main), embedding.KEYS_FILTERED, columns)
+        # Keys not admitted: the variable's, and what its slots say of them.
+        self.filtered: dict[str, _Keyed] = {}
+        for rest in table.families:
+            label = _FILTERED if rest == self.main else f"{rest.lstrip('/')} {_FILTERED}"
+            columns = {
+                f"{label} freqs": embedding.FREQS_FILTERED,
+                f"{label} versions": embedding.VERSIONS_FILTERED,
+            }
+            self.filtered[label] = _Keyed(reader, table.stems(rest), embedding.KEYS_FILTERED, columns)
+
+    @property
+    def members(self) -> list[_Keyed]:
+        return [*self.families.values(), *self.filtered.values()]
 
     @property
     def columns(self) -> dict[str, RowReader]:
-        return {label: rows for family in self.families.values() for label, rows in family.columns.items()}
+        return {label: rows for member in self.members for label, rows in member.columns.items()}
 
     @property
     def bucket_bytes(self) -> Int64s:
         """int64 [1000], bytes of all rows of each bucket."""
-        members = (*self.families.values(), self.filtered)
-        total: Int64s = np.sum([member.totals * member.row_bytes for member in members], axis=0)
+        total: Int64s = np.sum([member.totals * member.row_bytes for member in self.members], axis=0)
         return total
 
     def read(self, buckets: Sequence[int]) -> dict[str, _Rows]:
-        """Rows of some buckets by family; those of keys not admitted as ``filtered``."""
+        """Rows of some buckets by family; those of keys not admitted as ``filtered``, ``<slot> filtered``."""
         found = {rest: family.read(buckets) for rest, family in self.families.items() if rest != self.main}
-        return {"": self.families[self.main].read(buckets), **found, "filtered": self.filtered.read(buckets)}
+        filtered = {label: member.read(buckets) for label, member in self.filtered.items()}
+        return {"": self.families[self.main].read(buckets), **found, **filtered}
 
     def finish(self) -> None:
-        for member in (*self.families.values(), self.filtered):
+        for member in self.members:
             member.finish()
 
 
 def _layout(a: _Side, b: _Side) -> list[str]:
     """What differs before any row is looked at."""
     found: list[str] = []
-    kinds = [side.families[side.main].key_dtype for side in (a, b)]
-    if kinds[0] != kinds[1]:
-        found.append(f"keys are {kinds[0]} in a, {kinds[1]} in b")
+    for family in a.families.keys() & b.families.keys():
+        kinds = [side.families[family].key_dtype for side in (a, b)]
+        if kinds[0] != kinds[1]:
+            found.append(f"{family.lstrip('/')} keys are {kinds[0]} in a, {kinds[1]} in b".lstrip())
     for label in dict.fromkeys([*a.columns, *b.columns]):
         own, other = a.columns.get(label), b.columns.get(label)
         if own is None or other is None:
@@ -222,21 +237,22 @@ class _Join:
 
     def add(self, a: dict[str, _Rows], b: dict[str, _Rows]) -> int:
         """Compares the rows of some buckets; their bytes."""
-        all_a, all_b = (np.union1d(rows[""].keys, rows["filtered"].keys) for rows in (a, b))
+        all_a, all_b = (np.union1d(rows[""].keys, rows[_FILTERED].keys) for rows in (a, b))
         common = np.intersect1d(all_a, all_b, assume_unique=True)
         self._note("removed", np.setdiff1d(all_a, common, assume_unique=True))
         self._note("added", np.setdiff1d(all_b, common, assume_unique=True))
         changed = np.zeros(len(common), np.bool_)
         admitted = [np.isin(common, rows[""].keys, assume_unique=True) for rows in (a, b)]
-        both = common[admitted[0] & admitted[1]]
-        self._compare("filtered", ~admitted[0], ~admitted[1], common, common, changed)
+        alike, both = common[admitted[0] == admitted[1]], common[admitted[0] & admitted[1]]
+        self._compare(_FILTERED, ~admitted[0], ~admitted[1], common, common, changed)
         for family in a.keys() & b.keys():
             rows_a, rows_b = a[family], b[family]
             keys, at_a, at_b = np.intersect1d(
                 rows_a.keys, rows_b.keys, assume_unique=True, return_indices=True
             )
-            if family not in ("", "filtered"):
-                alone = np.intersect1d(np.setxor1d(rows_a.keys, rows_b.keys, assume_unique=True), both)
+            if family not in ("", _FILTERED):
+                alone = np.setxor1d(rows_a.keys, rows_b.keys, assume_unique=True)
+                alone = np.intersect1d(alone, alike if family.endswith(f" {_FILTERED}") else both)
                 if len(alone):
                     self._unmatched[family] = self._unmatched.get(family, 0) + len(alone)
                     changed |= np.isin(common, alone, assume_unique=True)

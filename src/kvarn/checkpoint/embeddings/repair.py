@@ -7,6 +7,7 @@
     keys in another part's file          moved to their own
     offsets that are wrong or broken     made anew
     versions, frequencies, filtered keys that are broken or of another length: left out for all parts
+    versions, frequencies that one part has not: as a restore has it, 1 and -1
     a part of the variable itself that is broken or missing: the variable is left out, or that part is empty
 
 Keys are in memory, a few numbers for each; values pass in pieces.  Values must have been verified before:
@@ -36,6 +37,12 @@ Int64s = npt.NDArray[np.int64]
 Missing = Literal["fill", "drop"]
 
 _KEY_TYPES = (np.dtype(np.int32), np.dtype(np.int64))
+_DEFAULTS = {
+    embedding.FREQS: embedding.NO_FREQ,
+    embedding.VERSIONS: embedding.NO_VERSION,
+    embedding.FREQS_FILTERED: embedding.NO_FREQ,
+    embedding.VERSIONS_FILTERED: embedding.NO_VERSION,
+}
 # Keys that a notice names.
 _NAMED = 5
 
@@ -188,11 +195,11 @@ class _Family:
         self._rows: list[Int64s] = []
         self._placed: list[Array] = []
         self._fill = 0.0
+        # By suffix.
+        self._columns: dict[str, list[tuple[str, int]]] = {}
         self._filtered = self._look_at_filtered()
-        self._columns = {
-            suffix: self._look_at_column(suffix, self._part_keys)
-            for suffix in (embedding.VERSIONS, embedding.FREQS)
-        }
+        for suffix in (embedding.VERSIONS, embedding.FREQS):
+            self._columns[suffix] = self._look_at_column(suffix, self._part_keys)
         if not self.broken:
             self._look_at_offsets()
 
@@ -226,8 +233,11 @@ class _Family:
         if len(strangers):
             self.notices.changed.append((name, f"{_keys(strangers)} of other parts: moved to them"))
 
-    def _look_at_column(self, suffix: str, part_keys: Sequence[Array]) -> list[str]:
-        """The names of a column part by part; none if no part has it, or one is broken: then it is left out."""
+    def _look_at_column(self, suffix: str, part_keys: Sequence[Array]) -> list[tuple[str, int]]:
+        """The names of a column and its rows part by part.
+
+        None if no part has it, or one is broken: then it is left out.
+        """
         counts = [len(keys) for keys in part_keys]
         names = [stem + suffix for stem in self._stems]
         lost = next((name for name in names if name in self._lost), None)
@@ -240,10 +250,13 @@ class _Family:
         wrong = [
             f"'{name}' is {dtype.name}{list(shape)} for {count} keys"
             for name, (dtype, shape), count in zip(names, kinds, counts, strict=True)
-            if (dtype, shape) != (dtypes.int64, (count,)) and name != lost
+            if (dtype, shape) not in ((dtypes.int64, (count,)), (dtypes.int64, (0,))) and name != lost
         ]
         if lost is None and not wrong:
-            return [name for name, count in zip(names, counts, strict=True) if count]
+            for name, (_, shape), count in zip(names, kinds, counts, strict=True):
+                if shape != (count,):
+                    self.notices.changed.append((name, f"empty: filled with {_DEFAULTS[suffix]}"))
+            return list(zip(names, counts, strict=True))
         why = f"'{lost}' is broken" if lost is not None else wrong[0]
         self.notices.left_out.append((self.name + suffix, f"{why}: left out in all parts"))
         return []
@@ -253,7 +266,6 @@ class _Family:
         names = [stem + embedding.KEYS_FILTERED for stem in self._stems]
         lost = next((name for name in names if name in self._lost), None)
         if lost is None and not any(map(self._readable, names)):
-            self._filtered_columns: dict[str, list[str]] = {}
             return None
         keys = []
         for name, admitted in zip(names, self._part_keys, strict=True):
@@ -261,14 +273,13 @@ class _Family:
             if lost is None and (found.dtype != admitted.dtype or found.ndim != 1):
                 lost = name
             keys.append(found)
-        self._filtered_columns = {}
         if lost is not None:
             self.notices.left_out.append(
                 (self.name + embedding.KEYS_FILTERED, f"'{lost}' is broken: no filtered keys are kept")
             )
             return None
         suffixes = (embedding.VERSIONS_FILTERED, embedding.FREQS_FILTERED)
-        self._filtered_columns = {suffix: self._look_at_column(suffix, keys) for suffix in suffixes}
+        self._columns |= {suffix: self._look_at_column(suffix, keys) for suffix in suffixes}
         everything = np.concatenate(keys) if keys else np.empty(0, np.int64)
         both = KeyIndex(self._keys).places(everything) >= 0
         if both.any():
@@ -359,17 +370,11 @@ class _Family:
                 self._values(rows, dtype, dim, count),
                 dim=dim,
                 value_dtype=dtype.np,
-                versions=self._column(self._columns[embedding.VERSIONS], rows, embedding.NO_VERSION),
-                freqs=self._column(self._columns[embedding.FREQS], rows, embedding.NO_FREQ),
+                versions=self._column(embedding.VERSIONS, rows),
+                freqs=self._column(embedding.FREQS, rows),
                 keys_filtered=filtered,
-                versions_filtered=self._column(
-                    self._filtered_columns.get(embedding.VERSIONS_FILTERED, []),
-                    filtered_rows,
-                    embedding.NO_VERSION,
-                ),
-                freqs_filtered=self._column(
-                    self._filtered_columns.get(embedding.FREQS_FILTERED, []), filtered_rows, embedding.NO_FREQ
-                ),
+                versions_filtered=self._column(embedding.VERSIONS_FILTERED, filtered_rows),
+                freqs_filtered=self._column(embedding.FREQS_FILTERED, filtered_rows),
             )
 
     def _places(self, keys: Array) -> Int64s:
@@ -393,28 +398,34 @@ class _Family:
         self, rows: Int64s, dtype: dtypes.DType, dim: int, count: Callable[[int], None]
     ) -> Iterator[Array]:
         names = [stem + embedding.VALUES for stem in self._stems]
+        parts = [(name, len(keys)) for name, keys in zip(names, self._part_keys, strict=True)]
         at_once = max(1, CHUNK_BYTES // max(1, dim * dtype.size))
         for start in range(0, len(rows), at_once):
             wanted = rows[start : start + at_once]
             values = np.full((len(wanted), dim), self._fill, dtype.np)
-            self._take(names, wanted, values)
+            self._take(parts, wanted, values)
             count(values.nbytes)
             yield values
 
-    def _column(self, names: Sequence[str], rows: Int64s, default: int) -> Int64s | None:
-        if not names:
+    def _column(self, suffix: str, rows: Int64s) -> Int64s | None:
+        parts = self._columns.get(suffix)
+        if not parts:
             return None
-        out = np.full(len(rows), default, np.int64)
-        self._take(names, rows, out)
+        out = np.full(len(rows), _DEFAULTS[suffix], np.int64)
+        self._take(parts, rows, out)
         return out
 
-    def _take(self, names: Sequence[str], rows: Int64s, out: Array) -> None:
-        """Puts the rows, counted over all tensors together, where they are wanted."""
+    def _take(self, parts: Sequence[tuple[str, int]], rows: Int64s, out: Array) -> None:
+        """Puts the rows, counted over all tensors together, where they are wanted.
+
+        Args:
+          parts: names, and for how many rows each stands; those of an empty one stay as they are.
+        """
         first = 0
-        for name in names:
-            stop = first + self._reader.lookup_dtype_and_shape(name)[1][0]
+        for name, count in parts:
+            stop = first + count
             here = np.flatnonzero((rows >= first) & (rows < stop))
-            if len(here):
+            if len(here) and self._reader.contains(name) and self._reader.info(name).shape[0]:
                 out[here] = scattered_rows(self._reader, name, rows[here] - first)
             first = stop
 

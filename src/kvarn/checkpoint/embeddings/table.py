@@ -439,10 +439,12 @@ class EmbeddingTable:
         return next(stem for stem in self.slot_stems[slot] if stem is not None) + embedding.VALUES
 
     def _slot_dim(self, slot: str) -> int:
-        dims = {_kind(self.reader, stem)[2] for stem in self.slot_stems[slot] if stem is not None}
-        if len(dims) != 1:
-            raise damaged(self.reader, self._first_of_slot(slot), f"its parts have the dims {sorted(dims)}")
-        return dims.pop()
+        kinds = {_kind(self.reader, stem)[1:3] for stem in self.slot_stems[slot] if stem is not None}
+        if len(kinds) != 1:
+            said = ", ".join(sorted(f"{dtype.name}[n, {dim}]" for dtype, dim in kinds))
+            raise damaged(self.reader, self._first_of_slot(slot), f"its parts are {said}")
+        ((_, dim),) = kinds
+        return dim
 
     def _slot_dtype(self, slot: str) -> np.dtype[Any]:
         return self.reader.lookup_dtype_and_shape(self._first_of_slot(slot))[0].np

@@ -160,7 +160,7 @@ class Family:
             return
         stems = self.source.table.stems(owner)
         index = BucketIndex(self.source.reader, [stem + embedding.KEYS for stem in stems])
-        if self.admitted.index.differs_from(index).any():
+        if self.admitted.index.key_dtype != index.key_dtype or self.admitted.index.differs_from(index).any():
             raise damaged(
                 self.source.reader, self._stems[0] + embedding.KEYS, "it has not the keys of its variable"
             )

@@ -33,6 +33,7 @@ from kvarn.checkpoint.verbs.verify import Verification, verify
 from kvarn.errors import DataLossError, InvalidArgumentError, NotFoundError
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.detect import V1, V2
+from kvarn.formats.embedding import SUFFIXES
 from kvarn.formats.names import encode_name
 from kvarn.formats.reader import TensorReader
 from kvarn.io import FileSystem, Path, as_path, file_system_of
@@ -224,7 +225,11 @@ class _Plan:
         _check_slots(rule, tables)
         for table in tables:
             own = tensor_names(table, names)
-            taken |= own
+            rest = {stem + suffix for stem in table.missing() for suffix in SUFFIXES}.intersection(names)
+            self.left_out += (
+                (name, "its part of the embedding variable is not whole") for name in sorted(rest)
+            )
+            taken |= own | rest
             self._add_table(table, own, rule)
         for name in names:
             if name not in taken:
