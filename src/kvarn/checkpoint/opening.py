@@ -195,14 +195,18 @@ class Checkpoint:
 
         Args:
           names: which ones; all by default.
-          out: arrays to fill for some of them.
+          out: arrays to fill for some of them, each its own.
 
-        Raises: as `read`.
+        Raises:
+          InvalidArgumentError: there is an array for a tensor that is not among them.
+          and as `read`.
         """
         if isinstance(self.reader, BundleReader):
             return self.reader.read(names, out=out)
-        chosen = self.keys() if names is None else map(decode_name, names)
-        return {name: _put(self.reader, name, (out or {}).get(name)) for name in chosen}
+        chosen = self.keys() if names is None else list(map(decode_name, names))
+        given = out or {}
+        elements.check_targets(given, set(chosen), self.prefix)
+        return {name: _put(self.reader, name, given.get(name)) for name in chosen}
 
     def views(
         self, names: Iterable[str | bytes] | None = None, *, verify: bool = True

@@ -7,7 +7,7 @@ a byte each, the value in the low 4 bits.  Resources cannot be saved.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -123,6 +123,18 @@ def check_dimensions(shape: tuple[int, ...], name: str, path: str, item_bytes: i
             name=name,
             path=path,
             hint="It has no elements; the other tensors can be read.",
+        )
+
+
+def check_targets(out: Mapping[str, npt.NDArray[Any]], names: Collection[str], prefix: str) -> None:
+    """Raises InvalidArgumentError for an array given for a tensor that is not read: it would stay as it is."""
+    unused = [name for name in out if name not in names]
+    if unused:
+        raise InvalidArgumentError.of(
+            f"there is an array for '{unused[0]}', which is not read from '{prefix}'",
+            name=unused[0],
+            path=prefix,
+            hint="Arrays go by the names of the tensors that are read.",
         )
 
 

@@ -75,6 +75,8 @@ class LocalReadFile:
             return memoryview(b"")
         with self._lock, named(self.path):
             if self._map is None:
+                if self._descriptor < 0:  # for which a map would be zeros
+                    raise OSError(errno.EBADF, os.strerror(errno.EBADF))
                 self._map = mmap.mmap(self._descriptor, self.size, access=mmap.ACCESS_READ)
             return memoryview(self._map)
 

@@ -189,3 +189,14 @@ def test_another_file_system() -> None:
     checkpoint.write("m", {"w": np.ones(3)}, fs=files)
     with checkpoint.open("m.index", files) as found:
         assert found["w"].sum() == 3
+
+
+@pytest.mark.parametrize("format", ["V1", "V2"])
+def test_every_array_that_is_given_is_filled(format: str, tmp_path: Path) -> None:
+    path = checkpoint.write(tmp_path / "m", {"a": np.ones(2), "b": np.ones(2)}, format)
+    with checkpoint.open(path) as found:
+        target = np.zeros(2)
+        assert found.read_all(out={"a": target})["a"] is target
+        assert target.tolist() == [1, 1]
+        with pytest.raises(errors.InvalidArgumentError, match="array for 'A'"):
+            found.read_all(out={"A": target})

@@ -307,3 +307,27 @@ def change(fs: FileSystem, path: str, at: int) -> None:
         (byte,) = file.read(1)
         file.seek(at)
         file.write(bytes([byte ^ 4]))
+
+
+def test_an_array_for_a_tensor_that_is_not_read(tmp_path: Path) -> None:
+    """A mistyped name left the array as it was, without a word."""
+    with BundleWriter(tmp_path / "m") as writer:
+        writer.add_many({"a": np.ones(2), "b": np.ones(2)})
+    with BundleReader(tmp_path / "m") as reader:
+        for names in (None, ["a"]):
+            with pytest.raises(InvalidArgumentError, match="array for 'A', which is not read"):
+                reader.read(names, out={"A": np.zeros(2)})
+
+
+def test_a_file_that_is_read_stays_open_when_the_reader_closes(tmp_path: Path) -> None:
+    """Its number could have become another file's in the middle of a read."""
+    with BundleWriter(tmp_path / "m") as writer:
+        writer.add("a", np.arange(100_000))
+    reader = BundleReader(tmp_path / "m")
+    pieces = reader.chunks("a", 1 << 10)
+    first = next(pieces)
+    reader.close()
+    others = [LOCAL.open_read(os.devnull) for _ in range(20)]
+    assert np.array_equal(np.concatenate([first, *pieces]), np.arange(100_000))
+    for file in others:
+        file.close()

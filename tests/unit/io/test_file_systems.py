@@ -35,6 +35,15 @@ def test_reading_by_position(place: tuple[FileSystem, str]) -> None:
     file.close()
 
 
+def test_a_closed_file_has_no_view(tmp_path: Path) -> None:
+    """It was as many zeros as the file had bytes."""
+    write_file(LOCAL, str(tmp_path / "f"), b"01234")
+    file = LOCAL.open_read(str(tmp_path / "f"))
+    file.close()
+    with pytest.raises(errors.OpError, match="Bad file descriptor"):
+        file.view()
+
+
 def test_empty_files_have_an_empty_view(place: tuple[FileSystem, str]) -> None:
     fs, top = place
     write_file(fs, f"{top}/f")

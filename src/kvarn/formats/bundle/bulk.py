@@ -49,6 +49,8 @@ def read(
 ) -> Arrays:
     """What `BundleReader.read` says."""
     chosen = _Chosen(reader, names)
+    if out:
+        elements.check_targets(out, set(chosen.name_of.values()), reader.prefix)
     found: dict[int, npt.NDArray[Any]] = {}
     for file, rows in chosen.by_file():
         sizes = chosen.columns.size[rows]

@@ -161,10 +161,13 @@ class DataFiles:
             )
 
     def close(self) -> None:
-        """Closes all files; what was read stays valid."""
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
+        """Lets go of all files; what was read stays valid.
+
+        A file closes when nobody reads it any more: the number of one that is closed while another thread reads
+        may be another file's by then.
+        """
+        with self._lock:
+            self._files.clear()
 
     # Steps -------------------------------------------------------------------------------------------
 

@@ -232,6 +232,7 @@ class BundleReader:
 
         Raises:
           DataLossError: a tensor is damaged, or they overlap in the file.
+          InvalidArgumentError: there is an array for a tensor that is not read.
           and as `lookup`.
         """
         return bulk.read(self, names, out or {}, threads or 0)
