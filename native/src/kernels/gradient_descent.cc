@@ -1,12 +1,17 @@
 #include "kvarn/kernels/gradient_descent.h"
 
+#include "update_rows.h"
+
 namespace kvarn {
 
-KVARN_SIMD void apply_gradient_descent(const RowUpdate& update, float lr) {
-  const size_t dim = update.dim;
-  for_each_row(update, dim, [=](float* __restrict entry, const float* __restrict g) {
-    for (size_t d = 0; d < dim; d++) entry[d] -= lr * g[d];
-  });
+KVARN_SIMD void update_by_gradient_descent(const RowUpdate& update, const size_t* slot_offsets,
+                                           const float* params) {
+  const float lr = params[0];
+  update_elements<0>(update, slot_offsets, [=](float& v, float g) { v -= lr * g; });
+}
+
+void apply_gradient_descent(const RowUpdate& update, float lr) {
+  update_by_gradient_descent(update, nullptr, &lr);
 }
 
 }  // namespace kvarn
