@@ -18,12 +18,14 @@ KVARN_SIMD void update_by_adagrad_decay(const RowUpdate& update, const size_t* s
     const size_t touched = std::max(touched_floats(at, dim), power + 1);
     for_each_row(update, touched, [=](float* __restrict entry, const float* __restrict g) {
       if (period > entry[power]) {
+        KVARN_SEPARATE_ELEMENTS
         for (size_t d = 0; d < dim; d++) {
           const float decayed = entry[at[0] + d] * decay_rate;
           entry[at[0] + d] = decayed < baseline ? baseline : decayed;
         }
         entry[power] += 1.0f;
       }
+      KVARN_SEPARATE_ELEMENTS
       for (size_t d = 0; d < dim; d++) {
         const float a = entry[at[0] + d] + g[d] * g[d];
         entry[at[0] + d] = a;

@@ -14,9 +14,10 @@ template <size_t kDim>
   float lanes[kLanes] = {};
   size_t d = 0;
   for (; d + kLanes <= dim; d += kLanes) {
+    KVARN_SEPARATE_ELEMENTS
     for (size_t lane = 0; lane < kLanes; lane++) lanes[lane] += row[d + lane] * row[d + lane];
   }
-  for (size_t lane = 0; d < dim; d++, lane++) lanes[lane] += row[d] * row[d];
+  for (size_t lane = 0; lane < dim % kLanes; lane++) lanes[lane] += row[d + lane] * row[d + lane];
   for (size_t half = kLanes / 2; half > 0; half /= 2) {
     for (size_t lane = 0; lane < half; lane++) lanes[lane] += lanes[half + lane];
   }
@@ -43,6 +44,7 @@ template <bool kShrinks, typename PowerOf>
     for_each_row(update, touched_floats(at, dim), [=](float* __restrict entry, const float* __restrict g) {
       float* accum = entry + at[0];
       float* linear = entry + at[1];
+      KVARN_SEPARATE_ELEMENTS
       for (size_t d = 0; d < dim; d++) {
         const float gradient = shrunk(entry, g, d);
         const float change = power_of(accum[d] + gradient * gradient) - power_of(accum[d]);
@@ -51,6 +53,7 @@ template <bool kShrinks, typename PowerOf>
       const float norm = norm_of<known()>(linear, dim);
       if (norm > p.l1) {
         const float above = p.l1 - norm;
+        KVARN_SEPARATE_ELEMENTS
         for (size_t d = 0; d < dim; d++) {
           const float gradient = shrunk(entry, g, d);
           const float new_power = power_of(accum[d] + gradient * gradient);
@@ -59,6 +62,7 @@ template <bool kShrinks, typename PowerOf>
       } else {
         for (size_t d = 0; d < dim; d++) entry[d] = 0.0f;
       }
+      KVARN_SEPARATE_ELEMENTS
       for (size_t d = 0; d < dim; d++) accum[d] += g[d] * g[d];
     });
   });

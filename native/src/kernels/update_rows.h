@@ -10,6 +10,14 @@
 
 #include "kvarn/kernels/row_update.h"
 
+// Before a loop over the elements of one entry: value and slots do not overlap. Without `unroll` the compiler
+// takes a loop over 8 elements apart before it could make vectors of it.
+#if defined(__GNUC__) && !defined(__clang__)
+#define KVARN_SEPARATE_ELEMENTS _Pragma("GCC ivdep") _Pragma("GCC unroll 1")
+#else
+#define KVARN_SEPARATE_ELEMENTS
+#endif
+
 namespace kvarn {
 
 // fn(constant dim or 0, offsets) for the layout at hand: entries of the usual dimensions whose slots lie one
@@ -49,6 +57,7 @@ template <size_t kSlots, typename Step>
     const size_t dim = known() ? known() : update.dim;
     for_each_row(update, touched_floats(at, dim), [=](float* __restrict entry, const float* __restrict g) {
       [&]<size_t... kSlot>(std::index_sequence<kSlot...>) __attribute__((always_inline)) {
+        KVARN_SEPARATE_ELEMENTS
         for (size_t d = 0; d < dim; d++) step(entry[d], g[d], entry[at[kSlot] + d]...);
       }(std::make_index_sequence<kSlots>{});
     });
