@@ -53,11 +53,13 @@ demo: $(VENV)/.demo
 bench: $(VENV)/.built
 	$(BIN)/python bench/run.py
 
-## make sanitize  the native tests under ASan and UBSan
+## make sanitize  the native tests under ASan and UBSan, and again under TSan
 sanitize: $(VENV)/.made
-	PATH="$(abspath $(BIN)):$$PATH" cmake --preset asan
-	PATH="$(abspath $(BIN)):$$PATH" cmake --build --preset asan
-	PATH="$(abspath $(BIN)):$$PATH" ctest --preset asan --output-on-failure
+	for preset in asan tsan; do \
+	  PATH="$(abspath $(BIN)):$$PATH" cmake --preset $$preset && \
+	  PATH="$(abspath $(BIN)):$$PATH" cmake --build --preset $$preset && \
+	  PATH="$(abspath $(BIN)):$$PATH" ctest --preset $$preset || exit 1; \
+	done
 
 ## make fuzz      coverage-guided fuzzing of everything that parses files; RUNS each (needs clang for the native ones)
 RUNS ?= 100000
