@@ -50,6 +50,11 @@ CONTENTS: dict[str, tuple[str, tuple[str, ...], str]] = {
         "",
     ),
     "embedding": ("Embedding variables", ("kvarn.formats.embedding",), ""),
+    "increment": (
+        "Increments and manifests",
+        ("kvarn.formats.embedding_increment", "kvarn.formats.manifest"),
+        "",
+    ),
     "safetensors": ("safetensors", ("kvarn.formats.safetensors.format",), ""),
     "npz": ("npz", ("kvarn.formats.npz.format",), ""),
     "numbers": (
