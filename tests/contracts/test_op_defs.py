@@ -17,10 +17,17 @@ DEEPREC_ONLY = frozenset(
         "InitializeKvVariableV2Op", "KvResourceExport", "KvResourceGather", "KvResourceGatherV1",
         "KvResourceImport", "KvResourceImportV2", "KvResourceImportV3", "KvResourceInitCacheStrategyOp",
         "KvResourceLookupResource", "KvResourceLookupTier",
-        "KvResourceSparseApplyAdagrad", "KvResourceSparseApplyGradientDescent", "KvVarHandleOp",
+        "KvVarHandleOp",
         "KvVarIsInitializedOp", "KvVariableShape", "SaveV3",
     )
-)  # fmt: skip
+) | {
+    f"KvResourceSparseApply{rule}{suffix}"
+    for rule in (
+        "GradientDescent", "Adagrad", "AdagradDecay", "Adam", "AdamAsync", "AdamW", "Ftrl", "FtrlV2", "Momentum",
+        "RMSProp", "CenteredRMSProp",
+    )
+    for suffix in ("", "WithCounts")
+}  # fmt: skip
 
 # Ops of TensorFlow that DeepRec gave more attributes, all with defaults: (op, attributes).
 EXTENDED: dict[str, tuple[str, ...]] = {"SaveV2": ("ev_key_types", "has_ev")}

@@ -46,7 +46,7 @@ class OptimizerRule:
     Attributes:
       name: what `EmbeddingTable.apply` and the native core call it.
       slots: the shape of every slot that must be given, in order.
-      params: names of the parameters, each a float32, in order.
+      params: names of the parameters, each a float32, in order; those of the op's inputs.
       update: ``update(value, slots, grad, params)`` changes the row ``value`` [dim] and those of the slots in place.
     """
 
@@ -57,8 +57,8 @@ class OptimizerRule:
 
 
 def _gradient_descent(value: Row, slots: Sequence[Row], grad: Row, params: Sequence[np.float32]) -> None:
-    (lr,) = params
-    value -= lr * grad
+    (alpha,) = params
+    value -= alpha * grad
 
 
 def _adagrad(value: Row, slots: Sequence[Row], grad: Row, params: Sequence[np.float32]) -> None:
@@ -217,6 +217,7 @@ def _rule(name: str, slots: Sequence[SlotShape], params: str, update: Update) ->
 
 
 _LIKE, _SINGLE = SlotShape.LIKE_PRIMARY, SlotShape.ONE
+_DECAY = "lr accum_decay_rate accum_baseline period"
 _ADAM = "beta1_power beta2_power lr beta1 beta2 epsilon"
 
 # Lazy Adam has no rule of its own: it differs from Adam in leaving the moments of untouched rows alone, and a table
@@ -225,10 +226,10 @@ RULES: Final = MappingProxyType(
     {
         rule.name: rule
         for rule in (
-            _rule("GradientDescent", [], "lr", _gradient_descent),
+            _rule("GradientDescent", [], "alpha", _gradient_descent),
             _rule("Adagrad", [_LIKE], "lr", _adagrad),
-            _rule("AdagradDecay", [_LIKE, _LIKE], "lr decay_rate baseline period", _adagrad_decay),
-            _rule("AdagradDecayV2", [_LIKE, _SINGLE], "lr decay_rate baseline period", _adagrad_decay),
+            _rule("AdagradDecay", [_LIKE, _LIKE], _DECAY, _adagrad_decay),
+            _rule("AdagradDecayV2", [_LIKE, _SINGLE], _DECAY, _adagrad_decay),
             _rule("Adam", [_LIKE, _LIKE], _ADAM, _adam),
             _rule("AdamAsync", [_LIKE, _LIKE], _ADAM, _adam_async),
             _rule(

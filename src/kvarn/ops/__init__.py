@@ -47,6 +47,7 @@ MODULES = [
     "state",
     "string",
     "training",
+    "training_kv",
     "unary",
 ]
 

@@ -1,11 +1,11 @@
-"""Updates of variables by the rules of the optimizers, and of embedding variables by theirs.
+"""Updates of variables by the rules of the optimizers; those of embedding variables are in `training_kv`.
 
 Most rules come as four ops: of a whole reference or resource variable (``ApplyAdagrad``,
 ``ResourceApplyAdagrad``) and of some of its rows (``SparseApplyAdagrad``, ``ResourceSparseApplyAdagrad``).
 Each rule is written once, in `kvarn.ops.training_rules`; `_declare` makes the ops of it.
 
-Source: tensorflow/core/ops/training_ops.cc and tensorflow/core/kernels/training_ops.cc; for embedding
-variables tensorflow/core/ops/training_ali_ops.cc of DeepRec.
+Source: tensorflow/core/ops/training_ops.cc and tensorflow/core/kernels/training_ops.cc; AdagradDecay and AdamAsync
+tensorflow/core/ops/training_ali_ops.cc and tensorflow/core/kernels/training_ali_ops.cc of DeepRec.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kvarn import errors
-from kvarn.graph.op import NOT_DIFFERENTIABLE, OpFunction, op
+from kvarn.graph.op import OpFunction, op
 from kvarn.graph.resources import Var, locked
 from kvarn.graph.shape_inference import InferenceContext, Shape, fmt, merge, with_rank
 from kvarn.ops import training_rules as rules
-from kvarn.ops.kv_resource import EmbeddingResource, initialized
 from kvarn.ops.resource_variable import handle_shape_and_type, look_up
 
 Array = npt.NDArray[Any]
@@ -68,7 +67,8 @@ def _holders(ctx: Any, given: Sequence[Any]) -> list[Var]:
     return [h if isinstance(h, Var) else look_up(ctx, h) for h in given]
 
 
-def _check_scalars(names: Sequence[str], values: Sequence[Any]) -> None:
+def check_scalars(names: Sequence[str], values: Sequence[Any]) -> None:
+    """Raises InvalidArgumentError naming the first of the inputs that is no scalar."""
     for name, value in zip(names, values, strict=True):
         if np.ndim(value):
             raise errors.InvalidArgumentError.of(f"{name} is not a scalar: {fmt(np.shape(value))}")
@@ -93,7 +93,7 @@ def _dense_kernel(rule: Rule, names: Sequence[str], variables: int, gradient: st
             for i in range(1, variables):
                 _same_shape(arrays[0], arrays[i], names[0], names[i])
             _same_shape(arrays[0], args[at], names[0], gradient)
-            _check_scalars([names[i] for i in scalars], [args[i] for i in scalars])
+            check_scalars([names[i] for i in scalars], [args[i] for i in scalars])
             rule(ctx.attrs, *arrays, *args[variables:])
         return args[0]
 
@@ -110,7 +110,7 @@ def _sparse_kernel(rule: Rule, names: Sequence[str], variables: int, gradient: s
             arrays = [h.writable() for h in holders]
             for i in range(1, variables):
                 _same_shape(arrays[0], arrays[i], names[0], names[i])
-            _check_scalars([names[i] for i in scalars], [args[i] for i in scalars])
+            check_scalars([names[i] for i in scalars], [args[i] for i in scalars])
             grad, indices = args[at], args[at + 1]
             _check_rows(arrays[0], grad, indices)
             for chosen in _rounds(indices):
@@ -401,86 +401,3 @@ _make = _declare(
     "One step of PowerSign (Bello et al. 2017).",
 )
 apply_power_sign, resource_apply_power_sign = _make(""), _make("Resource")
-
-
-# -- embedding variables --------------------------------------------------------------------------
-
-_KV_ATTRS = [
-    "T: numbertype",
-    "Tindices: {int32, int64}",
-    "Tstep: {int32, int64}",
-    "use_locking: bool = false",
-    "indices_as_pointer: bool = false",
-]
-
-
-def _kv_shape(scalars: Sequence[int], grad: int) -> Callable[..., Any]:
-    def shape(c: InferenceContext, *shapes: Shape) -> list[Any]:
-        from kvarn.ops.kv import handle_shape
-
-        for i in scalars:
-            with_rank(shapes[i], 0)
-        (n,) = with_rank(shapes[grad + 1], 1)
-        d = shapes[grad]
-        if d is not None:
-            merge(d[:1], (n,))
-            merge(d[1:], handle_shape(c.inputs[0]))
-        return []
-
-    return shape
-
-
-def _kv(ctx: Any, *handles: Any) -> list[EmbeddingResource]:
-    """The primary and its slots; InvalidArgumentError if a handle is not the primary or a slot of it."""
-    found = [initialized(ctx.resources, h) for h in handles]
-    primary = found[0]
-    if primary.slot != 0:
-        raise errors.InvalidArgumentError.of(
-            f"'{primary.name}' is an optimizer's slot, not a variable to be trained.", name=primary.name
-        )
-    for slot in found[1:]:
-        if slot.shared is not primary.shared:
-            raise errors.InvalidArgumentError.of(
-                f"'{slot.name}' is no slot of embedding variable '{primary.name}'.",
-                name=slot.name,
-                hint="Let the optimizer create its own slots for the variable.",
-            )
-    return found
-
-
-@op(
-    "KvResourceSparseApplyAdagrad",
-    inputs="var: resource, accum: resource, lr: T, grad: T, indices: Tindices, global_step: Tstep",
-    attrs=_KV_ATTRS,
-)
-class kv_resource_sparse_apply_adagrad:
-    """`sparse_apply_adagrad` of an embedding variable's keys ``indices`` [n] with ``grad`` [n, dim].
-
-    Missing keys are created, gradients of equal keys summed, and ``global_step`` becomes the keys' version.
-    """
-
-    shape = _kv_shape([2, 5], 3)
-    grad = NOT_DIFFERENTIABLE
-
-    def kernel(ctx: Any, var: Any, accum: Any, lr: Any, grad: Any, indices: Any, global_step: Any) -> Any:
-        primary, slot = _kv(ctx, var, accum)
-        primary.table.apply_adagrad(indices, grad, float(lr), slot.slot, step=int(global_step))
-
-
-@op(
-    "KvResourceSparseApplyGradientDescent",
-    inputs="var: resource, alpha: T, grad: T, indices: Tindices, global_step: Tstep",
-    attrs=_KV_ATTRS,
-)
-class kv_resource_sparse_apply_gradient_descent:
-    """``row -= alpha * grad`` for an embedding variable's keys ``indices`` [n] with ``grad`` [n, dim].
-
-    Missing keys are created, gradients of equal keys summed, and ``global_step`` becomes the keys' version.
-    """
-
-    shape = _kv_shape([1, 4], 2)
-    grad = NOT_DIFFERENTIABLE
-
-    def kernel(ctx: Any, var: Any, alpha: Any, grad: Any, indices: Any, global_step: Any) -> Any:
-        (primary,) = _kv(ctx, var)
-        primary.table.apply_gradient_descent(indices, grad, float(alpha), step=int(global_step))

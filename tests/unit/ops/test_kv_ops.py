@@ -9,7 +9,7 @@ from kvarn import dtypes, errors
 from kvarn.graph.convert import constant
 from kvarn.graph.graph import Graph
 from kvarn.graph.session import Session
-from kvarn.ops import array, kv, kv_resource, training
+from kvarn.ops import array, kv, kv_resource, training_kv
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,7 @@ def test_the_newer_rule_inserts_only_in_an_update(monkeypatch):
     init = initialize(h)
     rows = gather(h, constant([7, 8], dtypes.int64))
     size = kv.kv_variable_shape(h, Tkeys=dtypes.int64)
-    train = training.kv_resource_sparse_apply_gradient_descent(
+    train = training_kv.kv_resource_sparse_apply_gradient_descent(
         h, 0.5, constant([[2.0, 2.0, 2.0]]), constant([8], dtypes.int64), constant(0, dtypes.int64)
     )
     with Session() as sess:
@@ -162,7 +162,7 @@ def test_frequencies_and_versions_are_recorded_on_demand():
     counted = kv.kv_resource_gather_v1(h, constant([9], dtypes.int64), constant(1.0), constant([5]))
     frequency = kv.ev_get_frequency(h, constant([[4, 9, 1]], dtypes.int64), Tvalues=dtypes.float32)
     version = kv.ev_get_version(h, constant([4, 9, 1], dtypes.int64), Tvalues=dtypes.float32)
-    train = training.kv_resource_sparse_apply_gradient_descent(
+    train = training_kv.kv_resource_sparse_apply_gradient_descent(
         h, 1.0, constant([[1.0] * 3]), constant([9], dtypes.int64), constant(41, dtypes.int64)
     )
     with Session() as sess:
@@ -276,7 +276,7 @@ def test_adagrad_gives_the_worked_numbers_and_sums_equal_keys():
     init = initialize(h, value=[[0.5]])
     init_accum = initialize(accum, h, value=[[0.1]], slot_index=1, slot_num=1)
     ids = constant([5, 5], dtypes.int64)
-    train = training.kv_resource_sparse_apply_adagrad(
+    train = training_kv.kv_resource_sparse_apply_adagrad(
         h, accum, 0.05, constant([[1.0], [2.0]]), ids, constant(0, dtypes.int64)
     )
     one = constant([5], dtypes.int64)
@@ -292,7 +292,7 @@ def test_adagrad_gives_the_worked_numbers_and_sums_equal_keys():
 def test_an_update_refuses_what_is_no_slot_of_the_variable():
     h, other = handle("ev"), handle("other")
     inits = [initialize(h), initialize(other)]
-    train = training.kv_resource_sparse_apply_adagrad(
+    train = training_kv.kv_resource_sparse_apply_adagrad(
         h, other, 0.1, constant([[1.0] * 3]), constant([1], dtypes.int64), constant(0, dtypes.int64)
     )
     with Session() as sess:
@@ -309,9 +309,9 @@ def test_a_gradient_of_another_width_is_refused():
     init = initialize(h)
     one, step = constant([1], dtypes.int64), constant(0, dtypes.int64)
     with pytest.raises(ValueError, match=r"Dimension 0 in both shapes must be equal, but are 2 and 3"):
-        training.kv_resource_sparse_apply_gradient_descent(h, 0.1, constant([[1.0, 2.0]]), one, step)
+        training_kv.kv_resource_sparse_apply_gradient_descent(h, 0.1, constant([[1.0, 2.0]]), one, step)
     grad = array.placeholder(dtypes.float32, None)
-    train = training.kv_resource_sparse_apply_gradient_descent(h, 0.1, grad, one, step)
+    train = training_kv.kv_resource_sparse_apply_gradient_descent(h, 0.1, grad, one, step)
     with Session() as sess:
         sess.run(init)
         with pytest.raises(errors.InvalidArgumentError, match=r"grads of shape \[1, 2\]: expected \[1, 3\]"):

@@ -10,7 +10,7 @@ from typing import Any
 
 from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.tensor import IndexedSlices, Tensor
-from kvarn.ops import array, math, training
+from kvarn.ops import array, math, training, training_kv
 from kvarn.train import training_util
 from kvarn.train.optimizer import Optimizer
 from kvarn.train.slot_creator import SlotConfig
@@ -102,7 +102,7 @@ class AdagradOptimizer(Optimizer):
         accumulator = self.get_slot(handle, "accumulator")
         learning_rate = math.cast(self._learning_rate_tensor, grad.dtype)
         if isinstance(handle, EmbeddingVariable):
-            return training.kv_resource_sparse_apply_adagrad(
+            return training_kv.kv_resource_sparse_apply_adagrad(
                 handle.handle,
                 accumulator.handle,
                 learning_rate,

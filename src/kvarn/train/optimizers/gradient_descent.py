@@ -9,7 +9,7 @@ from typing import Any
 
 from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.tensor import IndexedSlices, Tensor
-from kvarn.ops import math, resource_variable, training
+from kvarn.ops import math, resource_variable, training, training_kv
 from kvarn.train import training_util
 from kvarn.train.optimizer import Optimizer
 from kvarn.variables.embedding_variable import EmbeddingVariable
@@ -50,7 +50,7 @@ class GradientDescentOptimizer(Optimizer):
     def _resource_apply_sparse_duplicate_indices(self, grad: Tensor, handle: Any, indices: Tensor) -> Any:
         if isinstance(handle, EmbeddingVariable):
             # Equal keys need no summing beforehand: the update is linear, and the table sums them itself.
-            return training.kv_resource_sparse_apply_gradient_descent(
+            return training_kv.kv_resource_sparse_apply_gradient_descent(
                 handle.handle,
                 math.cast(self._learning_rate_tensor, grad.dtype.base_dtype),
                 grad,
