@@ -27,6 +27,10 @@ DEEPREC_ONLY = frozenset(
         "RMSProp", "CenteredRMSProp",
     )
     for suffix in ("", "WithCounts")
+} | {
+    f"{kind}Apply{rule}"
+    for kind in ("", "Resource", "Sparse", "ResourceSparse")
+    for rule in ("AdagradDecay", "AdamAsync")
 }  # fmt: skip
 
 # Ops of TensorFlow that DeepRec gave more attributes, all with defaults: (op, attributes).

@@ -47,6 +47,7 @@ MODULES = [
     "state",
     "string",
     "training",
+    "training_deeprec",
     "training_kv",
     "unary",
 ]

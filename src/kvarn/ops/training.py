@@ -31,7 +31,7 @@ Rule = Callable[..., None]
 # -- from a rule to its ops -----------------------------------------------------------------------
 
 
-def _shape_at(c: InferenceContext, index: int) -> Shape:
+def shape_at(c: InferenceContext, index: int) -> Shape:
     """The shape of the variable that input ``index`` is or stands for."""
     tensor = c.inputs[index]
     if tensor.dtype.name != "resource":
@@ -44,9 +44,9 @@ def _shape_rule(names: Sequence[str], variables: int, gradient: str, sparse: boo
     at = names.index(gradient)
 
     def shape(c: InferenceContext, *shapes: Shape) -> Any:
-        out = _shape_at(c, 0)
+        out = shape_at(c, 0)
         for i in range(1, variables):
-            out = merge(out, _shape_at(c, i))
+            out = merge(out, shape_at(c, i))
         for i in range(variables, len(names)):
             if i != at and not (sparse and i == at + 1):
                 with_rank(shapes[i], 0)
@@ -63,7 +63,8 @@ def _shape_rule(names: Sequence[str], variables: int, gradient: str, sparse: boo
     return shape
 
 
-def _holders(ctx: Any, given: Sequence[Any]) -> list[Var]:
+def holders(ctx: Any, given: Sequence[Any]) -> list[Var]:
+    """The variables behind inputs that are references or handles."""
     return [h if isinstance(h, Var) else look_up(ctx, h) for h in given]
 
 
@@ -74,7 +75,8 @@ def check_scalars(names: Sequence[str], values: Sequence[Any]) -> None:
             raise errors.InvalidArgumentError.of(f"{name} is not a scalar: {fmt(np.shape(value))}")
 
 
-def _same_shape(first: Array, other: Any, first_name: str, other_name: str) -> None:
+def same_shape(first: Array, other: Any, first_name: str, other_name: str) -> None:
+    """Raises InvalidArgumentError if the shapes differ."""
     if first.shape != np.shape(other):
         raise errors.InvalidArgumentError.of(
             f"{first_name} and {other_name} do not have the same shape"
@@ -87,12 +89,12 @@ def _dense_kernel(rule: Rule, names: Sequence[str], variables: int, gradient: st
     scalars = [i for i in range(variables, len(names)) if i != at]
 
     def kernel(ctx: Any, *args: Any) -> Any:
-        holders = _holders(ctx, args[:variables])
-        with locked(holders):
-            arrays = [h.writable() for h in holders]
+        held = holders(ctx, args[:variables])
+        with locked(held):
+            arrays = [h.writable() for h in held]
             for i in range(1, variables):
-                _same_shape(arrays[0], arrays[i], names[0], names[i])
-            _same_shape(arrays[0], args[at], names[0], gradient)
+                same_shape(arrays[0], arrays[i], names[0], names[i])
+            same_shape(arrays[0], args[at], names[0], gradient)
             check_scalars([names[i] for i in scalars], [args[i] for i in scalars])
             rule(ctx.attrs, *arrays, *args[variables:])
         return args[0]
@@ -105,15 +107,15 @@ def _sparse_kernel(rule: Rule, names: Sequence[str], variables: int, gradient: s
     scalars = [i for i in range(variables, len(names)) if i not in (at, at + 1)]
 
     def kernel(ctx: Any, *args: Any) -> Any:
-        holders = _holders(ctx, args[:variables])
-        with locked(holders):
-            arrays = [h.writable() for h in holders]
+        held = holders(ctx, args[:variables])
+        with locked(held):
+            arrays = [h.writable() for h in held]
             for i in range(1, variables):
-                _same_shape(arrays[0], arrays[i], names[0], names[i])
+                same_shape(arrays[0], arrays[i], names[0], names[i])
             check_scalars([names[i] for i in scalars], [args[i] for i in scalars])
             grad, indices = args[at], args[at + 1]
-            _check_rows(arrays[0], grad, indices)
-            for chosen in _rounds(indices):
+            check_rows(arrays[0], grad, indices)
+            for chosen in rounds(indices):
                 rows = indices[chosen]
                 parts = [a[rows] for a in arrays]
                 rule(ctx.attrs, *parts, *args[variables:at], grad[chosen], *args[at + 2 :])
@@ -124,7 +126,8 @@ def _sparse_kernel(rule: Rule, names: Sequence[str], variables: int, gradient: s
     return kernel
 
 
-def _check_rows(var: Array, grad: Any, indices: Any) -> None:
+def check_rows(var: Array, grad: Any, indices: Any) -> None:
+    """Raises InvalidArgumentError unless ``grad`` has a row for each of ``indices``, which are rows of ``var``."""
     if var.ndim < 1:
         raise errors.InvalidArgumentError.of("var must be at least 1 dimensional")
     if np.ndim(indices) != 1:
@@ -144,7 +147,7 @@ def _check_rows(var: Array, grad: Any, indices: Any) -> None:
         )
 
 
-def _rounds(indices: Any) -> list[Any]:
+def rounds(indices: Any) -> list[Any]:
     """Positions of ``indices`` so that none occurs twice in a round, equal ones in order.
 
     The optimizers sum the gradients of equal indices beforehand: one round is what nearly always comes.

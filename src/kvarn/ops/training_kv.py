@@ -28,9 +28,12 @@ from kvarn.ops.kv import handle_shape
 from kvarn.ops.kv_resource import EmbeddingResource, initialized
 from kvarn.ops.resource_variable import look_up
 from kvarn.ops.training import check_scalars
+from kvarn.ops.training_deeprec import quotient
 
 _INDICES: Final = "indices:Tindices"
 _STEP: Final = "global_step:Tstep"
+# The plain op and the one with counts of each rule.
+_BY_NAME: Final[dict[str, tuple[OpFunction, OpFunction]]] = {}
 _POINTERS: Final = "indices_as_pointer: bool = false"
 
 
@@ -177,7 +180,14 @@ def _declare(
         )(type(op_type, (), body))
 
     given = inputs.split()
-    return make("", given), make("WithCounts", [*given, f"{counts}:int64"])
+    _BY_NAME[name] = make("", given), make("WithCounts", [*given, f"{counts}:int64"])
+    return _BY_NAME[name]
+
+
+def sparse_apply(name: str, *inputs: Any, counts: Any = None, **attrs: Any) -> Any:
+    """Adds ``KvResourceSparseApply<name>``, or with counts int64 [n] its twin that takes them."""
+    plain, counted = _BY_NAME[name]
+    return plain(*inputs, **attrs) if counts is None else counted(*inputs, counts, **attrs)
 
 
 def _by(rule: str) -> Callable[[_Update], None]:
@@ -205,15 +215,8 @@ kv_resource_sparse_apply_adagrad, kv_resource_sparse_apply_adagrad_with_counts =
 
 def _adagrad_decay(update: _Update) -> None:
     values = update.values
-    step, decay_step = int(values["global_step"]), int(values["accum_decay_step"])
-    if decay_step <= 0:
-        raise errors.InvalidArgumentError.of(
-            f"accum_decay_step must be positive: {decay_step}",
-            hint="It is how many steps lie between two decays.",
-        )
-    # The quotient of the op, rounded towards zero like C's, is taken before anything is rounded to float32.
-    period = abs(step) // decay_step * (-1 if step < 0 else 1)
-    values["period"] = np.float32(period)
+    # The quotient is taken of integers, before anything is rounded to float32.
+    values["period"] = np.float32(quotient(values["global_step"], values["accum_decay_step"]))
     primary, _, power = update.variables
     short = power.dim == 1 and primary.dim != 1
     update.apply("AdagradDecayV2" if short else "AdagradDecay")
