@@ -49,6 +49,13 @@ def embedding_variable() -> Any:
     return v
 
 
+def dynamic_variable(**kwargs: Any) -> Any:
+    v = tf.get_dynamic_dimension_embedding_variable("v", 2, 2, initializer=tf.ones_initializer(), **kwargs)
+    ids = tf.constant([5, 1003, -1, 4, 2**40, 3], tf.int64)
+    tf.add_to_collection("fill", tf.nn.embedding_lookup(v, ids, blocknums=[1, 2, 0, 2, 1, 2]))
+    return v
+
+
 def parts(**kwargs: Any) -> Any:
     return variable(partitioner=tf.fixed_size_partitioner(4), **kwargs)
 
@@ -57,7 +64,11 @@ def parts(**kwargs: Any) -> Any:
 EXAMPLES: dict[str, list[Callable[[], Any]]] = {
     "CustomKind": [lambda: [Halved(variable())]],
     "EmbeddingVariableKind": [lambda: [embedding_variable()], lambda: {"other": embedding_variable()}],
-    "PartitionedVariableKind": [lambda: [parts()], lambda: {"q": parts(use_resource=True)}],
+    "PartitionedVariableKind": [
+        lambda: [parts()],
+        lambda: {"q": parts(use_resource=True)},
+        lambda: [dynamic_variable(partitioner=tf.fixed_size_partitioner(2))],
+    ],
     "ReferenceVariableKind": [lambda: [variable()], lambda: {"q": variable()}],
     "ResourceVariableKind": [
         lambda: [variable(use_resource=True)],
@@ -65,6 +76,11 @@ EXAMPLES: dict[str, list[Callable[[], Any]]] = {
     ],
     "SlicesKind": [lambda: {"q": list(parts())}],
     "TensorKind": [lambda: [variable()._ref()], lambda: {"q": variable()._ref()}],
+    "VariableOfVariablesKind": [
+        lambda: [dynamic_variable()],
+        lambda: [tf.get_multihash_variable("v", [[6, 2], [6, 2]])],
+        lambda: {"q": tf.get_multihash_variable("v", [[6, 2], [6, 3]], operation="concat")},
+    ],
     "TrackableKind": [lambda: {"q": Holder(variable())}, lambda: [Holder(variable())]],
 }
 CASES = [(kind, i) for kind, examples in EXAMPLES.items() for i in range(len(examples))]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kvarn import errors
+from kvarn.ops.kv_blocks import standing_still
 from kvarn.ops.kv_resource import EmbeddingResource
 
 if TYPE_CHECKING:
@@ -48,10 +49,11 @@ def save_group(resources: Sequence[tuple[str, EmbeddingResource]], writer: Bundl
             )
     with contextlib.ExitStack() as stack:
         cuts: dict[int, Any] = {}
-        for _, resource in resources:
-            if id(resource.shared) not in cuts:
-                cut = resource.table.snapshot(buckets=embedding.SAVED_PARTITION_NUM)
-                cuts[id(resource.shared)] = stack.enter_context(cut)
+        with standing_still(resource.shared for _, resource in resources):
+            for _, resource in resources:
+                if id(resource.shared) not in cuts:
+                    cut = resource.table.snapshot(buckets=embedding.SAVED_PARTITION_NUM)
+                    cuts[id(resource.shared)] = stack.enter_context(cut)
         for name, resource in resources:
             cut = cuts[id(resource.shared)]
             embedding.write_embedding(

@@ -23,6 +23,7 @@ from kvarn.graph.resources import ResourceHandle, ResourceManager
 
 if TYPE_CHECKING:
     from kvarn.engine.table import EmbeddingTable
+    from kvarn.ops.kv_blocks import BlockFamily
 
 # The class of the object in a handle's key.
 KIND: Final = "EmbeddingVar"
@@ -36,7 +37,6 @@ _NOT_YET: Final[tuple[tuple[str, tuple[Any, ...], str], ...]] = (
     ("max_element_size", (0,), "filter_option=CBFFilter (max_element_size)"),
     # DEFAULT and DRAM.
     ("storage_type", (0, 1), "storage_option=StorageOption (storage_type other than DRAM)"),
-    ("block_num", (1,), "dynamic dimension (block_num)"),
 )
 
 _by_address: weakref.WeakValueDictionary[int, EmbeddingResource] = weakref.WeakValueDictionary()
@@ -88,6 +88,8 @@ class SharedTable:
         # True: the newest DeepRec's rule, that a lookup never inserts.
         self.insert_in_apply = _insert_rule() == "apply"
         self.lock = threading.RLock()
+        # The blocks that this table is one of, if the variable is of dynamic dimension.
+        self.family: BlockFamily | None = None
 
 
 def _insert_rule() -> str:
@@ -147,6 +149,9 @@ class EmbeddingResource:
           InvalidArgumentError: the last dimension is not ``dim``, or there are no rows.
         """
         matrix = np.asarray(value, np.float32)
+        if self.shared.family is not None:
+            # Every key starts a block from the first row, as in DeepRec.
+            matrix = matrix.reshape(-1, *matrix.shape[-1:])[:1]
         if matrix.size == 0 or matrix.shape[-1:] != (self.dim,):
             raise errors.InvalidArgumentError.of(
                 f"The initial value of embedding variable '{self.name}' must have shape [rows, {self.dim}] "
@@ -238,24 +243,33 @@ def find_or_create(
     check_options(own.name, attrs)
     dim = int(shape[0])
 
-    def make_primary(name: str, value_dim: int) -> EmbeddingResource:
-        shared = SharedTable(
+    block_num, emb_index = attrs.get("block_num", 1), attrs.get("emb_index", 0)
+
+    def make_shared(value_dim: int) -> SharedTable:
+        return SharedTable(
             attrs["Tkeys"],
             value_dim,
             record_freq=attrs.get("record_freq", False),
             record_version=attrs.get("record_version", False),
         )
-        return EmbeddingResource(name, shared, 0, value_dim)
+
+    def make_primary(name: str, value_dim: int) -> EmbeddingResource:
+        if block_num == 1:
+            return EmbeddingResource(name, make_shared(value_dim), 0, value_dim)
+        from kvarn.ops.kv_blocks import BlockFamily
+
+        return EmbeddingResource(name, BlockFamily().block(0, lambda: make_shared(value_dim)), 0, value_dim)
 
     if own.key == primary.key:
         return resources.look_up_or_create(own, lambda: make_primary(own.name, dim))
     primary_dim = dim if primary.shape is None else int(primary.shape[0])
     holder = resources.look_up_or_create(primary, lambda: make_primary(primary.name, primary_dim))
-
-    def make_slot() -> EmbeddingResource:
-        return EmbeddingResource(own.name, holder.shared, -1, dim)
-
-    return resources.look_up_or_create(own, make_slot)
+    shared = holder.shared
+    if shared.family is not None:
+        shared = shared.family.block(emb_index, lambda: make_shared(primary_dim))
+    # A block is the value of its own table, whose slots come after it.
+    slot = 0 if shared.family is not None and attrs.get("slot_index", 0) == 0 else -1
+    return resources.look_up_or_create(own, lambda: EmbeddingResource(own.name, shared, slot, dim))
 
 
 def initialized(resources: ResourceManager, handle: ResourceHandle) -> EmbeddingResource:

@@ -27,6 +27,8 @@ from kvarn.ops import array, control, resource_variable, segment, state
 from kvarn.train import slot_creator
 from kvarn.variables import scope as variable_scope
 from kvarn.variables import variable as variables
+from kvarn.variables.dynamic_embedding_variable import DynamicEmbeddingVariable
+from kvarn.variables.multihash_variable import MultiHashVariable
 from kvarn.variables.partitioned_variable import PartitionedVariable
 
 _VarKey = tuple[Any, str]
@@ -190,8 +192,8 @@ class Optimizer:
 
         Args:
           loss: the tensor to minimize, or a function that builds it.
-          var_list: variables, or a nest of them; the parts of a PartitionedVariable count one by one.  By
-            default all trainable variables.
+          var_list: variables, or a nest of them; parts of a PartitionedVariable, blocks and halves of
+            embeddings count one by one.  By default all trainable variables.
           gate_gradients: `GATE_NONE`, `GATE_OP` (all gradients of an operation before any of them is used) or
             `GATE_GRAPH` (all gradients before any is used).
           grad_loss: gradient of the loss, ones by default.
@@ -455,7 +457,7 @@ class Optimizer:
 
 
 def _flat(nest: Any) -> Iterator[Any]:
-    if isinstance(nest, (list, tuple, PartitionedVariable)):
+    if isinstance(nest, (list, tuple, PartitionedVariable, DynamicEmbeddingVariable, MultiHashVariable)):
         for item in nest:
             yield from _flat(item)
     elif isinstance(nest, dict):

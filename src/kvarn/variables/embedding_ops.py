@@ -9,14 +9,16 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from kvarn import dtypes, errors
+from kvarn import dtypes
 from kvarn.graph.convert import constant, convert_to_tensor, convert_to_tensor_or_indexed_slices
 from kvarn.graph.graph import colocate_with, name_scope
 from kvarn.graph.tensor import SparseTensor, Tensor
 from kvarn.graph.tensor_shape import TensorShape, dimension_value, unknown_shape
 from kvarn.ops import array, clip, gather, math, ranges, reduction, segment, selection, unary
 from kvarn.ops import slicing as slicing_ops
+from kvarn.variables.dynamic_embedding_variable import DynamicEmbeddingVariable
 from kvarn.variables.embedding_variable import EmbeddingVariable
+from kvarn.variables.multihash_variable import MultiHashVariable
 from kvarn.variables.partitioned_variable import PartitionedVariable
 from kvarn.variables.resource_variable import ResourceVariable
 
@@ -24,6 +26,8 @@ _logger = logging.getLogger("tensorflow")
 
 # The buckets of an embedding variable's keys, which go round its parts; a fact of the checkpoint format too.
 _BUCKETS = 1000
+# What a lookup reads rows of; all else becomes a tensor first.
+_LOOKED_UP_BY_ROW = (ResourceVariable, DynamicEmbeddingVariable, MultiHashVariable)
 
 
 def embedding_lookup(
@@ -40,25 +44,22 @@ def embedding_lookup(
     """Rows of embeddings: ids.shape + [dim, ...].
 
     Args:
-      params: a variable or tensor, a list of parts of one, a PartitionedVariable; or embedding variables.
+      params: a variable or tensor, a list of parts of one, a PartitionedVariable; embedding variables, whole
+        or in parts; a multi-hash variable.
       ids: int32 or int64, any shape; of an embedding variable, of its key type.
       partition_strategy: which part has an id: "mod", id modulo the number of parts; "div", parts in
         order.  Embedding variables have a rule of their own, id mod 1000 mod number of parts.
       max_norm: rows with a larger Euclidean norm are scaled down to it.
       ev_init_value: of embedding variables, a row for each id that it starts from if it is missing.
+      blocknums: of variables of dynamic dimension, how many blocks each id has: integers in the shape of
+        ``ids``.  The blocks that it does not have are zeros; what is above their number counts as all.
       counts: of an embedding variable, how many occurrences each id stands for.
 
     Raises:
-      ValueError: no ``params``, or an unknown strategy.
-      UnimplementedError: ``blocknums``, for embeddings of dynamic dimension.
+      ValueError: no ``params``, an unknown strategy, a variable of dynamic dimension without ``blocknums``, or
+        another with them.
     """
     del validate_indices
-    if blocknums is not None:
-        raise errors.UnimplementedError.of(
-            "embedding_lookup with blocknums needs dynamic-dimension embedding variables, which this version "
-            "does not have.",
-            hint="Use embedding variables of one dimension.",
-        )
     return _embedding_lookup_and_transform(
         params,
         ids,
@@ -66,6 +67,7 @@ def embedding_lookup(
         name=name,
         max_norm=max_norm,
         ev_init_value=ev_init_value,
+        blocknums=blocknums,
         counts=counts,
     )
 
@@ -85,6 +87,7 @@ def _embedding_lookup_and_transform(
     max_norm: float | None = None,
     transform_fn: Callable[[Any], Any] | None = None,
     ev_init_value: Any = None,
+    blocknums: Any = None,
     counts: Any = None,
 ) -> Tensor:
     """`embedding_lookup`; ``transform_fn`` is applied to the rows [n, ...] of each part, beside the part."""
@@ -93,6 +96,23 @@ def _embedding_lookup_and_transform(
     if isinstance(params, (list, tuple)) and not params:
         raise ValueError("Need at least one param")
     params = _as_parts(params)
+    first = params[0]
+    if isinstance(first, DynamicEmbeddingVariable):
+        if blocknums is None:
+            raise ValueError("blocknums must be valid for dynamic embedding variable")
+        if transform_fn is not None or ev_init_value is not None:
+            raise ValueError(
+                f"rows of '{first.name}' can be neither transformed in place nor started from others"
+            )
+        return _dynamic_lookup(params, ids, blocknums, counts, max_norm, name)
+    if blocknums is not None:
+        raise ValueError(
+            f"blocknums are for variables of get_dynamic_dimension_embedding_variable; {first!r} is none"
+        )
+    if isinstance(first, MultiHashVariable):
+        with name_scope(name, "embedding_lookup", [*_handles(params), ids]):
+            rows = _clip(first.rows(ids), ids, max_norm)
+            return _tensor(array.identity(rows if transform_fn is None else transform_fn(rows)))
     with name_scope(name, "embedding_lookup", [*params, ids]) as scope:
         if not any(isinstance(p, ResourceVariable) for p in params):
             params = [
@@ -146,10 +166,56 @@ def _embedding_lookup_and_transform(
         return _shaped_back(stitched, params, ids, max_norm, transform_fn is not None)
 
 
+def _dynamic_lookup(
+    params: list[DynamicEmbeddingVariable],
+    ids: Any,
+    blocknums: Any,
+    counts: Any,
+    max_norm: float | None,
+    name: str | None,
+) -> Tensor:
+    """Rows ids.shape + [dim] of a variable of dynamic dimension, whole or in parts."""
+    with name_scope(name, "embedding_lookup", [p.mainev().handle for p in params]) as scope:
+        ids = convert_to_tensor(ids, name="ids", preferred_dtype=params[0].mainev()._invalid_key_type)
+        flat_ids = array.reshape(ids, [-1])
+        flat_numbers = array.reshape(convert_to_tensor(blocknums, name="blocknums"), [-1])
+        flat_counts = None if counts is None else array.reshape(counts, [-1])
+        if len(params) == 1:
+            rows = params[0].rows(flat_ids, flat_numbers, flat_counts)
+        else:
+            assignments = math.cast(flat_ids % _BUCKETS % len(params), dtypes.int32)
+
+            def partitioned(values: Any) -> list[Any]:
+                return list(gather.dynamic_partition(values, assignments, len(params)))
+
+            places = partitioned(ranges.range(array.size(flat_ids)))
+            part_ids, part_numbers = partitioned(flat_ids), partitioned(flat_numbers)
+            part_counts = [None] * len(params) if counts is None else partitioned(flat_counts)
+            found = [
+                p.rows(*of_part)
+                for p, *of_part in zip(params, part_ids, part_numbers, part_counts, strict=True)
+            ]
+            rows = gather.parallel_dynamic_stitch(places, found)
+        out = array.reshape(rows, array.concat([array.shape(ids), params[0].shape.as_list()], 0), name=scope)
+        out.set_shape(ids.get_shape().concatenate(params[0].shape))
+        return _tensor(_clip(out, ids, max_norm))
+
+
 def _as_parts(params: Any) -> list[Any]:
     if isinstance(params, PartitionedVariable):
         return list(params)
     return params if isinstance(params, list) else [params]
+
+
+def _handles(params: list[Any]) -> list[Any]:
+    """What tells the graph of ``params``."""
+    handles: list[Any] = []
+    for p in params:
+        if isinstance(p, MultiHashVariable):
+            handles += _handles([part for whole in p for part in _as_parts(whole)])
+        else:
+            handles.append(p.mainev() if isinstance(p, DynamicEmbeddingVariable) else p)
+    return handles
 
 
 def _tensor(value: Any) -> Tensor:
@@ -250,6 +316,8 @@ def embedding_lookup_sparse(
 
     Args:
       params, partition_strategy, max_norm: see `embedding_lookup`.
+      blocknums: of variables of dynamic dimension, how many blocks each id of ``sp_ids.values`` has; of equal
+        ids the greatest number counts.
       sp_ids: SparseTensor [rows, columns] of ids, in row-major order.
       sp_weights: SparseTensor of the same places, or None for weights of one.
       combiner: "sum"; "mean", the sum divided by that of the weights; "sqrtn", divided by the root of the
@@ -276,15 +344,18 @@ def embedding_lookup_sparse(
             (sp_ids.dense_shape, sp_weights.dense_shape),
         ):
             a.get_shape().assert_is_compatible_with(b.get_shape())
-    with name_scope(name, "embedding_lookup_sparse", [*params, sp_ids]) as scope:
+    with name_scope(name, "embedding_lookup_sparse", [*_handles(params), sp_ids]) as scope:
         segment_ids = sp_ids.indices[:, 0]
         if segment_ids.dtype is not dtypes.int32:
             segment_ids = math.cast(segment_ids, dtypes.int32)
         counts = None
-        if isinstance(params[0], EmbeddingVariable) and params[0].need_counts():
+        keyed = isinstance(params[0], (EmbeddingVariable, DynamicEmbeddingVariable))
+        if keyed and params[0].need_counts():
             ids, idx, counts = gather.unique_with_counts(sp_ids.values)
         else:
             ids, idx = gather.unique(sp_ids.values)
+        if blocknums is not None:
+            blocknums = segment.unsorted_segment_max(blocknums, idx, array.size(ids))
         embeddings: Any = embedding_lookup(
             params,
             ids,
@@ -377,7 +448,8 @@ def safe_embedding_lookup_sparse(
       sparse_ids: SparseTensor [d0, …, dn] of ids.
       sparse_weights: SparseTensor of the same places, or None.
       default_id: what a row without ids reads; without it such a row is zeros.
-      prune: drop ids below 0 and, unless the combiner is "sum", weights that are not positive.
+      prune: drop ids below 0 and, unless the combiner is "sum", weights that are not positive, as TensorFlow
+        documents.  Negative keys of an embedding variable are dropped too: give False if they are ids.
 
     Returns:
       [d0, …, dn-1, dim].
@@ -395,11 +467,12 @@ def safe_embedding_lookup_sparse(
     dtype = None if sparse_weights is None else sparse_weights.dtype
     embedding_weights = [
         w
-        if isinstance(w, ResourceVariable) and (dtype is None or dtype == w.dtype)
+        if isinstance(w, _LOOKED_UP_BY_ROW) and (dtype is None or dtype == w.dtype)
         else convert_to_tensor(w, dtype=dtype)
         for w in embedding_weights
     ]
-    with name_scope(name, "embedding_lookup", [*embedding_weights, sparse_ids, sparse_weights]) as scope:
+    values = [*_handles(embedding_weights), sparse_ids, sparse_weights]
+    with name_scope(name, "embedding_lookup", values) as scope:
         original_shape = sparse_ids.dense_shape
         known_rank = dimension_value(original_shape.get_shape()[0])
         rank: Any = array.size(original_shape) if known_rank is None else known_rank

@@ -15,9 +15,12 @@ from kvarn.engine.options import (
     GlobalStepEvict,
     L2WeightEvict,
 )
-from kvarn.graph.tensor_shape import dimension_value
+from kvarn.graph.tensor_shape import as_shape, dimension_value
+from kvarn.variables.dynamic_embedding_variable import DynamicEmbeddingVariable
+from kvarn.variables.partitioned_variable import PartitionedVariable
+from kvarn.variables.save_slice_info import SaveSliceInfo
 from kvarn.variables.scope_state import get_variable_scope
-from kvarn.variables.variable_store import _get_default_variable_store
+from kvarn.variables.variable_store import _get_default_variable_store, number_of_parts
 
 # The key of each type that no row may have.
 _INVALID_KEYS = {dtypes.int64: 9223372036854775807, dtypes.int32: -1, dtypes.string: ""}
@@ -176,18 +179,7 @@ def get_embedding_variable_v2_internal(
     """`get_embedding_variable` with everything about the table in one `EmbeddingVariableConfig`."""
     from kvarn.variables import initializers
 
-    invalid_key = _INVALID_KEYS.get(dtypes.as_dtype(key_dtype))
-    if invalid_key is None:
-        raise ValueError(
-            f"Not support key_dtype: {dtypes.as_dtype(key_dtype).name}, only support int64/int32/string\n"
-            f"  for embedding variable '{name}'\n"
-            "  Cast its ids to tf.int64, or hash strings with tf.strings.to_hash_bucket_fast."
-        )
-    width = dimension_value(embedding_dim)
-    if width is None or width <= 0:
-        raise ValueError(
-            f"embedding variable '{name}': embedding_dim must be greater than 0, not {embedding_dim}"
-        )
+    invalid_key = _checked(name, embedding_dim, key_dtype)
     if initializer is None:
         initializer = initializers.truncated_normal_initializer()
     return get_variable_scope().get_embedding_variable(
@@ -209,3 +201,128 @@ def get_embedding_variable_v2_internal(
         evconfig=EmbeddingVariableConfig() if evconfig is None else evconfig,
         ht_partition_num=ht_partition_num,
     )
+
+
+def get_dynamic_dimension_embedding_variable(
+    name: str,
+    embedding_block_dimension: int,
+    embedding_block_num: int,
+    key_dtype: Any = dtypes.int64,
+    value_dtype: Any = None,
+    initializer: Any = None,
+    regularizer: Any = None,
+    trainable: bool = True,
+    collections: Any = None,
+    caching_device: Any = None,
+    partitioner: Any = None,
+    validate_shape: bool = True,
+    custom_getter: Any = None,
+    constraint: Any = None,
+    steps_to_live: int | None = None,
+    init_data_source: Any = None,
+    ht_partition_num: int = 1000,
+    storage_type: int | None = None,
+) -> Any:
+    """An embedding variable whose keys have as many blocks as lookups ask for by ``blocknums``.
+
+    Its blocks are the embedding variables ``<name>/block0``, ``<name>/block1``, …, of parts
+    ``<name>/part_<k>/block0``, ….  A key starts every block from the first row that the initializer makes.
+
+    Args:
+      name: inside the current variable scope.
+      embedding_block_dimension: elements of a row in one block.
+      embedding_block_num: number of blocks.
+      partitioner: called with shape [sys.maxsize, embedding_block_dimension]; the result is a
+        PartitionedVariable of `DynamicEmbeddingVariable` then.
+      key_dtype, value_dtype, initializer, regularizer, trainable, collections, caching_device,
+        validate_shape, custom_getter, constraint, steps_to_live: see `get_embedding_variable`.
+      storage_type: a `StorageType` that needs no path.
+
+    Returns:
+      A `DynamicEmbeddingVariable`, or a PartitionedVariable of such.
+
+    Raises:
+      ValueError: numbers below 1, or no row can have keys of ``key_dtype``.
+    """
+    _checked(name, embedding_block_dimension, key_dtype)
+    if embedding_block_num < 1:
+        raise ValueError(
+            f"embedding variable '{name}': embedding_block_num must be greater than 0, not {embedding_block_num}"
+        )
+    scope = get_variable_scope()
+    partitioner = scope.partitioner if partitioner is None else partitioner
+    full_name = f"{scope.name}/{name}" if scope.name else name
+
+    def blocks(prefix: str) -> list[Any]:
+        made: list[Any] = []
+        for i in range(embedding_block_num):
+            block = get_embedding_variable_v2_internal(
+                f"{prefix}/block{i}",
+                embedding_block_dimension,
+                key_dtype=key_dtype,
+                value_dtype=value_dtype,
+                initializer=initializer,
+                regularizer=regularizer,
+                trainable=trainable,
+                collections=collections,
+                caching_device=caching_device,
+                validate_shape=validate_shape,
+                custom_getter=custom_getter,
+                constraint=constraint,
+                evconfig=EmbeddingVariableConfig(
+                    steps_to_live=steps_to_live,
+                    init_data_source=init_data_source,
+                    storage_type=storage_type,
+                    emb_index=i,
+                    block_num=embedding_block_num,
+                    primary=made[0] if made else None,
+                ),
+                ht_partition_num=ht_partition_num,
+            )
+            made.append(block)
+        return made
+
+    # Parts are cut here; a block is not to be cut again.
+    scope_partitioner = scope.partitioner
+    scope.set_partitioner(None)
+    try:
+        if partitioner is None:
+            return DynamicEmbeddingVariable(full_name, blocks(name))
+        n = number_of_parts(full_name, partitioner, as_shape([embedding_block_dimension]), value_dtype)
+        shape = as_shape([n, embedding_block_dimension * embedding_block_num])
+        parts = [_dynamic_part(full_name, shape, k, blocks(f"{name}/part_{k}")) for k in range(n)]
+        return PartitionedVariable(full_name, shape, parts[0].dtype, parts, [n, 1])
+    finally:
+        scope.set_partitioner(scope_partitioner)
+
+
+def _dynamic_part(name: str, shape: Any, k: int, blocks: list[Any]) -> DynamicEmbeddingVariable:
+    """Part ``k`` of a variable of dynamic dimension; its blocks are parts of the whole variable's blocks."""
+    n, dim = shape.as_list()
+    part_name = f"{name}/part_{k}"
+    for i, block in enumerate(blocks):
+        width = block.shape.as_list()[0]
+        block._set_save_slice_info(
+            SaveSliceInfo(
+                f"{name}/block{i}", [n, width], [k, 0], [1, width], var_full_name=f"{part_name}/block{i}"
+            )
+        )
+    info = SaveSliceInfo(name, [n, dim], [k, 0], [1, dim], var_full_name=part_name)
+    return DynamicEmbeddingVariable(part_name, blocks, info)
+
+
+def _checked(name: str, embedding_dim: Any, key_dtype: Any) -> Any:
+    """The key that no row may have; ValueError for a key type or dimension that cannot be."""
+    invalid_key = _INVALID_KEYS.get(dtypes.as_dtype(key_dtype))
+    if invalid_key is None:
+        raise ValueError(
+            f"Not support key_dtype: {dtypes.as_dtype(key_dtype).name}, only support int64/int32/string\n"
+            f"  for embedding variable '{name}'\n"
+            "  Cast its ids to tf.int64, or hash strings with tf.strings.to_hash_bucket_fast."
+        )
+    width = dimension_value(embedding_dim)
+    if width is None or width <= 0:
+        raise ValueError(
+            f"embedding variable '{name}': embedding_dim must be greater than 0, not {embedding_dim}"
+        )
+    return invalid_key

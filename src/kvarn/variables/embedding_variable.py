@@ -162,7 +162,7 @@ class EmbeddingVariable(ResourceVariable):
                     Tkeys=self._invalid_key_type,
                     container=graph._container,
                 )
-            self._primary_handle: Tensor = handle if self._is_primary else self._primary._handle
+            self._primary_handle: Tensor = handle if self._is_primary else self._primary._primary_handle
             with name_scope("IsInitialized"):
                 is_initialized_op = kv.kv_var_is_initialized_op(
                     handle, Tkeys=self._invalid_key_type, dtype=value.dtype.base_dtype

@@ -29,6 +29,7 @@ from kvarn.variables.creator import (
     variable_creator_scope_v1,
 )
 from kvarn.variables.embedding_scope import (
+    get_dynamic_dimension_embedding_variable,
     get_embedding_variable,
     get_embedding_variable_internal,
     get_embedding_variable_v2_internal,
@@ -65,6 +66,7 @@ __all__ = [
     "default_variable_creator_v2",
     "disable_resource_variables",
     "enable_resource_variables",
+    "get_dynamic_dimension_embedding_variable",
     "get_embedding_variable",
     "get_embedding_variable_internal",
     "get_embedding_variable_v2_internal",

@@ -36,6 +36,8 @@ from kvarn.variables.variable import (
 )
 
 _VARSTORE_KEY = ("__variable_store",)
+# Of an embedding variable; keys go round a thousand of them at most.
+_MOST_PARTS = 10_000
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -272,17 +274,15 @@ class _VariableStore:
                 f"{name}.  Perhaps a variable of the same name was already created without partitioning?"
             )
         shape = as_shape(shape)
+        partitions: Any = None
         if isinstance(initializer, Tensor):
             shape = shape.merge_with(initializer.shape)
         if ev is not None:
             # A table has as many rows as it gets keys; its parts count as rows here.
-            if partitioner is not None:
-                parts = partitioner(shape=as_shape([sys.maxsize]).concatenate(shape), dtype=dtype)[0]
-            else:
-                parts = None
+            parts = None if partitioner is None else number_of_parts(name, partitioner, shape, dtype)
+            partitions = None if parts is None else [parts] + [1] * len(shape)
             shape = as_shape([parts]).concatenate(shape)
-        partitions = None
-        if not reuse or partitioner:
+        elif not reuse or partitioner:
             partitions = _call_partitioner(partitioner, shape, dtype)
         existing = self._partitioned_vars.get(name)
         if existing is not None:
@@ -539,6 +539,21 @@ def _check_shared_partitions(
         raise ValueError(
             f"{start} partitions {partitions} and found partitions {existing._get_partitions()}."
         )
+
+
+def number_of_parts(name: str, partitioner: Any, row: TensorShape, dtype: Any) -> int:
+    """Into how many parts a partitioner cuts an embedding variable with rows of shape ``row``.
+
+    Raises:
+      ValueError: it is no number of parts: below 1, or that of a partitioner that cuts by size.
+    """
+    parts = _call_partitioner(partitioner, as_shape([sys.maxsize]).concatenate(row), dtype)[0]
+    if parts > _MOST_PARTS:
+        raise ValueError(
+            f"The partitioner wants {parts} parts of embedding variable '{name}', which has no size to cut by.\n"
+            "  Use tf.fixed_size_partitioner(number of parts), or give the partitioner a greatest number."
+        )
+    return int(parts)
 
 
 def _call_partitioner(partitioner: Any, shape: TensorShape, dtype: Any) -> Any:

@@ -214,7 +214,6 @@ def test_slots_share_the_primarys_keys_in_either_order():
         ({"l2_weight_threshold": 0.5}, "L2WeightEvict"),
         ({"filter_freq": 3}, "CounterFilter"),
         ({"storage_type": 12}, "StorageOption"),
-        ({"block_num": 2}, "dynamic dimension"),
     ],
 )
 def test_an_option_the_engine_lacks_is_refused_by_name(attrs, named):

@@ -339,7 +339,7 @@ def test_combining_rows():
 
 
 def test_block_numbers_are_refused():
-    with pytest.raises(errors.UnimplementedError, match="blocknums"):
+    with pytest.raises(ValueError, match="get_dynamic_dimension_embedding_variable"):
         tf.nn.embedding_lookup(variable(), keys(1), blocknums=[1])
 
 

@@ -102,10 +102,12 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             variables_initializer VariableSynchronization
         """,
         "kvarn.variables.scope": """
-            AUTO_REUSE disable_resource_variables enable_resource_variables get_embedding_variable
-            get_local_variable get_variable get_variable_scope no_regularizer resource_variables_enabled
+            AUTO_REUSE disable_resource_variables enable_resource_variables
+            get_dynamic_dimension_embedding_variable get_embedding_variable get_local_variable
+            get_variable get_variable_scope no_regularizer resource_variables_enabled
             variable_creator_scope variable_op_scope variable_scope VariableScope
         """,
+        "kvarn.variables.multihash_variable": "get_multihash_variable",
         "kvarn.variables.partitioners": """
             create_partitioned_variables fixed_size_partitioner min_max_variable_partitioner
             variable_axis_size_partitioner
@@ -401,7 +403,12 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.gradients_impl": ("kvarn.graph.gradients",),
     "python.ops.init_ops": ("kvarn.variables.initializers", "tf"),
     "python.ops.io_ops": ("kvarn.ops.checkpoint",),
-    "python.ops.kv_variable_ops": ("kvarn.variables.embedding_variable", "kvarn.ops.kv"),
+    "python.ops.kv_variable_ops": (
+        "kvarn.variables.embedding_variable",
+        "kvarn.variables.dynamic_embedding_variable",
+        "kvarn.variables.multihash_variable",
+        "kvarn.ops.kv",
+    ),
     "python.ops.logging_ops": ("kvarn.ops.logging",),
     "python.ops.math_ops": ("kvarn.ops.math", "kvarn.ops.reduction"),
     "python.ops.nn": ("tf:nn",),
@@ -414,7 +421,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.state_ops": ("kvarn.ops.state",),
     "python.ops.string_ops": ("kvarn.ops.string",),
     "python.ops.template": ("kvarn.variables.template",),
-    "python.ops.variable_scope": ("kvarn.variables.scope",),
+    "python.ops.variable_scope": ("kvarn.variables.scope", "kvarn.variables.multihash_variable"),
     "python.ops.variables": (
         "kvarn.variables.variable",
         "kvarn.variables.ref_variable",

@@ -20,6 +20,7 @@ from kvarn.saver.saveable_object import SaveableObject
 
 _SHIPPED = (
     "custom",
+    "embedding_kinds",
     "embedding_variable",
     "partitioned_variable",
     "reference_variable",

@@ -10,6 +10,7 @@ from typing import Any
 
 from kvarn.saver.saveable_object import SaveableObject
 from kvarn.saver.saveables import Kind, add_unique, kind_of, saveable_for
+from kvarn.variables.dynamic_embedding_variable import DynamicEmbeddingVariable
 from kvarn.variables.partitioned_variable import PartitionedVariable
 
 
@@ -21,4 +22,8 @@ class PartitionedVariableKind(Kind):
         add_unique(names, value.name, value)
 
     def saveables(self, value: Any, name: str) -> Iterator[SaveableObject]:
+        if isinstance(next(iter(value)), DynamicEmbeddingVariable):
+            for part in value:
+                yield from kind_of(part).saveables(part, name)
+            return
         yield from kind_of([]).saveables(list(value), name)
