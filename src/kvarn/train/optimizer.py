@@ -25,9 +25,11 @@ from kvarn.graph.operation import Operation
 from kvarn.graph.tensor import IndexedSlices, Tensor
 from kvarn.ops import array, control, resource_variable, segment, state
 from kvarn.train import slot_creator
+from kvarn.train.occurrences import occurrences
 from kvarn.variables import scope as variable_scope
 from kvarn.variables import variable as variables
 from kvarn.variables.dynamic_embedding_variable import DynamicEmbeddingVariable
+from kvarn.variables.embedding_variable import EmbeddingVariable
 from kvarn.variables.multihash_variable import MultiHashVariable
 from kvarn.variables.partitioned_variable import PartitionedVariable
 
@@ -40,9 +42,15 @@ def _var_key(var: Any) -> _VarKey:
 
 def _deduplicate_indexed_slices(values: Any, indices: Any) -> tuple[Any, Any]:
     """Values [n, ...] summed over equal indices [n], and the distinct indices."""
+    summed_values, unique_indices, _ = _sum_of_equal(values, indices)
+    return summed_values, unique_indices
+
+
+def _sum_of_equal(values: Any, indices: Any) -> tuple[Any, Any, Any]:
+    """`_deduplicate_indexed_slices`, and which of the distinct indices each of ``indices`` is."""
     unique_indices, new_index_positions = array.unique(indices)
     summed_values = segment.unsorted_segment_sum(values, new_index_positions, array.shape(unique_indices)[0])
-    return summed_values, unique_indices
+    return summed_values, unique_indices, new_index_positions
 
 
 # -- what to do with each kind of variable --------------------------------------------------------
@@ -218,7 +226,7 @@ class Optimizer:
                 *get_collection("trainable_resource_variables"),
             ]
         else:
-            var_list = list(_flat(var_list))
+            var_list = list(flat_variables(var_list))
         var_list += get_collection(GraphKeys._STREAMING_MODEL_PORTS)
         processors = [_get_processor(v) for v in var_list]
         if not var_list:
@@ -358,13 +366,26 @@ class Optimizer:
     def _resource_apply_sparse_duplicate_indices(self, grad: Tensor, handle: Any, indices: Tensor) -> Any:
         """The update of rows of a resource or embedding variable, where indices may be equal.
 
-        By default equal ones are summed and `_resource_apply_sparse` does the rest.
+        By default equal ones are summed and `_resource_apply_sparse` does the rest; of an embedding variable that
+        counts its keys it gets ``indices_counts`` as well.
         """
+        if isinstance(handle, EmbeddingVariable) and handle.need_counts():
+            summed_grad, unique_indices, positions = _sum_of_equal(grad, indices)
+            counts = segment.unsorted_segment_sum(
+                occurrences(handle, indices), positions, array.shape(unique_indices)[0]
+            )
+            return self._resource_apply_sparse(summed_grad, handle, unique_indices, indices_counts=counts)
         summed_grad, unique_indices = _deduplicate_indexed_slices(values=grad, indices=indices)
         return self._resource_apply_sparse(summed_grad, handle, unique_indices)
 
-    def _resource_apply_sparse(self, grad: Tensor, handle: Any, indices: Tensor) -> Any:
-        """The update of rows of a resource or embedding variable, indices being distinct."""
+    def _resource_apply_sparse(
+        self, grad: Tensor, handle: Any, indices: Tensor, indices_counts: Any = None
+    ) -> Any:
+        """The update of rows of a resource or embedding variable, indices being distinct.
+
+        Args:
+          indices_counts: of an embedding variable that counts its keys, the occurrences of each, int64 [n].
+        """
         raise NotImplementedError
 
     def _apply_sparse_duplicate_indices(self, grad: IndexedSlices, var: Any) -> Any:
@@ -451,18 +472,19 @@ class Optimizer:
                 raise errors.UnimplementedError.of(
                     f"{type(self).__name__} cannot train embedding variable '{v.op.name}' in this version.",
                     name=v.op.name,
-                    hint="Train it with AdagradOptimizer or GradientDescentOptimizer; through var_list the "
-                    "other variables can have an optimizer of their own.",
+                    hint="Train it with Adagrad, AdagradDecay, Adam, AdamAsync, AdamW, Ftrl, GradientDescent, "
+                    "Momentum or RMSProp; through var_list the other variables can have an optimizer of their own.",
                 )
 
 
-def _flat(nest: Any) -> Iterator[Any]:
+def flat_variables(nest: Any) -> Iterator[Any]:
+    """The single variables of a nest of them."""
     if isinstance(nest, (list, tuple, PartitionedVariable, DynamicEmbeddingVariable, MultiHashVariable)):
         for item in nest:
-            yield from _flat(item)
+            yield from flat_variables(item)
     elif isinstance(nest, dict):
         for key in sorted(nest):
-            yield from _flat(nest[key])
+            yield from flat_variables(nest[key])
     else:
         yield nest
 

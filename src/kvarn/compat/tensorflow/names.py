@@ -159,7 +159,10 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.train.optimizers.adadelta": "AdadeltaOptimizer",
         "kvarn.train.optimizers.adagrad": "AdagradOptimizer",
         "kvarn.train.optimizers.adagrad_da": "AdagradDAOptimizer",
+        "kvarn.train.optimizers.adagrad_decay": "AdagradDecayOptimizer AdagradDecayOptimizerV2",
         "kvarn.train.optimizers.adam": "AdamOptimizer",
+        "kvarn.train.optimizers.adam_async": "AdamAsyncOptimizer",
+        "kvarn.train.optimizers.adam_w": "AdamWOptimizer",
         "kvarn.train.optimizers.ftrl": "FtrlOptimizer",
         "kvarn.train.optimizers.gradient_descent": "GradientDescentOptimizer",
         "kvarn.train.optimizers.momentum": "MomentumOptimizer",
@@ -174,6 +177,10 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.train.device_setter": "replica_device_setter",
         "kvarn.train.checkpoint_utils": "init_from_checkpoint",
         "kvarn.train.warm_starting": "warm_start",
+    },
+    "contrib.opt": {
+        "kvarn.train.optimizers.adam_w": "AdamWOptimizer DecoupledWeightDecayExtension",
+        "kvarn.train.optimizers.lazy_adam": "LazyAdamOptimizer",
     },
     "nn": {
         "kvarn.ops.nn": """

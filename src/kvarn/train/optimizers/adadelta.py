@@ -72,7 +72,9 @@ class AdadeltaOptimizer(Optimizer):
             var, *self._slots_of(var), *numbers, grad.values, grad.indices, use_locking=self._use_locking
         )
 
-    def _resource_apply_sparse(self, grad: Tensor, handle: Any, indices: Tensor) -> Any:
+    def _resource_apply_sparse(
+        self, grad: Tensor, handle: Any, indices: Tensor, indices_counts: Any = None
+    ) -> Any:
         slots = [s.handle for s in self._slots_of(handle)]
         return training.resource_sparse_apply_adadelta(
             handle.handle, *slots, *self._numbers(grad.dtype), grad, indices, use_locking=self._use_locking

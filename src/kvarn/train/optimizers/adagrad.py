@@ -5,7 +5,7 @@ Source: tensorflow/python/training/adagrad.py (1.15; embedding variables: DeepRe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kvarn.graph.convert import convert_to_tensor
@@ -16,6 +16,15 @@ from kvarn.train.optimizer import Optimizer
 from kvarn.train.slot_creator import SlotConfig
 from kvarn.variables import initializers
 from kvarn.variables.embedding_variable import EmbeddingVariable
+
+
+def initial_accumulator_of(v: Any, value: float, dtype: Any) -> Callable[[], Any]:
+    """What makes the accumulator of a variable whose shape is not known: ``value`` in every element."""
+
+    def init() -> Any:
+        return math.cast(array.fill(array.shape(v), value), dtype)
+
+    return init
 
 
 class AdagradOptimizer(Optimizer):
@@ -47,9 +56,9 @@ class AdagradOptimizer(Optimizer):
         for v in var_list:
             dtype = v.dtype.base_dtype
             if v.get_shape().is_fully_defined():
-                init = initializers.constant_initializer(self._initial_accumulator_value, dtype=dtype)
+                init: Any = initializers.constant_initializer(self._initial_accumulator_value, dtype=dtype)
             else:
-                init = self._initial_accumulator_of(v, dtype)
+                init = initial_accumulator_of(v, self._initial_accumulator_value, dtype)
             self._get_or_make_slot_with_initializer(
                 v,
                 init,
@@ -59,12 +68,6 @@ class AdagradOptimizer(Optimizer):
                 self._name,
                 slot_config=SlotConfig(slot_num=1, slot_index=1),
             )
-
-    def _initial_accumulator_of(self, v: Any, dtype: Any) -> Any:
-        def init() -> Any:
-            return math.cast(array.fill(array.shape(v), self._initial_accumulator_value), dtype)
-
-        return init
 
     def _prepare(self) -> None:
         learning_rate = self._call_if_callable(self._learning_rate)
@@ -98,17 +101,21 @@ class AdagradOptimizer(Optimizer):
             use_locking=self._use_locking,
         )
 
-    def _resource_apply_sparse(self, grad: Tensor, handle: Any, indices: Tensor) -> Any:
+    def _resource_apply_sparse(
+        self, grad: Tensor, handle: Any, indices: Tensor, indices_counts: Any = None
+    ) -> Any:
         accumulator = self.get_slot(handle, "accumulator")
         learning_rate = math.cast(self._learning_rate_tensor, grad.dtype)
         if isinstance(handle, EmbeddingVariable):
-            return training_kv.kv_resource_sparse_apply_adagrad(
+            return training_kv.sparse_apply(
+                "Adagrad",
                 handle.handle,
                 accumulator.handle,
                 learning_rate,
                 grad,
                 indices,
                 training_util.get_or_create_global_step(),
+                counts=indices_counts,
                 use_locking=self._use_locking,
             )
         return training.resource_sparse_apply_adagrad(

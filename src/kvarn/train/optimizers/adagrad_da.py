@@ -103,7 +103,9 @@ class AdagradDAOptimizer(Optimizer):
             var, *self._slots_of(var), grad.values, grad.indices, *numbers, use_locking=self._use_locking
         )
 
-    def _resource_apply_sparse(self, grad: Tensor, handle: Any, indices: Tensor) -> Any:
+    def _resource_apply_sparse(
+        self, grad: Tensor, handle: Any, indices: Tensor, indices_counts: Any = None
+    ) -> Any:
         slots = [s.handle for s in self._slots_of(handle)]
         numbers = self._numbers(handle, grad.dtype)
         return training.resource_sparse_apply_adagrad_da(

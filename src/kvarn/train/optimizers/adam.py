@@ -1,6 +1,6 @@
 """Adam.
 
-Source: tensorflow/python/training/adam.py (1.15).
+Source: tensorflow/python/training/adam.py (1.15; embedding variables: DeepRec).
 """
 
 from __future__ import annotations
@@ -11,14 +11,18 @@ from typing import Any
 from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.graph import colocate_with, control_dependencies, get_default_graph, init_scope
 from kvarn.graph.tensor import IndexedSlices, Tensor
-from kvarn.ops import control, math, resource_variable, state, training, unary
+from kvarn.ops import control, math, resource_variable, state, training, training_kv, unary
+from kvarn.train import training_util
 from kvarn.train.optimizer import Optimizer
+from kvarn.train.slot_creator import SlotConfig
+from kvarn.variables.embedding_variable import EmbeddingVariable
 
 
 class AdamOptimizer(Optimizer):
     """Adam (Kingma and Ba 2014): steps by the first moment of the gradient over the root of the second.
 
-    Sparse gradients decay the moments of all rows and move all rows, as if the others were zeros.
+    Sparse gradients decay the moments of all rows and move all rows, as if the others were zeros; of an embedding
+    variable they touch the keys of the gradient only.
 
     Args:
       learning_rate, beta1, beta2, epsilon: numbers, Tensors or functions that give one.
@@ -52,14 +56,13 @@ class AdamOptimizer(Optimizer):
             )
 
     def _create_slots(self, var_list: Sequence[Any]) -> None:
-        self._refuse_embedding_variables(var_list)
         # The same one whatever the order of the variables.
         first = min(var_list, key=lambda v: str(v.name))
         self._create_non_slot_variable(self._beta1, "beta1_power", first)
         self._create_non_slot_variable(self._beta2, "beta2_power", first)
         for v in var_list:
-            self._zeros_slot(v, "m", self._name)
-            self._zeros_slot(v, "v", self._name)
+            self._zeros_slot(v, "m", self._name, slot_config=SlotConfig(slot_num=2, slot_index=1))
+            self._zeros_slot(v, "v", self._name, slot_config=SlotConfig(slot_num=2, slot_index=2))
 
     def _prepare(self) -> None:
         self._lr_t = convert_to_tensor(self._call_if_callable(self._lr), name="learning_rate")
@@ -108,12 +111,35 @@ class AdamOptimizer(Optimizer):
 
         return self._apply_sparse_shared(grad.values, var, grad.indices, scatter_add)
 
-    def _resource_apply_sparse(self, grad: Tensor, handle: Any, indices: Tensor) -> Any:
+    def _resource_apply_sparse(
+        self, grad: Tensor, handle: Any, indices: Tensor, indices_counts: Any = None
+    ) -> Any:
+        if isinstance(handle, EmbeddingVariable):
+            return self._apply_embedding("Adam", grad, handle, indices, indices_counts)
+
         def scatter_add(x: Any, i: Any, v: Any) -> Any:
             with control_dependencies([resource_variable.resource_scatter_add(x.handle, i, v)]):
                 return x.value()
 
         return self._apply_sparse_shared(grad, handle, indices, scatter_add)
+
+    def _apply_embedding(
+        self, rule: str, grad: Tensor, var: Any, indices: Tensor, indices_counts: Any, *more: Any
+    ) -> Any:
+        """The update of keys of an embedding variable by a rule of Adam's inputs and ``more`` behind them."""
+        return training_kv.sparse_apply(
+            rule,
+            var.handle,
+            self.get_slot(var, "m").handle,
+            self.get_slot(var, "v").handle,
+            *self._numbers(grad.dtype),
+            grad,
+            indices,
+            training_util.get_or_create_global_step(),
+            *more,
+            counts=indices_counts,
+            use_locking=self._use_locking,
+        )
 
     def _finish(self, update_ops: Sequence[Any], name_scope: str) -> Any:
         # The powers belong to the next step once all updates have used them.

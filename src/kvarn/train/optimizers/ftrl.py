@@ -1,6 +1,6 @@
 """FTRL-proximal.
 
-Source: tensorflow/python/training/ftrl.py (1.15).
+Source: tensorflow/python/training/ftrl.py (1.15; embedding variables: DeepRec).
 """
 
 from __future__ import annotations
@@ -11,12 +11,17 @@ from typing import Any
 from kvarn.graph.convert import constant, convert_to_tensor
 from kvarn.graph.graph import colocate_with
 from kvarn.graph.tensor import IndexedSlices, Tensor
-from kvarn.ops import math, training
+from kvarn.ops import math, training, training_kv
 from kvarn.train.optimizer import Optimizer
+from kvarn.train.slot_creator import SlotConfig
+from kvarn.variables.embedding_variable import EmbeddingVariable
 
 
 class FtrlOptimizer(Optimizer):
     """FTRL-proximal (McMahan et al. 2013), with an optional L2 shrinkage of the gradient.
+
+    Of an embedding variable the L1 penalty is on the norm of each row, so that rows become zero as a whole (group
+    lasso), and no version is written.
 
     Args:
       learning_rate: a number or Tensor.
@@ -65,12 +70,13 @@ class FtrlOptimizer(Optimizer):
         self._tensors: list[Any] = []
 
     def _create_slots(self, var_list: Sequence[Any]) -> None:
-        self._refuse_embedding_variables(var_list)
         for v in var_list:
             with colocate_with(v):
                 val = constant(self._initial_accumulator_value, dtype=v.dtype.base_dtype, shape=v.get_shape())
-                self._get_or_make_slot(v, val, "accum", self._accum_name or self._name)
-                self._zeros_slot(v, "linear", self._linear_name or self._name)
+                self._get_or_make_slot(
+                    v, val, "accum", self._accum_name or self._name, slot_config=SlotConfig(2, 1)
+                )
+                self._zeros_slot(v, "linear", self._linear_name or self._name, slot_config=SlotConfig(2, 2))
 
     def _prepare(self) -> None:
         self._tensors = [
@@ -111,10 +117,23 @@ class FtrlOptimizer(Optimizer):
         numbers = self._numbers(var.dtype.base_dtype)
         return apply(var, *slots, grad.values, grad.indices, *numbers, use_locking=self._use_locking)
 
-    def _resource_apply_sparse(self, grad: Tensor, handle: Any, indices: Tensor) -> Any:
+    def _resource_apply_sparse(
+        self, grad: Tensor, handle: Any, indices: Tensor, indices_counts: Any = None
+    ) -> Any:
         apply: Any = (
             training.resource_sparse_apply_ftrl_v2 if self._shrinks else training.resource_sparse_apply_ftrl
         )
         slots = self.get_slot(handle, "accum").handle, self.get_slot(handle, "linear").handle
         numbers = self._numbers(grad.dtype)
+        if isinstance(handle, EmbeddingVariable):
+            return training_kv.sparse_apply(
+                "FtrlV2" if self._shrinks else "Ftrl",
+                handle.handle,
+                *slots,
+                grad,
+                indices,
+                *numbers,
+                counts=indices_counts,
+                use_locking=self._use_locking,
+            )
         return apply(handle.handle, *slots, grad, indices, *numbers, use_locking=self._use_locking)

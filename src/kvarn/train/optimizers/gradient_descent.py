@@ -11,6 +11,7 @@ from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.tensor import IndexedSlices, Tensor
 from kvarn.ops import math, resource_variable, training, training_kv
 from kvarn.train import training_util
+from kvarn.train.occurrences import occurrences
 from kvarn.train.optimizer import Optimizer
 from kvarn.variables.embedding_variable import EmbeddingVariable
 
@@ -47,17 +48,25 @@ class GradientDescentOptimizer(Optimizer):
             use_locking=self._use_locking,
         )
 
+    def _resource_apply_sparse(
+        self, grad: Tensor, handle: Any, indices: Tensor, indices_counts: Any = None
+    ) -> Any:
+        return training_kv.sparse_apply(
+            "GradientDescent",
+            handle.handle,
+            math.cast(self._learning_rate_tensor, grad.dtype.base_dtype),
+            grad,
+            indices,
+            training_util.get_or_create_global_step(),
+            counts=indices_counts,
+            use_locking=self._use_locking,
+        )
+
     def _resource_apply_sparse_duplicate_indices(self, grad: Tensor, handle: Any, indices: Tensor) -> Any:
         if isinstance(handle, EmbeddingVariable):
             # Equal keys need no summing beforehand: the update is linear, and the table sums them itself.
-            return training_kv.kv_resource_sparse_apply_gradient_descent(
-                handle.handle,
-                math.cast(self._learning_rate_tensor, grad.dtype.base_dtype),
-                grad,
-                indices,
-                training_util.get_or_create_global_step(),
-                use_locking=self._use_locking,
-            )
+            counts = occurrences(handle, indices) if handle.need_counts() else None
+            return self._resource_apply_sparse(grad, handle, indices, indices_counts=counts)
         return resource_variable.resource_scatter_add(
             handle.handle, indices, math.negative(grad) * self._learning_rate
         )

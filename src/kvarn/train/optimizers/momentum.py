@@ -1,6 +1,7 @@
 """Gradient descent with momentum.
 
-Source: tensorflow/python/training/momentum.py (1.15).
+Source: tensorflow/python/training/momentum.py (1.15). Embedding variables, for which DeepRec
+has no such rule, follow the same formula.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from typing import Any
 
 from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.tensor import IndexedSlices, Tensor
-from kvarn.ops import math, training
+from kvarn.ops import math, training, training_kv
+from kvarn.train import training_util
 from kvarn.train.optimizer import Optimizer
+from kvarn.train.slot_creator import SlotConfig
+from kvarn.variables.embedding_variable import EmbeddingVariable
 
 
 class MomentumOptimizer(Optimizer):
@@ -38,9 +42,8 @@ class MomentumOptimizer(Optimizer):
         self._momentum_tensor: Any = None
 
     def _create_slots(self, var_list: Sequence[Any]) -> None:
-        self._refuse_embedding_variables(var_list)
         for v in var_list:
-            self._zeros_slot(v, "momentum", self._name)
+            self._zeros_slot(v, "momentum", self._name, slot_config=SlotConfig(slot_num=1, slot_index=1))
 
     def _prepare(self) -> None:
         self._learning_rate_tensor = convert_to_tensor(
@@ -73,9 +76,24 @@ class MomentumOptimizer(Optimizer):
             var, slot, lr, grad.values, grad.indices, momentum, **self._flags()
         ).op
 
-    def _resource_apply_sparse(self, grad: Tensor, handle: Any, indices: Tensor) -> Any:
+    def _resource_apply_sparse(
+        self, grad: Tensor, handle: Any, indices: Tensor, indices_counts: Any = None
+    ) -> Any:
         lr, momentum = self._rates(grad.dtype)
         slot = self.get_slot(handle, "momentum")
+        if isinstance(handle, EmbeddingVariable):
+            return training_kv.sparse_apply(
+                "Momentum",
+                handle.handle,
+                slot.handle,
+                lr,
+                grad,
+                indices,
+                momentum,
+                training_util.get_or_create_global_step(),
+                counts=indices_counts,
+                **self._flags(),
+            )
         return training.resource_sparse_apply_momentum(
             handle.handle, slot.handle, lr, grad, indices, momentum, **self._flags()
         )

@@ -77,7 +77,9 @@ class ProximalAdagradOptimizer(Optimizer):
             var, slot, *self._tensors, grad.values, grad.indices, use_locking=self._use_locking
         )
 
-    def _resource_apply_sparse(self, grad: Tensor, handle: Any, indices: Tensor) -> Any:
+    def _resource_apply_sparse(
+        self, grad: Tensor, handle: Any, indices: Tensor, indices_counts: Any = None
+    ) -> Any:
         slot = self.get_slot(handle, "accumulator")
         numbers = [math.cast(x, grad.dtype) for x in self._tensors]
         return training.resource_sparse_apply_proximal_adagrad(

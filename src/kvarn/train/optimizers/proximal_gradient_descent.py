@@ -63,7 +63,9 @@ class ProximalGradientDescentOptimizer(Optimizer):
             var, *self._tensors, grad.values, grad.indices, use_locking=self._use_locking
         ).op
 
-    def _resource_apply_sparse(self, grad: Tensor, handle: Any, indices: Tensor) -> Any:
+    def _resource_apply_sparse(
+        self, grad: Tensor, handle: Any, indices: Tensor, indices_counts: Any = None
+    ) -> Any:
         numbers = [math.cast(x, grad.dtype) for x in self._tensors]
         return training.resource_sparse_apply_proximal_gradient_descent(
             handle.handle, *numbers, grad, indices, use_locking=self._use_locking

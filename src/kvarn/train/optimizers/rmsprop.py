@@ -1,6 +1,7 @@
 """RMSProp.
 
-Source: tensorflow/python/training/rmsprop.py (1.15).
+Source: tensorflow/python/training/rmsprop.py (1.15). Embedding variables, for which DeepRec
+has no such rule, follow the same formula.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from typing import Any
 
 from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.tensor import IndexedSlices, Tensor
-from kvarn.ops import array, math, training
+from kvarn.ops import array, math, training, training_kv
+from kvarn.train import training_util
 from kvarn.train.optimizer import Optimizer
+from kvarn.train.slot_creator import SlotConfig
 from kvarn.variables import initializers
+from kvarn.variables.embedding_variable import EmbeddingVariable
 
 
 class RMSPropOptimizer(Optimizer):
@@ -42,7 +46,7 @@ class RMSPropOptimizer(Optimizer):
         self._tensors: list[Any] = []
 
     def _create_slots(self, var_list: Sequence[Any]) -> None:
-        self._refuse_embedding_variables(var_list)
+        slot_num = 3 if self._centered else 2
         for v in var_list:
             dtype = v.dtype.base_dtype
             init_rms: Any
@@ -50,10 +54,18 @@ class RMSPropOptimizer(Optimizer):
                 init_rms = initializers.ones_initializer(dtype=dtype)
             else:
                 init_rms = array.ones_like(v)
-            self._get_or_make_slot_with_initializer(v, init_rms, v.get_shape(), dtype, "rms", self._name)
+            self._get_or_make_slot_with_initializer(
+                v,
+                init_rms,
+                v.get_shape(),
+                dtype,
+                "rms",
+                self._name,
+                slot_config=SlotConfig(slot_num, 1),
+            )
             if self._centered:
-                self._zeros_slot(v, "mg", self._name)
-            self._zeros_slot(v, "momentum", self._name)
+                self._zeros_slot(v, "mg", self._name, slot_config=SlotConfig(slot_num, 2))
+            self._zeros_slot(v, "momentum", self._name, slot_config=SlotConfig(slot_num, slot_num))
 
     def _prepare(self) -> None:
         self._tensors = [
@@ -94,13 +106,27 @@ class RMSPropOptimizer(Optimizer):
         slots = self._slots_of(var)
         return apply(var, *slots, *numbers, grad.values, grad.indices, use_locking=self._use_locking)
 
-    def _resource_apply_sparse(self, grad: Tensor, handle: Any, indices: Tensor) -> Any:
+    def _resource_apply_sparse(
+        self, grad: Tensor, handle: Any, indices: Tensor, indices_counts: Any = None
+    ) -> Any:
         apply: Any = (
             training.resource_sparse_apply_centered_rms_prop
             if self._centered
             else training.resource_sparse_apply_rms_prop
         )
         slots = [s.handle for s in self._slots_of(handle)]
+        if isinstance(handle, EmbeddingVariable):
+            return training_kv.sparse_apply(
+                "CenteredRMSProp" if self._centered else "RMSProp",
+                handle.handle,
+                *slots,
+                *self._numbers(grad.dtype),
+                grad,
+                indices,
+                training_util.get_or_create_global_step(),
+                counts=indices_counts,
+                use_locking=self._use_locking,
+            )
         return apply(
             handle.handle, *slots, *self._numbers(grad.dtype), grad, indices, use_locking=self._use_locking
         )
