@@ -1,8 +1,10 @@
 """The numbers that must hold, each measured in this run beside what it is held against.
 
-    make bench                            W1, W2, W4 (one thread), W5, W6, sizes
-    PY_TF115=…/python make bench          W6 beside TensorFlow 1.15 of that interpreter
-    .venv/bin/python bench/run.py --only w1,w2,start,memory,w4,w5,w6,reshard,size --reps 3
+    make bench                            all of it
+    PY_TF115=…/python make bench          W4 and W6 beside TensorFlow 1.15 of that interpreter
+    PY_TORCH=…/python make bench          W4 beside torch and fbgemm
+    .venv/bin/python bench/run.py --only w3,w4,threads,w7,scale,snapshots --reps 3     the embedding engine
+    .venv/bin/python bench/run.py --only w1,w2,start,memory,w5,w6,reshard,size --reps 3
 
 Wall and CPU seconds are both read: on a busy machine the ratio of CPU seconds is the one to believe.
 Ends with status 1 if a bar is missed.
@@ -11,7 +13,6 @@ Ends with status 1 if a bar is missed.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pathlib
 import subprocess
@@ -19,33 +20,13 @@ import sys
 import tempfile
 import venv
 
-HERE = pathlib.Path(__file__).resolve().parent
+import embedding
+from bars import HERE, Bars, lines_of
+
 ROOT = HERE.parent
 # Recorded with TensorFlow 1.15.5 (bench/README.md); used where no TensorFlow is at hand.
 RECORDED_TF115_READ_CPU_SECS = 0.9
 RECORDED_TF115_US = {"build, per op (1,000-op graph)": 310.0, "session.run of a constant": 91.0}
-
-
-def lines_of(*command: str, python: str = sys.executable, **environment: str) -> list[dict]:
-    done = subprocess.run(
-        [python, *command],
-        cwd=HERE,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        env=os.environ | environment,
-    )
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-
-
-class Bars:
-    def __init__(self) -> None:
-        self.missed = 0
-
-    def show(self, what: str, value: float, bar: float, unit: str = "x") -> None:
-        good = value <= bar
-        self.missed += not good
-        print(f"{'ok  ' if good else 'MISS'} {what}: {value:.3g} {unit} (bar {bar:g})", flush=True)
 
 
 def verify() -> None:
@@ -102,17 +83,6 @@ def memory(bars: Bars) -> None:
     print("Memory of W1 beyond the tensors")
     for row in lines_of("peers/io_memory.py"):
         bars.show(row["case"], row["median"] / 2**20, 64, "MiB")
-
-
-def w4(bars: Bars, reps: int) -> None:
-    print("W4: lookup and train of 53,248 ids, one thread, beside the bare C table")
-    for row in lines_of("peers/ev_kvarn.py", "--workload", "W4", "--threads", "1", "--reps", str(reps)):
-        print(
-            f"     {row['case']} {row.get('dist', '')}: {row['rate'] / 1e6:.1f} M keys/s, "
-            f"wall {row['x_limit']:.2f}x, CPU {row['x_limit_cpu']:.2f}x of the limit"
-        )
-        if row.get("dist") == "zipf1.05":
-            bars.show(f"W4 zipf1.05 {row['case']}", min(row["x_limit"], row["x_limit_cpu"]), 3.0)
 
 
 def w5(reps: int) -> None:
@@ -183,12 +153,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default="verify,w1,w2,start,memory,w4,w5,w6,reshard,size")
+    parser.add_argument(
+        "--only", default="verify,w1,w2,start,memory,w3,w4,threads,w5,w6,w7,scale,snapshots,reshard,size"
+    )
     parser.add_argument("--reps", type=int, default=3)
     options = parser.parse_args()
     chosen = options.only.split(",")
     bars = Bars()
-    if "verify" in chosen or "w4" in chosen:
+    if {"verify", "w3", "w4", "threads", "w7"} & set(chosen):
         verify()
     if "w1" in chosen:
         w1(bars, options.reps)
@@ -198,12 +170,22 @@ def main() -> None:
         start(bars, options.reps)
     if "memory" in chosen:
         memory(bars)
+    if "w3" in chosen:
+        embedding.w3(bars, options.reps)
     if "w4" in chosen:
-        w4(bars, options.reps)
+        embedding.w4(bars, options.reps)
+    if "threads" in chosen:
+        embedding.threads(bars, options.reps)
     if "w5" in chosen:
         w5(options.reps)
     if "w6" in chosen:
         w6(bars, options.reps)
+    if "w7" in chosen:
+        embedding.w7(bars)
+    if "scale" in chosen:
+        embedding.scale(bars, options.reps)
+    if "snapshots" in chosen:
+        embedding.snapshots(bars)
     if "reshard" in chosen:
         reshard(bars, options.reps)
     if "size" in chosen:

@@ -1,0 +1,105 @@
+"""The bars of the embedding engine: W3, W4 beside peers, W4 on two threads, W7, size of the table, snapshots."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from statistics import median
+
+from bars import HERE, Bars, lines_of
+
+# Frequencies and versions are kept in all that is measured of W4.
+KEPT = {"TF_RECORD_FREQ": "1", "TF_RECORD_VERSION": "1"}
+ROUNDS = 2
+W4_BARS = {"lookup": 1.6, "train": 1.8, "insert new keys (value only)": 2.0}
+
+
+def peers() -> list[tuple[tuple[str, ...], str]]:
+    """Programs and pythons of the peers whose interpreters are named in the environment."""
+    found = []
+    if "PY_TORCH" in os.environ:
+        found.append((("peers/ev_torch.py", "--kind", "tbe"), os.environ["PY_TORCH"]))
+        found.append((("peers/ev_torch.py", "--kind", "sparse"), os.environ["PY_TORCH"]))
+    if "PY_TF115" in os.environ:
+        found.append((("peers/ev_tf_dense.py",), os.environ["PY_TF115"]))
+    return found
+
+
+def w3(bars: Bars, reps: int) -> None:
+    print(
+        "W3: save and restore 5 M keys x (16 + 16) floats through Saver, beside write(2) and read(2); CPU seconds"
+    )
+    asked = {"save": 2.0, "restore": 3.0}
+    for row in lines_of("peers/ev_kvarn.py", "--workload", "W3", "--threads", "1", "--reps", str(reps)):
+        print(
+            f"     {row['case']}: {row['median']:.3g} s, CPU {row['cpu_median']:.3g} s, "
+            f"wall {row['x_limit']:.2f}x of the limit; {row['file_bytes'] / 2**20:.0f} MiB"
+        )
+        bars.show(f"W3 {row['case']}", row["x_limit_cpu"], asked[row["case"]])
+
+
+def w4(bars: Bars, reps: int) -> None:
+    print(
+        "W4: 53,248 ids against 5 M keys, one thread, beside the bare C table; frequencies and versions kept"
+    )
+    others = peers()
+    if not others:
+        print("     (PY_TORCH and PY_TF115 are not set: no peers beside)")
+    command = ("--workload", "W4", "--threads", "1", "--reps", str(reps))
+    pooled: dict[tuple[str, str, str], list[dict]] = {}
+    for _ in range(ROUNDS):
+        for (program, *own), python in [(("peers/ev_kvarn.py",), sys.executable), *others]:
+            # fbgemm and torch spin on idle OpenMP threads otherwise.
+            for row in lines_of(program, *command, *own, python=python, OMP_WAIT_POLICY="PASSIVE", **KEPT):
+                pooled.setdefault((row["case"], row.get("dist", ""), row["peer"]), []).append(row)
+    for (case, dist, peer), rows in sorted(
+        pooled.items(), key=lambda item: (item[0][:2], item[0][2] != "kvarn")
+    ):
+        wall, cpu, limit, limit_cpu = (
+            median(sample for row in rows for sample in row[column])
+            for column in ("samples", "cpu_samples", "limit_samples", "limit_cpu_samples")
+        )
+        print(
+            f"     {case} {dist}, {peer}: {rows[0]['work'] / cpu / 1e6:.1f} M keys/s of CPU, "
+            f"wall {wall / limit:.2f}x, CPU {cpu / limit_cpu:.2f}x of the limit"
+        )
+        if peer == "kvarn":
+            bars.show(f"W4 {case} {dist}".rstrip(), cpu / limit_cpu, W4_BARS[case])
+
+
+def threads(bars: Bars, reps: int) -> None:
+    print("W4 on two threads, beside one thread in the same process; wall seconds, the best of each")
+    for row in lines_of("ev_threads.py", "--reps", str(reps), **KEPT):
+        # Other work on the machine only ever adds time, and to two threads more than to one.
+        best = row["min"] / row["limit_min"]
+        print(f"     {row['case']} {row['dist']}: median {row['x_limit']:.2f}x of one thread's")
+        bars.show(f"W4 {row['case']} {row['dist']}", best, 0.6)
+
+
+def w7(bars: Bars) -> None:
+    print("W7: memory of 5 M keys x 16 floats")
+    for slot in ((), ("--slot",)):
+        for row in lines_of("peers/ev_kvarn.py", "--workload", "W7", "--threads", "1", *slot):
+            payload = row["limit_median"]
+            print(
+                f"     {row['case']}: {row['median']:.1f} B, payload {payload:.0f} B; "
+                f"at most {row['peak']:.1f} B while it grew ({row['peak'] / payload:.2f}x)"
+            )
+            bars.show(f"W7 {row['case']}", row["x_limit"], 1.25)
+
+
+def scale(bars: Bars, reps: int) -> None:
+    print("Scale: a lookup among 50 M keys x 8 floats, beside one among 1 M; CPU seconds")
+    for row in lines_of("ev_scale.py", "--reps", str(reps)):
+        told = f"{row['case']}, {row['dist']}"
+        if row["peer"] == "kvarn":
+            bars.show(told, row["x_limit_cpu"], 2.0)
+        else:
+            print(f"     {told}, {row['peer']} table: {row['x_limit_cpu']:.2f}x")
+
+
+def snapshots(bars: Bars) -> None:
+    print("Snapshots: what writers wait, and the memory above the table", flush=True)
+    done = subprocess.run([sys.executable, "snapshot_stall.py"], cwd=HERE, check=False)
+    bars.missed += done.returncode != 0
