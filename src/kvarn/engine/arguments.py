@@ -6,12 +6,16 @@ Shared by the native table and its reference, so that both refuse the same input
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kvarn import errors
+from kvarn.engine.policies import EvictionPolicy, SeededRows
+
+if TYPE_CHECKING:
+    from kvarn.engine.optimizer_rules import OptimizerRule
 
 _INT64 = np.dtype(np.int64)
 _INT32 = np.dtype(np.int32)
@@ -83,6 +87,58 @@ def defaults(given: npt.ArrayLike, dim: int) -> npt.NDArray[np.float32]:
     if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] != dim:
         raise invalid(f"default-value matrix of shape {list(array.shape)}: expected [R, {dim}] with R >= 1")
     return np.ascontiguousarray(array)
+
+
+def default_of(given: npt.ArrayLike | SeededRows, dim: int) -> npt.NDArray[np.float32] | SeededRows:
+    """What the rows of a slot start from: a copy of a matrix as `defaults`, or rows by seed."""
+    return given if isinstance(given, SeededRows) else defaults(given, dim).copy()
+
+
+def rule(
+    name: str, slot_numbers: Sequence[int], params: Sequence[float], slots: Sequence[tuple[str, int]]
+) -> OptimizerRule:
+    """The optimizer's rule `name`, if the slots and parameters given are what it takes."""
+    from kvarn.engine.optimizer_rules import RULES
+
+    found = RULES.get(name)
+    if found is None:
+        raise invalid(f"optimizer rule '{name}'", f"Known are {', '.join(sorted(RULES))}.")
+    if len(slot_numbers) != len(found.slots) or len(params) != len(found.params):
+        raise invalid(
+            f"rule '{name}' with {len(slot_numbers)} slots and {len(params)} parameters: "
+            f"expected {len(found.slots)} slots and the parameters {list(found.params)}"
+        )
+    if 0 in slot_numbers or len(set(slot_numbers)) != len(slot_numbers):
+        raise invalid(f"rule '{name}' on slots {list(slot_numbers)}: expected different ones, none of them 0")
+    for number, shape in zip(slot_numbers, found.slots, strict=True):
+        wanted = shape.dim(slots[0][1])
+        if slot(number, slots) != wanted:
+            raise invalid(
+                f"rule '{name}' on slot {number} of dimension {slots[number][1]}: expected {wanted}"
+            )
+    return found
+
+
+def counts(given: npt.ArrayLike | None, n: int) -> npt.NDArray[np.int64] | None:
+    """How often each of `n` keys occurred, int64 [n], or None."""
+    array = per_key("counts", given, n)
+    if array is not None and array.size and array.min() < 0:
+        raise invalid(f"counts of {array.min()}: a key occurs 0 times at least")
+    return array
+
+
+def eviction(policy: EvictionPolicy, *, record_freq: bool, record_version: bool) -> None:
+    """Refuses a policy whose conditions ask for what a table does not record."""
+    if policy.by_age and not record_version:
+        raise invalid(
+            "eviction by age from a table without versions",
+            "Record them: record_version, or the environment variable TF_RECORD_VERSION=1.",
+        )
+    if policy.by_frequency and not record_freq:
+        raise invalid(
+            "eviction by frequency from a table without frequencies",
+            "Record them: record_freq, or the environment variable TF_RECORD_FREQ=1.",
+        )
 
 
 def per_key(name: str, given: npt.ArrayLike | None, n: int) -> npt.NDArray[np.int64] | None:

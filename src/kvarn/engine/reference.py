@@ -1,39 +1,45 @@
-"""What an embedding table does, in plain NumPy and a dict: the specification of `kvarn.engine.table`.
+"""What an embedding table does, in plain NumPy and dicts: the specification of `kvarn.engine.table`.
 
-Slow and short on purpose. Where both differ, the native table is wrong.
+Slow and short on purpose. Where both differ, the native table is wrong. Who gets a row is in
+`kvarn.engine.reference_admission`, what a cut shows in `kvarn.engine.reference_snapshot`, the rules of optimizers in
+`kvarn.engine.optimizer_rules`, the conditions of eviction in `kvarn.engine.policies`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from kvarn.engine import arguments
+from kvarn.engine import arguments, evictions
+from kvarn.engine.policies import (
+    Admission,
+    EvictionPolicy,
+    EvictionReport,
+    Explanation,
+    SeededRows,
+    TieredStorage,
+)
+from kvarn.engine.reference_admission import Counts, door
+from kvarn.engine.reference_snapshot import ReferenceSnapshot, Touches
 
 _FloatArray = npt.NDArray[np.float32]
 _Int64Array = npt.NDArray[np.int64]
+_T = TypeVar("_T", bound=np.generic)
 
 
-class _Entry:
-    """Everything a table keeps for one key."""
+class _Entry(Counts):
+    """Everything a table keeps for one key: `rows` has one [dim] per slot."""
 
-    __slots__ = ("freq", "rows", "version")
-
-    def __init__(self, rows: list[_FloatArray]) -> None:
-        self.rows = rows  # one [dim] per slot
-        self.freq = 0
-        self.version = -1
-
-    def copy(self) -> _Entry:
-        other = _Entry([row.copy() for row in self.rows])
-        other.freq, other.version = self.freq, self.version
-        return other
+    def __init__(self, counts: Counts, rows: list[_FloatArray]) -> None:
+        super().__init__(counts.freq, counts.version)
+        self.rows = rows
 
 
 class ReferenceEmbeddingTable:
-    """`kvarn.engine.table.EmbeddingTable`, method for method."""
+    """`kvarn.engine.table.EmbeddingTable`, method for method; see there for arguments."""
 
     def __init__(
         self,
@@ -42,30 +48,43 @@ class ReferenceEmbeddingTable:
         *,
         record_freq: bool = False,
         record_version: bool = False,
+        admission: Admission | None = None,
+        no_permission: float = 0.0,
+        storage: TieredStorage | None = None,
     ) -> None:
         self.key_dtype = arguments.key_dtype(key_dtype)
         self.value_dim = arguments.dimension("value_dim", value_dim)
         self.record_freq = record_freq
         self.record_version = record_version
+        self.admission = admission
+        self.no_permission = no_permission
+        # Where rows are changes no number: they are all in memory here.
+        self.storage = storage
         self._slots: list[tuple[str, int]] = [("", self.value_dim)]
-        self._defaults: list[_FloatArray] = [np.zeros((1, self.value_dim), np.float32)]
+        self._defaults: list[_FloatArray | SeededRows] = [np.zeros((1, self.value_dim), np.float32)]
         self._entries: dict[int, _Entry] = {}
+        self._door = door(admission)
+        self._touches = Touches()
+        self._evicted = evictions.EvictedKeys()
 
-    def add_slot(self, name: str, dim: int, default: npt.ArrayLike) -> int:
+    def add_slot(self, name: str, dim: int, default: npt.ArrayLike | SeededRows) -> int:
         dim = arguments.dimension("dim", dim)
-        self._defaults.append(arguments.defaults(default, dim).copy())
+        self._defaults.append(arguments.default_of(default, dim))
         self._slots.append((name, dim))
         slot = len(self._slots) - 1
         for key, entry in self._entries.items():
             entry.rows.append(self._default_row(slot, key))
         return slot
 
-    def set_default(self, slot: int, matrix: npt.ArrayLike) -> None:
-        dim = arguments.slot(slot, self._slots)
-        self._defaults[slot] = arguments.defaults(matrix, dim).copy()
+    def set_default(self, slot: int, default: npt.ArrayLike | SeededRows) -> None:
+        self._defaults[slot] = arguments.default_of(default, arguments.slot(slot, self._slots))
 
     @property
     def size(self) -> int:
+        return len(self._entries) + len(self._door.records)
+
+    @property
+    def admitted_size(self) -> int:
         return len(self._entries)
 
     @property
@@ -74,44 +93,114 @@ class ReferenceEmbeddingTable:
 
     @property
     def memory_bytes(self) -> int:
-        return len(self._entries) * (24 + 4 * sum(dim for _, dim in self._slots))
+        return len(self._entries) * self._entry_bytes + 24 * len(self._door.records)
 
-    def lookup_or_create(
-        self, keys: npt.ArrayLike, out: _FloatArray | None = None, *, slot: int = 0
-    ) -> _FloatArray:
-        flat, out, rows = self._reading(keys, out, slot)
-        for i, key in enumerate(flat.tolist()):
-            entry = self._find_or_create(key)
-            entry.freq += self.record_freq
-            rows[i] = entry.rows[slot]
-        return out
+    @property
+    def counters(self) -> dict[str, int]:
+        sizes = {"admitted": len(self._entries), "filtered": len(self._door.records)}
+        return sizes | self._evicted.counts
+
+    # -- reading ----------------------------------------------------------------------------------
 
     def lookup(self, keys: npt.ArrayLike, out: _FloatArray | None = None, *, slot: int = 0) -> _FloatArray:
         flat, out, rows = self._reading(keys, out, slot)
         for i, key in enumerate(flat.tolist()):
-            entry = self._entries.get(key)
-            rows[i] = self._default_row(slot, key) if entry is None else entry.rows[slot]
+            if key in self._entries:
+                rows[i] = self._entries[key].rows[slot]
+            elif self._door.creates_at_lookup:
+                rows[i] = self._default_row(slot, key)
+            else:
+                rows[i] = self.no_permission if slot == 0 else 0.0
         return out
 
+    def lookup_or_create(
+        self, keys: npt.ArrayLike, out: _FloatArray | None = None, *, slot: int = 0
+    ) -> _FloatArray:
+        flat, out, _ = self._reading(keys, out, slot)
+        if self._door.creates_at_lookup:
+            for key in flat.tolist():
+                if key not in self._entries:
+                    self._create(key, Counts())
+        return self.lookup(keys, out, slot=slot)
+
     def contains(self, keys: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        flat, shape = arguments.keys(keys, self.key_dtype)
-        return np.array([key in self._entries for key in flat.tolist()], np.bool_).reshape(shape)
+        return self._ask(keys, np.bool_, lambda key, entry: entry is not None)
 
     def frequency(self, keys: npt.ArrayLike) -> _Int64Array:
-        flat, shape = arguments.keys(keys, self.key_dtype)
-        found = [self._entries.get(key) for key in flat.tolist()]
-        return np.array([0 if entry is None else entry.freq for entry in found], np.int64).reshape(shape)
+        recorded = self.record_freq
+        return self._ask(
+            keys, np.int64, lambda key, entry: self._door.frequency(key, entry, recorded=recorded)
+        )
 
     def version(self, keys: npt.ArrayLike) -> _Int64Array:
-        flat, shape = arguments.keys(keys, self.key_dtype)
-        found = [self._entries.get(key) for key in flat.tolist()]
-        return np.array([-1 if entry is None else entry.version for entry in found], np.int64).reshape(shape)
+        def version_of(key: int, entry: _Entry | None) -> int:
+            return (entry or self._door.records.get(key, Counts())).version
+
+        return self._ask(keys, np.int64, version_of)
+
+    def tier(self, keys: npt.ArrayLike) -> npt.NDArray[np.int32]:
+        return self._ask(keys, np.int32, lambda key, entry: -1 if entry is None else 0)
+
+    def explain(
+        self, key: int, *, policy: EvictionPolicy | None = None, step: int | None = None
+    ) -> Explanation:
+        return evictions.explain(self, self._evicted, key, policy=policy, step=step)
+
+    # -- changing ---------------------------------------------------------------------------------
+
+    def create_from(self, keys: npt.ArrayLike, rows: npt.ArrayLike, *, slot: int = 0) -> None:
+        flat, _ = arguments.keys(keys, self.key_dtype)
+        given = arguments.rows("rows", rows, flat.size, arguments.slot(slot, self._slots))
+        for key, row in zip(flat.tolist(), given, strict=True):
+            if key not in self._entries:
+                self._create(key, self._door.let_in_given(key)).rows[slot] = row.copy()
+
+    def apply(
+        self,
+        rule: str,
+        keys: npt.ArrayLike,
+        grads: npt.ArrayLike,
+        *,
+        slots: Sequence[int] = (),
+        params: Sequence[float] = (),
+        counts: npt.ArrayLike | None = None,
+        step: int | None = None,
+    ) -> None:
+        found = arguments.rule(rule, slots, params, self._slots)
+        flat, _ = arguments.keys(keys, self.key_dtype)
+        grad_of = arguments.rows("grads", grads, flat.size, self.value_dim)
+        count_of = arguments.counts(counts, flat.size)
+        numbers = [np.float32(p) for p in params]
+        if not self.record_version:
+            step = None
+        sums: dict[int, _FloatArray] = {}
+        occurrences: dict[int, int] = {}
+        for i, key in enumerate(flat.tolist()):
+            if key in sums:
+                sums[key] += grad_of[i]
+                occurrences[key] += 0 if count_of is None else int(count_of[i])
+            else:
+                sums[key] = grad_of[i].copy()
+                occurrences[key] = 1 if count_of is None else int(count_of[i])
+        for key, grad in sums.items():
+            count = occurrences[key]
+            entry = self._entries.get(key)
+            if entry is None:
+                admitted = self._door.let_in(key, count, step)
+                entry = None if admitted is None else self._create(key, admitted)
+            if entry is None:
+                self._touch_record(key)
+                continue
+            self._touches.touch(key)
+            entry.freq += count
+            if step is not None:
+                entry.version = step
+            found.update(entry.rows[0], [entry.rows[slot] for slot in slots], grad, numbers)
 
     def apply_gradient_descent(
         self, keys: npt.ArrayLike, grads: npt.ArrayLike, lr: float, *, step: int | None = None
     ) -> None:
-        for entry, grad in self._updating(keys, grads, step):
-            entry.rows[0] -= np.float32(lr) * grad
+        self.apply("GradientDescent", keys, grads, params=[lr], step=step)
 
     def apply_adagrad(
         self,
@@ -122,16 +211,7 @@ class ReferenceEmbeddingTable:
         *,
         step: int | None = None,
     ) -> None:
-        dim = arguments.slot(accum_slot, self._slots)
-        if accum_slot == 0 or dim != self.value_dim:
-            raise arguments.invalid(
-                f"apply_adagrad: slot {accum_slot} of {len(self._slots)} is no accumulator: "
-                "expected a slot of the primary's dimension"
-            )
-        for entry, grad in self._updating(keys, grads, step):
-            value, accum = entry.rows[0], entry.rows[accum_slot]
-            accum += grad * grad
-            value -= np.float32(lr) * grad / np.sqrt(accum)
+        self.apply("Adagrad", keys, grads, slots=[accum_slot], params=[lr], step=step)
 
     def import_rows(
         self,
@@ -146,40 +226,177 @@ class ReferenceEmbeddingTable:
         freq_of = arguments.per_key("freqs", freqs, flat.size)
         version_of = arguments.per_key("versions", versions, flat.size)
         for i, key in enumerate(flat.tolist()):
-            entry = self._find_or_create(key)
+            freq = None if freq_of is None else int(freq_of[i])
+            entry = self._entries.get(key)
+            if entry is None:
+                entry = self._create(key, self._door.let_in_row(key, freq))
+            else:
+                self._door.seen_row(key, freq)
             entry.rows[slot] = rows[i].copy()
-            if freq_of is not None and self.record_freq:
-                entry.freq = int(freq_of[i])
+            if freq is not None:
+                entry.freq = self._door.least(freq)
             if version_of is not None and self.record_version:
                 entry.version = int(version_of[i])
+            self._touches.touch(key)
+
+    def import_filtered(
+        self, keys: npt.ArrayLike, freqs: npt.ArrayLike, versions: npt.ArrayLike | None = None
+    ) -> None:
+        flat, _ = arguments.keys(keys, self.key_dtype)
+        freq_of = arguments.per_key("freqs", freqs, flat.size)
+        version_of = arguments.per_key("versions", versions, flat.size)
+        if freq_of is None:
+            raise arguments.invalid("filtered keys without freqs: a filter has counted them")
+        for i, key in enumerate(flat.tolist()):
+            # A row that was learnt is not given up for a count.
+            if key in self._entries:
+                continue
+            version = int(version_of[i]) if version_of is not None and self.record_version else None
+            admitted = self._door.let_in_filtered(key, int(freq_of[i]), version)
+            if admitted is not None:
+                self._create(key, admitted)
+            else:
+                self._touch_record(key)
+
+    def evict(
+        self, policy: EvictionPolicy, step: int, *, dry_run: bool = False, sample: int = 10
+    ) -> EvictionReport:
+        arguments.eviction(policy, record_freq=self.record_freq, record_version=self.record_version)
+        examined = self.size
+        counts: dict[int, Counts] = {}  # with the versions that stamping makes
+        for key, found in (*self._entries.items(), *self._door.records.items()):
+            stamped = step if policy.by_age and found.version == -1 else found.version
+            counts[key] = Counts(self._kept_frequency(key), stamped)
+        leaving: dict[int, str] = {}
+        for key, found in counts.items():
+            row = self._entries[key].rows[0] if key in self._entries else None
+            reason = policy.reason(step=step, version=found.version, frequency=found.freq, value=row)
+            if reason is not None:
+                leaving[key] = reason
+
+        def rank(key: int) -> tuple[int, int, int]:
+            return (counts[key].freq, counts[key].version, key)
+
+        to_go = sorted((key for key in leaving if key in self._entries), key=rank, reverse=True)
+        spared = to_go[: max(0, policy.min_keys - (len(self._entries) - len(to_go)))]
+        for key in spared:
+            del leaving[key]
+        if policy.max_keys is not None:
+            staying = sorted((key for key in self._entries if key not in leaving), key=rank)
+            for key in staying[: max(0, len(staying) - policy.max_keys)]:
+                leaving[key] = "ceiling"
+        keys = np.array(sorted(leaving), np.int64)
+        reasons = np.array([evictions.REASONS.index(leaving[key]) for key in keys.tolist()], np.uint8)
+        if not dry_run:
+            for key, found in counts.items():
+                (self._entries.get(key) or self._door.records[key]).version = found.version
+            for key in keys.tolist():
+                self._forget(key)
+            self._evicted.add(keys, reasons, step)
+        return evictions.report_of(
+            self._entry_bytes, examined, len(spared), keys, reasons, dry_run=dry_run, sample=sample
+        )
+
+    def clear(self) -> None:
+        for key in (*self._entries, *self._door.records):
+            self._touches.touch(key)
+        self._entries.clear()
+        self._door.clear()
+
+    def remove(self, keys: npt.ArrayLike) -> int:
+        flat, _ = arguments.keys(keys, self.key_dtype)
+        return sum(self._forget(key) for key in flat.tolist())
+
+    # -- cuts -------------------------------------------------------------------------------------
+
+    @property
+    def record_touches(self) -> bool:
+        return self._touches.recording
+
+    @record_touches.setter
+    def record_touches(self, recording: bool) -> None:
+        self._touches.record(recording)
+
+    def forget_touches(self, before: int) -> None:
+        self._touches.forget(before)
 
     def export(
         self, slot: int = 0, *, buckets: int = 1000
     ) -> tuple[npt.NDArray[Any], _FloatArray, _Int64Array, _Int64Array]:
-        cut = self.snapshot(buckets=buckets)
-        return cut.keys, cut.values(slot), cut.freqs, cut.versions
+        with self.snapshot(buckets=buckets) as cut:
+            return cut.keys, cut.values(slot), cut.freqs, cut.versions
 
-    def snapshot(self, *, buckets: int = 1000) -> ReferenceSnapshot:
+    def snapshot(self, *, buckets: int = 1000, since: int | None = None) -> ReferenceSnapshot:
         if buckets < 1:
             raise arguments.invalid(f"snapshot: {buckets} buckets, expected at least 1")
-        return ReferenceSnapshot(self._entries, self.key_dtype, self.slots, buckets)
+        touched = None if since is None else self._touches.since(since)
 
-    def clear(self) -> None:
-        self._entries.clear()
+        def chosen(keys: dict[int, Any]) -> list[int]:
+            # Stable: inside a bucket by age, or, of those touched, ascending.
+            found = list(keys) if touched is None else sorted(key for key in keys if key in touched)
+            return sorted(found, key=lambda key: key % buckets)
 
-    def remove(self, keys: npt.ArrayLike) -> int:
-        flat, _ = arguments.keys(keys, self.key_dtype)
-        return sum(self._entries.pop(key, None) is not None for key in flat.tolist())
+        admitted, filtered = chosen(self._entries), chosen(self._door.records)
+        gone = (touched or set()) - set(admitted) - set(filtered)
+        return ReferenceSnapshot(
+            cut=self._touches.cut(),
+            key_dtype=self.key_dtype,
+            slots=self.slots,
+            buckets=buckets,
+            keys=admitted,
+            counts=[Counts(self._kept_frequency(key), self._entries[key].version) for key in admitted],
+            rows=[[row.copy() for row in self._entries[key].rows] for key in admitted],
+            filtered_keys=filtered,
+            filtered_counts=[
+                Counts(r.freq, r.version) for r in map(self._door.records.__getitem__, filtered)
+            ],
+            removed_keys=sorted(sorted(gone), key=lambda key: key % buckets),
+            counters=self.counters,
+        )
+
+    # -- parts ------------------------------------------------------------------------------------
+
+    @property
+    def _entry_bytes(self) -> int:
+        recorded = self.record_freq + self.record_version
+        return 8 + 4 * sum(dim for _, dim in self._slots) + 8 * recorded
 
     def _default_row(self, slot: int, key: int) -> _FloatArray:
-        matrix = self._defaults[slot]
-        row: _FloatArray = matrix[abs(key) % len(matrix)]
+        default = self._defaults[slot]
+        if isinstance(default, SeededRows):
+            return default.rows(np.array([key]), self._slots[slot][1]).reshape(-1)
+        row: _FloatArray = default[abs(key) % len(default)]
         return row.copy()
 
-    def _find_or_create(self, key: int) -> _Entry:
-        if key not in self._entries:
-            self._entries[key] = _Entry([self._default_row(s, key) for s in range(len(self._slots))])
+    def _kept_frequency(self, key: int) -> int:
+        entry = self._entries.get(key)
+        if entry is None:
+            return self._door.records[key].freq
+        return self._door.kept_frequency(key, entry, recorded=self.record_freq)
+
+    def _create(self, key: int, counts: Counts) -> _Entry:
+        rows = [self._default_row(slot, key) for slot in range(len(self._slots))]
+        self._entries[key] = _Entry(counts, rows)
+        self._touches.touch(key)
         return self._entries[key]
+
+    def _forget(self, key: int) -> bool:
+        found = self._entries.pop(key, None) or self._door.records.pop(key, None)
+        if found is not None:
+            self._touches.touch(key)
+        return found is not None
+
+    def _touch_record(self, key: int) -> None:
+        # A Bloom filter has no record of a key that could be listed.
+        if key in self._door.records:
+            self._touches.touch(key)
+
+    def _ask(
+        self, keys: npt.ArrayLike, dtype: type[_T], answer: Callable[[int, _Entry | None], Any]
+    ) -> npt.NDArray[_T]:
+        flat, shape = arguments.keys(keys, self.key_dtype)
+        answers = [answer(key, self._entries.get(key)) for key in flat.tolist()]
+        return np.array(answers, dtype).reshape(shape)
 
     def _reading(
         self, keys: npt.ArrayLike, out: _FloatArray | None, slot: int
@@ -191,54 +408,3 @@ class ReferenceEmbeddingTable:
         else:
             arguments.output(out, (*shape, dim))
         return flat, out, out.reshape(flat.size, dim)
-
-    def _updating(
-        self, keys: npt.ArrayLike, grads: npt.ArrayLike, step: int | None
-    ) -> list[tuple[_Entry, _FloatArray]]:
-        """Every distinct key's entry, stamped, with its summed gradient."""
-        flat, _ = arguments.keys(keys, self.key_dtype)
-        rows = arguments.rows("grads", grads, flat.size, self.value_dim)
-        sums: dict[int, _FloatArray] = {}
-        for key, grad in zip(flat.tolist(), rows, strict=True):
-            if key in sums:
-                sums[key] += grad
-            else:
-                sums[key] = grad.copy()
-        touched = []
-        for key, total in sums.items():
-            entry = self._find_or_create(key)
-            if step is not None and self.record_version:
-                entry.version = step
-            touched.append((entry, total))
-        return touched
-
-
-class ReferenceSnapshot:
-    """`kvarn.engine.table.Snapshot` as a deep copy."""
-
-    def __init__(
-        self, entries: dict[int, _Entry], key_dtype: np.dtype[Any], slots: list[tuple[str, int]], buckets: int
-    ) -> None:
-        self.slots = slots
-        order = sorted(entries, key=lambda key: key % buckets)  # stable: inside a bucket by age
-        self._entries = [entries[key].copy() for key in order]
-        self.keys = np.array(order, key_dtype)
-        counts = np.bincount([key % buckets for key in order], minlength=buckets)
-        self.partition_offset = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-
-    @property
-    def size(self) -> int:
-        return len(self._entries)
-
-    @property
-    def freqs(self) -> _Int64Array:
-        return np.array([entry.freq for entry in self._entries], np.int64)
-
-    @property
-    def versions(self) -> _Int64Array:
-        return np.array([entry.version for entry in self._entries], np.int64)
-
-    def values(self, slot: int = 0, start: int = 0, stop: int | None = None) -> _FloatArray:
-        dim = arguments.slot(slot, self.slots)
-        rows = [entry.rows[slot] for entry in self._entries[start:stop]]
-        return np.array(rows, np.float32).reshape(len(rows), dim)
