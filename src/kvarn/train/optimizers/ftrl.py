@@ -14,6 +14,7 @@ from kvarn.graph.tensor import IndexedSlices, Tensor
 from kvarn.ops import math, training, training_kv
 from kvarn.train.optimizer import Optimizer
 from kvarn.train.slot_creator import SlotConfig
+from kvarn.variables import initializers
 from kvarn.variables.embedding_variable import EmbeddingVariable
 
 
@@ -70,13 +71,20 @@ class FtrlOptimizer(Optimizer):
         self._tensors: list[Any] = []
 
     def _create_slots(self, var_list: Sequence[Any]) -> None:
+        accum_name = self._accum_name or self._name
+        linear_name = self._linear_name or self._name
         for v in var_list:
+            dtype, shape = v.dtype.base_dtype, v.get_shape()
             with colocate_with(v):
-                val = constant(self._initial_accumulator_value, dtype=v.dtype.base_dtype, shape=v.get_shape())
-                self._get_or_make_slot(
-                    v, val, "accum", self._accum_name or self._name, slot_config=SlotConfig(2, 1)
-                )
-                self._zeros_slot(v, "linear", self._linear_name or self._name, slot_config=SlotConfig(2, 2))
+                if isinstance(v, EmbeddingVariable):
+                    init = initializers.constant_initializer(self._initial_accumulator_value, dtype=dtype)
+                    self._get_or_make_slot_with_initializer(
+                        v, init, shape, dtype, "accum", accum_name, slot_config=SlotConfig(2, 1)
+                    )
+                else:
+                    val = constant(self._initial_accumulator_value, dtype=dtype, shape=shape)
+                    self._get_or_make_slot(v, val, "accum", accum_name)
+                self._zeros_slot(v, "linear", linear_name, slot_config=SlotConfig(2, 2))
 
     def _prepare(self) -> None:
         self._tensors = [
