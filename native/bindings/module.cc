@@ -21,6 +21,8 @@ const char* error_class(Code code) {
       return "FailedPreconditionError";
     case Code::kOutOfRange:
       return "OutOfRangeError";
+    case Code::kInternal:
+      break;
     case Code::kDataLoss:
       return "DataLossError";
   }

@@ -15,6 +15,7 @@ enum class Code : int {
   kResourceExhausted = 8,
   kFailedPrecondition = 9,
   kOutOfRange = 11,
+  kInternal = 13,
   kDataLoss = 15,
 };
 
