@@ -30,10 +30,6 @@ uint32_t matches(const KeyBucket& bucket, int64_t key) {
   return equal & bucket.used();
 }
 
-KeyBucket* next_bucket(const BucketRange& range, KeyBucket* bucket) {
-  return ++bucket == range.end() ? range.begin() : bucket;
-}
-
 // For a segment that gets `n` keys: room for a third more.
 unsigned class_for(size_t n) {
   unsigned size_class = kMinClass;
@@ -50,13 +46,13 @@ KeyIndex::KeyIndex()
       ranges_(size_t{1} << kMinDepth, no_keys()->buckets),
       segments_(size_t{1} << kMinDepth, no_keys()) {}
 
-KeyIndex::~KeyIndex() { release_all(); }
+KeyIndex::~KeyIndex() { leave_all(); }
 
-void KeyIndex::release_all() {
+void KeyIndex::leave_all() {
   for (size_t at = first_entry(depth_); at < segments_.size();) {
     KeySegment* segment = segments_[at];
     at = next_entry(at);
-    if (segment != no_keys()) arena_->release(segment);
+    if (segment != no_keys()) arena_->leave(segment);
   }
 }
 
@@ -64,7 +60,7 @@ void KeyIndex::clear() {
   auto arena = std::make_shared<KeyArena>();
   std::vector<BucketRange> ranges(size_t{1} << kMinDepth, no_keys()->buckets);
   std::vector<KeySegment*> segments(size_t{1} << kMinDepth, no_keys());
-  release_all();
+  leave_all();
   arena_ = std::move(arena);
   ranges_ = std::move(ranges);
   segments_ = std::move(segments);
@@ -105,17 +101,18 @@ void KeyIndex::replace(size_t entry, KeySegment* segment) {
     segments_[at] = segment;
     ranges_[at] = segment->buckets;
   }
-  if (old != no_keys()) arena_->release(old);
+  if (old != no_keys()) arena_->leave(old);
 }
 
-void KeyIndex::unshare(size_t entry) {
+bool KeyIndex::unshare(size_t entry) {
   const KeySegment& shared = *segments_[entry];
   // Acquire: what the last view read, it read before our change.
-  if (shared.owners.load(std::memory_order_acquire) == 1) return;
+  if (shared.owners.load(std::memory_order_acquire) == 1) return false;
   KeySegment* copy = arena_->make(shared.size_class, shared.depth);
   std::memcpy(copy->buckets.begin(), shared.buckets.begin(), shared.buckets.n_buckets() * sizeof(KeyBucket));
   copy->size = shared.size;
   replace(entry, copy);
+  return true;
 }
 
 // ---- growth
@@ -137,36 +134,73 @@ bool KeyIndex::make_room(size_t entry, bool may_grow_directory) {
   return true;
 }
 
+// A key on its way to another segment.
+struct KeyIndex::Moving {
+  int64_t key;
+  uint32_t row;
+  uint32_t fraction;
+};
+
+template <typename Upper>
+size_t KeyIndex::pick_up(const KeySegment& segment, Moving* all, Upper upper) {
+  // Every slot is written, and then counted or not: whether a slot is used, and to which half its key goes,
+  // no processor could guess. One place between the halves stays free for what is not counted.
+  Moving* low = all;
+  Moving* high = all + segment.size + 1;
+  for (const KeyBucket* b = segment.buckets.begin(); b != segment.buckets.end(); b++) {
+    for (unsigned slot = 0; slot < KeyBucket::kSlots; slot++) {
+      const uint64_t hash = hash_id(b->keys[slot]);
+      const size_t used = b->meta >> slot & 1;
+      const size_t up = used & upper(hash);
+      high -= up;
+      *(up != 0 ? high : low) = {b->keys[slot], b->rows[slot], fraction(hash)};
+      low += used - up;
+    }
+  }
+  return static_cast<size_t>(low - all);
+}
+
+inline void KeyIndex::put(KeySegment& segment, KeyBucket* bucket, int64_t key, uint32_t row) {
+  for (; bucket->full(); bucket = segment.buckets.after(bucket)) bucket->add_passed();
+  const auto slot = static_cast<unsigned>(std::countr_one(bucket->meta));
+  bucket->keys[slot] = key;
+  bucket->rows[slot] = row;
+  bucket->meta |= 1u << slot;
+  segment.size++;
+}
+
+void KeyIndex::put_all(KeySegment& segment, const Moving* all, size_t n) {
+  for (size_t i = 0; i < n; i++) put(segment, segment.buckets.at(all[i].fraction), all[i].key, all[i].row);
+}
+
 void KeyIndex::resize(size_t entry) {
   const KeySegment& old = *segments_[entry];
+  const std::unique_ptr<Moving[]> all(new Moving[old.size + 1]);
   KeySegment* larger = arena_->make(old.size_class + 1u, old.depth);
-  const auto move = [larger](int64_t key, uint32_t row) { put(*larger, key, row, fraction(hash_id(key))); };
-  for_each_of(old, move);
+  pick_up(old, all.get(), [](uint64_t) { return size_t{0}; });
+  put_all(*larger, all.get(), old.size);
   replace(entry, larger);
 }
 
 void KeyIndex::split(size_t entry) {
   KeySegment& old = *segments_[entry];
   const unsigned bit = 63u - old.depth;
-  size_t n_upper = 0;
-  const auto count = [&](int64_t key, uint32_t) { n_upper += position(hash_id(key)) >> bit & 1; };
-  for_each_of(old, count);
+  const std::unique_ptr<Moving[]> all(new Moving[old.size + 1]);
+  const size_t n_lower = pick_up(
+      old, all.get(), [bit](uint64_t hash) { return static_cast<size_t>(position(hash) >> bit & 1); });
 
   // No position has two leading zeros: the lower half of all is only its own upper half.
   const unsigned lower_depth = old.depth == 0 ? 2 : old.depth + 1u;
-  KeySegment* lower = arena_->make(class_for(old.size - n_upper), lower_depth);
+  KeySegment* lower = arena_->make(class_for(n_lower), lower_depth);
   KeySegment* upper;
   try {
-    upper = arena_->make(class_for(n_upper), old.depth + 1u);
+    upper = arena_->make(class_for(old.size - n_lower), old.depth + 1u);
   } catch (const std::bad_alloc&) {
-    arena_->release(lower);
+    arena_->leave(lower);
     throw;
   }
-  const auto move = [=](int64_t key, uint32_t row) {
-    const uint64_t hash = hash_id(key);
-    put((position(hash) >> bit & 1) != 0 ? *upper : *lower, key, row, fraction(hash));
-  };
-  for_each_of(old, move);
+  put_all(*lower, all.get(), n_lower);
+  put_all(*upper, all.get() + n_lower + 1, old.size - n_lower);
 
   const size_t end = next_entry(entry);
   const size_t middle = end - entries_at(entry) / 2;
@@ -175,7 +209,7 @@ void KeyIndex::split(size_t entry) {
     segments_[at] = at < middle ? lower : upper;
     ranges_[at] = segments_[at]->buckets;
   }
-  arena_->release(&old);
+  arena_->leave(&old);
 }
 
 bool KeyIndex::prepare(size_t n) {
@@ -201,13 +235,13 @@ bool KeyIndex::prepare(size_t n) {
 // ---- searches
 
 KeyIndex::Found KeyIndex::find_in(const BucketRange& range, KeyBucket* bucket, int64_t key) {
-  const KeyBucket* home = bucket;
+  const KeyBucket* first = bucket;
   do {
     const uint32_t equal = matches(*bucket, key);
     if (equal != 0) return {bucket, static_cast<unsigned>(std::countr_zero(equal))};
     if (!bucket->passed()) break;
-    bucket = next_bucket(range, bucket);
-  } while (bucket != home);
+    bucket = range.after(bucket);
+  } while (bucket != first);
   return {nullptr, 0};
 }
 
@@ -218,113 +252,133 @@ uint32_t KeyIndex::find(int64_t key) const {
 }
 
 void KeyIndex::find_many(const int64_t* keys, size_t n, uint32_t* rows) const {
-  Place places[kGroup];
+  KeyBucket* homes[kGroup];
+  // Keys that are not in their first bucket, and may be in the next: that one has to come from memory too.
+  size_t later[kGroup];
+  size_t n_later = 0;
   for (size_t i = 0; i < n; i += kGroup) {
     const size_t m = std::min(kGroup, n - i);
     for (size_t k = 0; k < m; k++) {
-      places[k] = place_of(keys[i + k]);
-      KVARN_PREFETCH(places[k].bucket);
+      homes[k] = place_of(keys[i + k]).bucket;
+      KVARN_PREFETCH(homes[k]);
     }
+    for (size_t k = 0; k < n_later; k++) rows[later[k]] = find(keys[later[k]]);
+    n_later = 0;
     for (size_t k = 0; k < m; k++) {
-      const Found found = find_in(ranges_[places[k].entry], places[k].bucket, keys[i + k]);
-      rows[i + k] = found.bucket == nullptr ? kNoRow : found.bucket->rows[found.slot];
+      const uint32_t equal = matches(*homes[k], keys[i + k]);
+      const uint32_t row = homes[k]->rows[std::countr_zero(equal | 1u << (KeyBucket::kSlots - 1))];
+      rows[i + k] = equal != 0 ? row : kNoRow;
+      if (equal == 0 && homes[k]->passed()) {
+        KVARN_PREFETCH(homes[k] + 1);
+        later[n_later++] = i + k;
+      }
     }
   }
+  for (size_t k = 0; k < n_later; k++) rows[later[k]] = find(keys[later[k]]);
 }
 
 // ---- changes
 
-void KeyIndex::put(KeySegment& segment, int64_t key, uint32_t row, uint32_t fraction) {
-  KeyBucket* bucket = segment.buckets.at(fraction);
-  for (; bucket->full(); bucket = next_bucket(segment.buckets, bucket)) bucket->add_passed();
-  const auto slot = static_cast<unsigned>(std::countr_one(bucket->meta));
-  bucket->keys[slot] = key;
-  bucket->rows[slot] = row;
-  bucket->meta |= 1u << slot;
-  segment.size++;
-}
-
 void KeyIndex::insert(int64_t key, uint32_t row) {
   uint32_t given;
-  find_or_insert(&key, nullptr, 1, row, &given, true);
+  find_or_insert_many(&key, nullptr, 1, row, &given);
 }
 
 bool KeyIndex::set(int64_t key, uint32_t row) {
-  const size_t entry = entry_of(hash_id(key));
-  if (find(key) == kNoRow) return false;
-  unshare(entry);
-  const Found found = find_in(ranges_[entry], place_of(key).bucket, key);
+  const Place place = place_of(key);
+  Found found = find_in(ranges_[place.entry], place.bucket, key);
+  if (found.bucket == nullptr) return false;
+  if (unshare(place.entry)) found = find_in(ranges_[place.entry], place_of(key).bucket, key);
   found.bucket->rows[found.slot] = row;
   return true;
 }
 
 uint32_t KeyIndex::erase(int64_t key) {
   Place place = place_of(key);
-  Found found = find_in(ranges_[place.entry], place.bucket, key);
-  if (found.bucket == nullptr) return kNoRow;
-  unshare(place.entry);
-  place = place_of(key);
   const BucketRange& range = ranges_[place.entry];
-  found = find_in(range, place.bucket, key);
-  for (KeyBucket* b = place.bucket; b != found.bucket; b = next_bucket(range, b)) b->take_passed();
+  Found found = find_in(range, place.bucket, key);
+  if (found.bucket == nullptr) return kNoRow;
+  if (unshare(place.entry)) {
+    place = place_of(key);
+    found = find_in(range, place.bucket, key);
+  }
+  for (KeyBucket* b = place.bucket; b != found.bucket; b = range.after(b)) b->take_passed();
   found.bucket->meta &= ~(1u << found.slot);
   segments_[place.entry]->size--;
   size_.fetch_sub(1, std::memory_order_relaxed);
   return found.bucket->rows[found.slot];
 }
 
-KeyIndex::Progress KeyIndex::find_or_insert(const int64_t* keys, const uint32_t* positions, size_t n,
-                                            uint32_t first_row, uint32_t* rows, bool may_grow_directory) {
-  // Other threads may count their own keys meanwhile.
-  struct Count {
-    std::atomic<size_t>& total;
-    size_t inserted = 0;
-    ~Count() { total.fetch_add(inserted, std::memory_order_relaxed); }
-  } count{size_};
-  size_t where[kGroup];
+size_t KeyIndex::find_or_insert(const int64_t* keys, const uint32_t* positions, size_t n, uint32_t first_row,
+                                uint32_t* rows, bool may_grow_directory, size_t& inserted) {
+  const auto where = [positions](size_t i) { return positions == nullptr ? i : size_t{positions[i]}; };
+  // A ring: the place of key i + kGroup is looked up when key i is done.
   Place places[kGroup];
-  for (size_t i = 0; i < n; i += kGroup) {
-    const size_t m = std::min(kGroup, n - i);
-    for (size_t k = 0; k < m; k++) {
-      where[k] = positions == nullptr ? i + k : positions[i + k];
-      places[k] = place_of(keys[where[k]]);
-      KVARN_PREFETCH_WRITE(places[k].bucket);
+  const auto fetch = [&](size_t i) {
+    if (i >= n) return;
+    Place& place = places[i % kGroup];
+    place = place_of(keys[where(i)]);
+    KVARN_PREFETCH_WRITE(place.bucket);
+  };
+  // A key that is not in its first bucket, or does not fit there, goes to the next one: that has to come from
+  // memory too. (Past the end of the segment it is the wrong one, and no harm is done.)
+  const auto fetch_next = [&](size_t i) {
+    if (i >= n) return;
+    const KeyBucket* home = places[i % kGroup].bucket;
+    KVARN_PREFETCH_WRITE(home + (home->meta >= KeyBucket::kAllUsed ? 1 : 0));
+  };
+  for (size_t i = 0; i < kGroup; i++) fetch(i);
+  for (size_t i = 0; i < kGroup / 2; i++) fetch_next(i);
+  for (size_t i = 0; i < n; fetch(i + kGroup), fetch_next(i + kGroup / 2), i++) {
+    const int64_t key = keys[where(i)];
+    Place& place = places[i % kGroup];
+    const Found found = find_in(ranges_[place.entry], place.bucket, key);
+    if (found.bucket != nullptr) {
+      rows[where(i)] = found.bucket->rows[found.slot];
+      continue;
     }
-    for (size_t k = 0; k < m; k++) {
-      const int64_t key = keys[where[k]];
-      const Found found = find_in(ranges_[places[k].entry], places[k].bucket, key);
-      if (found.bucket != nullptr) {
-        rows[where[k]] = found.bucket->rows[found.slot];
-        continue;
+    KeySegment* segment = segments_[place.entry];
+    if (segment->size == segment->limit || segment->owners.load(std::memory_order_acquire) != 1) {
+      if (segment->size < segment->limit) {
+        unshare(place.entry);
+      } else if (!make_room(place.entry, may_grow_directory)) {
+        return i;
       }
-      KeySegment* segment = segments_[places[k].entry];
-      if (segment->size == segment->limit || segment->owners.load(std::memory_order_acquire) != 1) {
-        if (segment->size < segment->limit) {
-          unshare(places[k].entry);
-        } else if (!make_room(places[k].entry, may_grow_directory)) {
-          return {i + k, count.inserted};
-        }
-        // Buckets have moved.
-        for (size_t later = k; later < m; later++) places[later] = place_of(keys[where[later]]);
-        segment = segments_[places[k].entry];
-      }
-      const uint32_t row = first_row + static_cast<uint32_t>(count.inserted);
-      put(*segment, key, row, fraction(hash_id(key)));
-      rows[where[k]] = row;
-      count.inserted++;
+      // Buckets have moved.
+      for (size_t later = i; later < i + kGroup; later++) fetch(later);
+      segment = segments_[place.entry];
     }
+    const uint32_t row = first_row + static_cast<uint32_t>(inserted);
+    put(*segment, place.bucket, key, row);
+    rows[where(i)] = row;
+    inserted++;
   }
-  return {n, count.inserted};
+  return n;
 }
+
+namespace {
+
+// Adds the keys of one call to those of the index in the end, however it ends: other threads may add theirs.
+struct Inserted {
+  std::atomic<size_t>& total;
+  size_t n = 0;
+  ~Inserted() { total.fetch_add(n, std::memory_order_relaxed); }
+};
+
+}  // namespace
 
 size_t KeyIndex::find_or_insert_many(const int64_t* keys, const uint32_t* positions, size_t n,
                                      uint32_t first_row, uint32_t* rows) {
-  return find_or_insert(keys, positions, n, first_row, rows, true).inserted;
+  Inserted inserted{size_};
+  find_or_insert(keys, positions, n, first_row, rows, true, inserted.n);
+  return inserted.n;
 }
 
 KeyIndex::Progress KeyIndex::find_or_insert_piece(const int64_t* keys, const uint32_t* positions, size_t n,
                                                   uint32_t first_row, uint32_t* rows) {
-  return find_or_insert(keys, positions, n, first_row, rows, false);
+  Inserted inserted{size_};
+  const size_t done = find_or_insert(keys, positions, n, first_row, rows, false, inserted.n);
+  return {done, inserted.n};
 }
 
 // ---- views
@@ -347,7 +401,7 @@ KeyIndex::View::View(const KeyIndex& index)
 }
 
 KeyIndex::View::~View() {
-  for (KeySegment* segment : segments_) arena_->release(segment);
+  for (KeySegment* segment : segments_) arena_->leave_view(segment);
 }
 
 uint32_t KeyIndex::View::find(int64_t key) const {

@@ -5,72 +5,107 @@
 #include <new>
 #include <utility>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(address, bytes)
+#define ASAN_UNPOISON_MEMORY_REGION(address, bytes)
+#endif
+
 namespace kvarn {
 namespace {
 
+constexpr size_t kBlockBytes = 2 << 20;
+constexpr size_t kPoolFrom = 1 << 20;  // smaller tables would not use again most of what comes back
 // From here on blocks are huge pages; before, a block costs only what is touched of it.
 constexpr size_t kHugeFrom = 16 << 20;
-// At most this full: more makes searches pass on, less wastes memory.
-constexpr size_t kFullNumerator = 9;
-constexpr size_t kFullDenominator = 10;
+// At most this full. At 9/10 a key passes ten full buckets on average before it is inserted, at 3/4 there is
+// one byte more a key.
+constexpr size_t kFullNumerator = 4;
+constexpr size_t kFullDenominator = 5;
 
-size_t bytes_of(unsigned size_class) { return BucketRange::n_buckets_of(size_class) * sizeof(KeyBucket); }
+constexpr size_t bytes_of(unsigned size_class) {
+  return BucketRange::n_buckets_of(size_class) * sizeof(KeyBucket);
+}
+
+constexpr size_t kLargePiece = bytes_of(KeyArena::kUsualClass);
 
 }  // namespace
 
 KeySegment* KeyArena::make(unsigned size_class, unsigned depth) {
   auto segment = std::make_unique<KeySegment>();
-  void* memory = take(size_class);
-  std::memset(memory, 0, bytes_of(size_class));
+  const size_t bytes = bytes_of(size_class);
   segment->size_class = static_cast<uint8_t>(size_class);
   segment->depth = static_cast<uint8_t>(depth);
+  segment->pooled = (size_class == kUsualClass || size_class == kUsualClass - 1) &&
+                    held_.load(std::memory_order_relaxed) >= kPoolFrom;
   segment->limit =
       BucketRange::n_buckets_of(size_class) * KeyBucket::kSlots * kFullNumerator / kFullDenominator;
+  void* memory = take(bytes, segment->pooled);
+  std::memset(memory, 0, bytes);
   segment->buckets = BucketRange(static_cast<KeyBucket*>(memory), size_class);
   return segment.release();
 }
 
-void KeyArena::release(KeySegment* segment) noexcept {
-  // Whoever frees has seen all that the other owners read.
+// Whoever frees has seen all that the other owners read: hence acquire and release.
+void KeyArena::leave(KeySegment* segment) noexcept {
+  const size_t bytes = bytes_of(segment->size_class);
+  // Before the last view can take it back.
+  only_viewed_.fetch_add(bytes, std::memory_order_relaxed);
   if (segment->owners.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  give(segment->buckets.begin(), segment->size_class);
-  delete segment;
+  only_viewed_.fetch_sub(bytes, std::memory_order_relaxed);
+  free_segment(segment);
 }
 
-void* KeyArena::take(unsigned size_class) {
-  const size_t bytes = bytes_of(size_class);
-  if (size_class + 1 == kUsualClass || size_class == kUsualClass) {
-    return take_piece(pools_[kUsualClass - size_class], bytes);
-  }
+void KeyArena::leave_view(KeySegment* segment) noexcept {
+  if (segment->owners.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  only_viewed_.fetch_sub(bytes_of(segment->size_class), std::memory_order_relaxed);
+  free_segment(segment);
+}
+
+void* KeyArena::take(size_t bytes, bool pooled) {
+  if (pooled) return take_piece(bytes);
   void* memory = ::operator new(bytes, std::align_val_t{BucketRange::kAlignment});
-  bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  held_.fetch_add(bytes, std::memory_order_relaxed);
   return memory;
 }
 
-void KeyArena::give(void* memory, unsigned size_class) noexcept {
-  if (size_class + 1 == kUsualClass || size_class == kUsualClass) {
-    Pool& pool = pools_[kUsualClass - size_class];
+void KeyArena::free_segment(KeySegment* segment) noexcept {
+  const size_t bytes = bytes_of(segment->size_class);
+  void* memory = segment->buckets.begin();
+  if (segment->pooled) {
     const std::lock_guard lock(mutex_);
-    pool.free = new (memory) Free{pool.free};
-    return;
+    Free*& pieces = free_pieces(bytes);
+    pieces = new (memory) Free{pieces};
+    ASAN_POISON_MEMORY_REGION(pieces + 1, bytes - sizeof(Free));
+  } else {
+    ::operator delete(memory, std::align_val_t{BucketRange::kAlignment});
+    held_.fetch_sub(bytes, std::memory_order_relaxed);
   }
-  ::operator delete(memory, std::align_val_t{BucketRange::kAlignment});
-  bytes_.fetch_sub(bytes_of(size_class), std::memory_order_relaxed);
+  delete segment;
 }
 
-void* KeyArena::take_piece(Pool& pool, size_t bytes) {
+KeyArena::Free*& KeyArena::free_pieces(size_t bytes) { return free_[bytes == kLargePiece ? 1 : 0]; }
+
+void* KeyArena::take_piece(size_t bytes) {
   const std::lock_guard lock(mutex_);
-  if (pool.free != nullptr) return std::exchange(pool.free, pool.free->next);
-  if (static_cast<size_t>(pool.fresh_end - pool.fresh) < bytes) {
-    const bool huge = this->bytes() >= kHugeFrom;
-    blocks_.emplace_back(kBlockBytes, huge);
-    pool.fresh = blocks_.back().data();
-    pool.fresh_end = pool.fresh + kBlockBytes;
-    pool.huge = huge;
-    if (huge) bytes_.fetch_add(kBlockBytes, std::memory_order_relaxed);
+  Free*& pieces = free_pieces(bytes);
+  if (pieces != nullptr) {
+    Free* piece = std::exchange(pieces, pieces->next);
+    ASAN_UNPOISON_MEMORY_REGION(piece, bytes);
+    return piece;
   }
-  if (!pool.huge) bytes_.fetch_add(bytes, std::memory_order_relaxed);
-  return std::exchange(pool.fresh, pool.fresh + bytes);
+  if (static_cast<size_t>(fresh_end_ - fresh_) < bytes) {
+    const bool huge = held_.load(std::memory_order_relaxed) >= kHugeFrom;
+    const Pages& block = blocks_.emplace_back(kBlockBytes, huge);
+    fresh_ = block.data();
+    fresh_end_ = fresh_ + kBlockBytes;
+    huge_ = huge;
+    if (huge) held_.fetch_add(kBlockBytes, std::memory_order_relaxed);
+  }
+  if (!huge_) held_.fetch_add(bytes, std::memory_order_relaxed);
+  if (bytes == kLargePiece) return fresh_end_ -= bytes;
+  return std::exchange(fresh_, fresh_ + bytes);
 }
 
 }  // namespace kvarn

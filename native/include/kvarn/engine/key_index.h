@@ -142,19 +142,28 @@ class KeyIndex {
     }
   }
 
-  static void put(KeySegment& segment, int64_t key, uint32_t row, uint32_t fraction);
+  // Searched from `bucket` on, where the search for this key begins.
+  static void put(KeySegment& segment, KeyBucket* bucket, int64_t key, uint32_t row);
+  struct Moving;
+  // Puts all keys of a segment into `all`, in front those of which upper(hash) is 0. Returns how many they
+  // are.
+  template <typename Upper>
+  static size_t pick_up(const KeySegment& segment, Moving* all, Upper upper);
+  static void put_all(KeySegment& segment, const Moving* all, size_t n);
   // Replaces the segment at an entry by `segment`, of the same depth.
   void replace(size_t entry, KeySegment* segment);
-  void unshare(size_t entry);
+  // Before a change: true if the segment at an entry was shared, and is now a copy.
+  bool unshare(size_t entry);
   // Makes room for one more key; false if only a larger directory could and it may not grow now.
   bool make_room(size_t entry, bool may_grow_directory);
   void resize(size_t entry);
   void split(size_t entry);
   bool directory_may_grow() const;
   void grow_directory();
-  Progress find_or_insert(const int64_t* keys, const uint32_t* positions, size_t n, uint32_t first_row,
-                          uint32_t* rows, bool may_grow_directory);
-  void release_all();
+  // Returns the number of keys done.
+  size_t find_or_insert(const int64_t* keys, const uint32_t* positions, size_t n, uint32_t first_row,
+                        uint32_t* rows, bool may_grow_directory, size_t& inserted);
+  void leave_all();
 
   std::shared_ptr<KeyArena> arena_;
   // The directory, 2^depth_ entries: what a search needs, and what a change needs besides.

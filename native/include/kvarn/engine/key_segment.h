@@ -38,7 +38,8 @@ struct alignas(64) KeyBucket {
 static_assert(sizeof(KeyBucket) == 64);
 
 // Where the buckets of a segment lie and how many there are, in one word, so that a search reads only this
-// before it reads the bucket. There are 2 * 2^k or 3 * 2^k buckets, at an address whose low 8 bits are free.
+// before it reads the bucket. There are 2 * 2^k or 3 * 2^k buckets, at an address whose low 8 bits are free:
+// six hold 32 - k, and one says which it is.
 class BucketRange {
  public:
   static constexpr size_t kAlignment = 256;
@@ -54,14 +55,15 @@ class BucketRange {
   }
 
   KeyBucket* begin() const { return reinterpret_cast<KeyBucket*>(word_ & ~uintptr_t{kAlignment - 1}); }
-  size_t n_buckets() const { return size_t{2 + (word_ >> 6 & 1)} << (32 - (word_ & 63)); }
   KeyBucket* end() const { return begin() + n_buckets(); }
+  size_t n_buckets() const { return size_t{factor()} << (32 - (word_ & 63)); }
   // The bucket for a fraction of 2^32.
-  KeyBucket* at(uint32_t fraction) const {
-    return begin() + ((uint64_t{fraction} * (2 + (word_ >> 6 & 1))) >> (word_ & 63));
-  }
+  KeyBucket* at(uint32_t fraction) const { return begin() + (fraction * factor() >> (word_ & 63)); }
+  KeyBucket* after(KeyBucket* bucket) const { return bucket + 1 == end() ? begin() : bucket + 1; }
 
  private:
+  uint64_t factor() const { return 2 + (word_ >> 6 & 1); }
+
   uintptr_t word_ = 0;
 };
 
@@ -70,14 +72,15 @@ class BucketRange {
 struct KeySegment {
   std::atomic<uint32_t> owners{1};
   uint8_t size_class = 0;
-  uint8_t depth = 0;  // upper bits of the position that all its keys share
+  uint8_t depth = 0;    // upper bits of the position that all its keys share
+  bool pooled = false;  // its memory is a piece of a block
   size_t size = 0;
   size_t limit = 0;  // more keys than these need more buckets
   BucketRange buckets;
 };
 
-// Memory for buckets. Thread-safe. Segments of the two usual sizes are cut from blocks and used again when
-// they come back; what is smaller or larger is taken and given back by itself.
+// Memory for buckets. Thread-safe. Segments of the two largest usual sizes are cut from blocks, and used
+// again when they come back; small tables and all other sizes take from the heap and give back.
 class KeyArena {
  public:
   static constexpr unsigned kUsualClass = 18;  // 1024 buckets, 64 KiB; and the class before it, 768
@@ -87,34 +90,35 @@ class KeyArena {
   KeyArena(const KeyArena&) = delete;
   KeyArena& operator=(const KeyArena&) = delete;
 
-  // An empty segment with one owner. Throws std::bad_alloc.
+  // An empty segment, owned by the index. Throws std::bad_alloc.
   KeySegment* make(unsigned size_class, unsigned depth);
-  // One owner less; the last one frees it.
-  void release(KeySegment* segment) noexcept;
-  // Memory in use and kept for use.
-  size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
+  // The index, or a view, no longer owns it. The last owner frees it.
+  void leave(KeySegment* segment) noexcept;
+  void leave_view(KeySegment* segment) noexcept;
+  // Memory in use and kept for use, without segments that only views own.
+  size_t bytes() const {
+    return held_.load(std::memory_order_relaxed) - only_viewed_.load(std::memory_order_relaxed);
+  }
 
  private:
-  static constexpr size_t kBlockBytes = 2 << 20;
-
   struct Free {  // the first bytes of a piece that nobody uses
     Free* next;
   };
-  struct Pool {  // pieces of one size
-    Free* free = nullptr;
-    std::byte* fresh = nullptr;  // the rest of the newest block, never touched
-    std::byte* fresh_end = nullptr;
-    bool huge = false;
-  };
 
-  void* take(unsigned size_class);
-  void give(void* memory, unsigned size_class) noexcept;
-  void* take_piece(Pool& pool, size_t bytes);
+  void* take(size_t bytes, bool pooled);
+  void* take_piece(size_t bytes);
+  void free_segment(KeySegment* segment) noexcept;
+  Free*& free_pieces(size_t bytes);
 
   std::mutex mutex_;
-  Pool pools_[2];
+  Free* free_[2] = {};
+  // The rest of the newest block, never touched. One size is cut from its front, the other from its back.
+  std::byte* fresh_ = nullptr;
+  std::byte* fresh_end_ = nullptr;
+  bool huge_ = false;
   std::vector<Pages> blocks_;
-  std::atomic<size_t> bytes_{0};
+  std::atomic<size_t> held_{0};
+  std::atomic<size_t> only_viewed_{0};
 };
 
 }  // namespace kvarn
