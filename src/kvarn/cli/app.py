@@ -28,6 +28,7 @@ COMMANDS = (
     ("convert", "kvarn.cli.rewrite_commands:convert"),
     ("reshard", "kvarn.cli.reshard_commands:reshard"),
     ("repair", "kvarn.cli.reshard_commands:repair"),
+    ("chain", "kvarn.cli.chain_commands:chain"),
 )
 
 
@@ -71,7 +72,11 @@ def _application(arguments: list[str]) -> typer.Typer:
     app.callback(invoke_without_command=True)(_options)
     wanted = [entry for entry in COMMANDS if arguments[:1] == [entry[0]]]
     for name, place in wanted or COMMANDS:
-        app.command(name)(_function(place))
+        function = _function(place)
+        if isinstance(function, typer.Typer):
+            app.add_typer(function, name=name)
+        else:
+            app.command(name)(function)
     if not wanted:
         settings = {"allow_extra_args": True, "ignore_unknown_options": True}
         app.command("run", context_settings=settings)(_run)

@@ -20,6 +20,7 @@ One JSON object in UTF-8, at most 64 MiB:
        "b/part_0": {"upserts": 12,      rows in this save: of a full save all that there are
                     "filtered": 0,      keys that a filter has not admitted yet
                     "deletions": 3,     keys that were removed since the parent
+                    "keeps": ["freqs"], which of "freqs" and "versions" the table keeps
                     "counters": {"admitted": 40, "evicted_age": 3}},
        "b/part_0/Adagrad": {…}},
      "rows": {                          ordinary variables of which an increment has single rows, by name
@@ -56,6 +57,8 @@ FORMAT: Final = "kvarn manifest"
 VERSION: Final = 1
 FULL: Final = "full"
 INCREMENT: Final = "increment"
+FREQS: Final = "freqs"
+VERSIONS: Final = "versions"
 
 # More than any real one has; what is longer is not read.
 LONGEST_BYTES: Final = 64 << 20
@@ -88,6 +91,7 @@ class VariableCounts:
     upserts: int
     filtered: int = 0
     deletions: int = 0
+    keeps: tuple[str, ...] = ()
     counters: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -245,11 +249,15 @@ class _Parser:
         )
 
     def _variable(self, value: Any, what: str) -> VariableCounts:
-        self._members(value, "upserts filtered deletions counters", what)
+        self._members(value, "upserts filtered deletions keeps counters", what)
+        keeps = value["keeps"]
+        if keeps not in ([], [FREQS], [VERSIONS], [FREQS, VERSIONS]):
+            raise self._wrong(what, "")
         return VariableCounts(
             self._number(value["upserts"], what),
             self._number(value["filtered"], what),
             self._number(value["deletions"], what),
+            tuple(keeps),
             {
                 reason: self._number(count, what)
                 for reason, count in self._object(value["counters"], what).items()

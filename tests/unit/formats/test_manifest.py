@@ -35,7 +35,7 @@ MANIFEST = Manifest(
     Parent(1, FULL, 300, "a" * 64),
     (300, 400),
     "b" * 64,
-    {"b/part_0": VariableCounts(12, 1, 3, {"admitted": 40, "evicted_age": 3})},
+    {"b/part_0": VariableCounts(12, 1, 3, ("freqs",), {"admitted": 40, "evicted_age": 3})},
     {"w/part_1": RowCounts("w", "20 3 10,10:-", 5)},
 )
 
@@ -80,7 +80,14 @@ counts = st.integers(0, 2**63 - 1)
     first=steps,
     last=steps,
     variables=st.dictionaries(
-        names, st.builds(VariableCounts, counts, counts, counts, st.dictionaries(names, counts, max_size=3))
+        names, st.builds(
+            VariableCounts,
+            counts,
+            counts,
+            counts,
+            st.sampled_from([(), ("freqs",), ("versions",), ("freqs", "versions")]),
+            st.dictionaries(names, counts, max_size=3),
+        )
     ),
     rows=st.dictionaries(names, st.builds(RowCounts, names, names, counts), max_size=3),
 )
@@ -145,7 +152,11 @@ def test_a_manifest_that_was_cut_off_is_refused(length: int) -> None:
         ({"variables": []}, "variables"),
         ({"variables": {"b": {}}}, "variables of 'b'"),
         (
-            {"variables": {"b": {"upserts": -1, "filtered": 0, "deletions": 0, "counters": {}}}},
+            {"variables": {"b": {"upserts": -1, "filtered": 0, "deletions": 0, "keeps": [], "counters": {}}}},
+            "variables of 'b'",
+        ),
+        (
+            {"variables": {"b": {"upserts": 0, "filtered": 0, "deletions": 0, "keeps": "", "counters": {}}}},
             "variables of 'b'",
         ),
         ({"rows": {"w": {"tensor": 1, "slice": "", "upserts": 0}}}, "rows of 'w'"),

@@ -118,6 +118,12 @@ class BucketIndex:
 
     def rows(self, buckets: Iterable[int]) -> Int64s:
         """Row numbers, over all parts together, in the order of the buckets."""
+        if self.grouped:
+            stretches = self.ranges(list(buckets))
+            lengths = stretches[:, 1] - stretches[:, 0]
+            ends = np.cumsum(lengths)
+            # Counting on from the first row of each stretch.
+            return np.repeat(stretches[:, 0] - (ends - lengths), lengths) + np.arange(int(lengths.sum()))
         found: list[Int64s] = [np.empty(0, np.int64)]
         for bucket in buckets:
             for part in np.flatnonzero(self.counts[:, bucket]):

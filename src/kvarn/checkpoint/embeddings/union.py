@@ -166,7 +166,7 @@ class Family:
             )
 
     def read_values(self, buckets: Sequence[int]) -> Array:
-        """The rows of some buckets, in the order of `_Columns.places`."""
+        """The rows of some buckets, in the order of `Columns.places`."""
         index = self.admitted.index
         assert index is not None
         return self.values.array_of_buckets(index, buckets)
@@ -175,11 +175,11 @@ class Family:
         """All rows were read: their checksums are looked at."""
         self.values.finish()
 
-    def _columns(self, keys: str, versions: str, freqs: str) -> _Columns:
-        return _Columns(self.source, self._stems, keys, versions, freqs)
+    def _columns(self, keys: str, versions: str, freqs: str) -> Columns:
+        return Columns(self.source, self._stems, keys, versions, freqs)
 
 
-class _Columns:
+class Columns:
     """Keys, versions and frequencies of all parts, held in memory."""
 
     def __init__(
@@ -252,7 +252,7 @@ def _write_part(
 
 
 def _union(
-    stem: str, members: Sequence[Family], tables: Sequence[_Columns], buckets: range
+    stem: str, members: Sequence[Family], tables: Sequence[Columns], buckets: range
 ) -> tuple[Array, list[Array]]:
     """All keys of some buckets, sorted by bucket and key; and each checkpoint's own."""
     own = [table.keys[table.places(buckets)] for table in tables]
@@ -308,7 +308,7 @@ def groups_of(members: Sequence[Family], buckets: range) -> Iterator[list[int]]:
 
 def _combined(
     members: Sequence[Family],
-    tables: Sequence[_Columns],
+    tables: Sequence[Columns],
     column: str,
     buckets: range,
     keys: Array,

@@ -1,0 +1,316 @@
+"""A full save and the increments that lead from it to a step, written as one full checkpoint.
+
+    embedding variables        by key (kvarn.checkpoint.embeddings.replay)
+    variables with single rows of an increment: the rows are put into the tensor
+    everything else            as in the last link that has it
+
+`kvarn.checkpoint.chain` says which saves these are, and whether they fit each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kvarn.checkpoint.chain import Link
+from kvarn.checkpoint.embeddings.replay import ReplayedTable, replay
+from kvarn.checkpoint.embeddings.stored_table import StoredTable, stored_tables
+from kvarn.checkpoint.verbs.merge import check_v2_target
+from kvarn.checkpoint.verbs.progress import Counter, Progress
+from kvarn.checkpoint.verbs.transfer import aborting, copy_tensor
+from kvarn.errors import DataLossError, InvalidArgumentError, OpError
+from kvarn.formats import embedding
+from kvarn.formats import embedding_increment as increment
+from kvarn.formats.bundle import BundleReader, BundleWriter
+from kvarn.formats.manifest import FREQS, FULL, VERSIONS, Manifest, RowCounts
+from kvarn.formats.reader import TensorInfo
+from kvarn.formats.tensor_slice import TensorSlice, parse_shape_and_slice
+from kvarn.io import FileSystem, Path, as_path
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What was written.
+
+    Attributes:
+      target: prefix of the new checkpoint.
+      chain: whose state it is.
+      step: the last step in it; None if unknown.
+      numbers: of the saves it was made of, the full one first.
+      embeddings: number of keys with values, by embedding variable; slots left out.
+      num_tensors: ordinary ones.
+    """
+
+    target: str
+    chain: str
+    step: int | None
+    numbers: tuple[int, ...]
+    embeddings: dict[str, int]
+    num_tensors: int
+
+
+def replay_links(
+    links: Sequence[Link],
+    output: Path,
+    *,
+    partitions: int | None,
+    overwrite: bool,
+    fs: FileSystem,
+    output_fs: FileSystem | None,
+    progress: Progress | None,
+) -> Replay:
+    """Writes what a full save and the increments on it, in their order, make up; see `Chain.at`."""
+    if partitions is not None and not 0 <= partitions <= embedding.SAVED_PARTITION_NUM:
+        raise InvalidArgumentError.of(
+            f"{partitions} partitions",
+            hint=f"There can be 1 to {embedding.SAVED_PARTITION_NUM}, or 0: not partitioned.",
+        )
+    with _naming(links), contextlib.ExitStack() as stack:
+        opened = [_Opened(link, stack.enter_context(BundleReader(link.prefix, fs))) for link in links]
+        check_v2_target(output, [one.reader for one in opened], output_fs, overwrite)
+        for one in opened:
+            one.check()
+        last = opened[-1]
+        for one in opened:
+            _check_same_variables(opened[0], one)
+        plain = {name: number for number, one in enumerate(opened) for name in one.plain}
+        counter = Counter(progress, sum(one.size_bytes for one in opened))
+        writer = BundleWriter(output, output_fs)
+        with aborting(writer):
+            for variable in sorted(last.tables):
+                tables = [one.table(variable, opened[0].splits) for one in opened]
+                keeps = {what for one in opened for what in one.keeps(variable)}
+                parts = tables[-1].table.num_partitions if tables[-1].table.partitioned else 0
+                replay(
+                    writer,
+                    tables,
+                    partitions=parts if partitions is None else partitions,
+                    keeps_versions=VERSIONS in keeps,
+                    keeps_freqs=FREQS in keeps,
+                    count=counter,
+                )
+            for name, number in sorted(plain.items()):
+                overlays = [
+                    (one, stem, rows)
+                    for one in opened[number + 1 :]
+                    for stem, rows in one.manifest.rows.items()
+                    if rows.tensor == name
+                ]
+                _write_plain(writer, opened[number].reader, name, overlays, counter)
+    with BundleReader(output, output_fs) as made:
+        keys = {
+            table.name: sum(
+                made.info(stem + embedding.KEYS).shape[0] for stem in table.stems(min(table.families))
+            )
+            for table in stored_tables(made)
+        }
+    return Replay(
+        as_path(output),
+        last.manifest.chain,
+        last.manifest.step,
+        tuple(link.number for link in links),
+        keys,
+        len(plain),
+    )
+
+
+@contextlib.contextmanager
+def _naming(links: Sequence[Link]) -> Iterator[None]:
+    """Says of errors in the files of a link which number it is."""
+    try:
+        yield
+    except OpError as error:
+        path = error.path or ""
+        link = next(
+            (link for link in links if path == link.prefix or path.startswith(link.prefix + ".")), None
+        )
+        if link is None or str(link) in error.without_hint:
+            raise
+        raise type(error).of(
+            f"number {link} of the chain cannot be used: {error.without_hint}",
+            name=error.name,
+            path=error.path,
+            offset=error.offset,
+            hint="Take another copy, or a step that needs it not: `kvarn chain verify` names all that is wrong.",
+        ) from error
+
+
+class _Opened:
+    """A link with its checkpoint open.
+
+    Attributes:
+      tables: by variable or slot without part (``b/Adagrad``) the stems of its parts, in their order.
+      plain: names of the ordinary tensors.
+    """
+
+    def __init__(self, link: Link, reader: BundleReader) -> None:
+        self.link = link
+        self.manifest: Manifest = link.manifest
+        self.reader = reader
+        self.tables: dict[str, list[str]] = {}
+        for stem in sorted(self.manifest.variables, key=_in_order_of_parts):
+            self.tables.setdefault(_without_part(stem), []).append(stem)
+        suffixes = embedding.SUFFIXES if self.is_full else increment.SUFFIXES
+        taken = {stem + suffix for stem in self.manifest.variables for suffix in suffixes}
+        taken |= {name + s for name in self.manifest.rows for s in (increment.KEYS, increment.VALUES)}
+        self.plain = [name for name in list(reader.keys()) if name not in taken]
+
+    @property
+    def is_full(self) -> bool:
+        return self.manifest.kind == FULL
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(info.size_bytes for info in self.reader.tensors())
+
+    @property
+    def splits(self) -> dict[str, str]:
+        """Where unpartitioned slots would have their part: ``b/Adagrad`` -> ``/Adagrad``."""
+        return {
+            table.name + rest: rest
+            for table in stored_tables(self.reader)
+            for rest in table.families
+            if not table.partitioned
+        }
+
+    def keeps(self, variable: str) -> set[str]:
+        return {what for stem in self.tables[variable] for what in self.manifest.variables[stem].keeps}
+
+    def table(self, variable: str, splits: dict[str, str]) -> ReplayedTable:
+        """A variable or slot as the one family of a table."""
+        stems = self.tables[variable]
+        split = embedding.split_part(stems[0])
+        rest = splits.get(variable, "") if split is None else split[2]
+        name = variable.removesuffix(rest) if rest else variable
+        families: dict[str, list[str | None]] = {rest: list(stems)}
+        return ReplayedTable(self.reader, StoredTable(name, split is not None, families), self.is_full)
+
+    def check(self) -> None:
+        """Raises DataLossError if the tensors are not those that the manifest tells of."""
+        for stem, counts in self.manifest.variables.items():
+            if self.is_full:
+                wanted = {embedding.KEYS: counts.upserts, embedding.KEYS_FILTERED: counts.filtered}
+            else:
+                wanted = {
+                    increment.KEYS: counts.upserts,
+                    increment.KEYS_FILTERED: counts.filtered,
+                    increment.REMOVED_KEYS: counts.deletions,
+                }
+            for suffix, number in wanted.items():
+                self._check_length(stem + suffix, number)
+        for stem, rows in self.manifest.rows.items():
+            self._check_length(stem + increment.KEYS, rows.upserts)
+            self._check_length(stem + increment.VALUES, rows.upserts)
+        for stems in self.tables.values():
+            for number, stem in enumerate(stems):
+                split = embedding.split_part(stem)
+                if (split[1] if split else 0) != number:
+                    raise self._unfit(f"it has '{stem}', but not all parts before it", stem)
+
+    def _check_length(self, name: str, number: int) -> None:
+        shape = self.reader.info(name).shape if self.reader.contains(name) else ()
+        if not shape or shape[0] != number:
+            found = f"{shape[0]} rows" if shape else "nothing"
+            raise self._unfit(f"its manifest tells of {number} rows in '{name}', there is {found}", name)
+
+    def _unfit(self, what: str, name: str) -> OpError:
+        return DataLossError.of(
+            f"number {self.link} of the chain, '{self.reader.prefix}', does not fit its manifest: {what}",
+            name=name,
+            path=self.reader.prefix,
+            hint="Take another copy, or a step that needs it not: `kvarn chain ls` lists them.",
+        )
+
+
+def _check_same_variables(full: _Opened, other: _Opened) -> None:
+    odd = full.tables.keys() ^ other.tables.keys()
+    if odd:
+        name = min(odd)
+        has, lacks = (full, other) if name in full.tables else (other, full)
+        raise InvalidArgumentError.of(
+            f"embedding variable '{name}' is in number {has.link} of the chain and not in {lacks.link}",
+            name=name,
+            path=lacks.reader.prefix,
+            hint="Both were saved with other variables: give the Savers of full saves and increments the same.",
+        )
+
+
+def _without_part(stem: str) -> str:
+    split = embedding.split_part(stem)
+    return stem if split is None else split[0] + split[2]
+
+
+def _in_order_of_parts(stem: str) -> tuple[str, int]:
+    split = embedding.split_part(stem)
+    return (stem, 0) if split is None else (split[0] + split[2], split[1])
+
+
+# Ordinary variables ---------------------------------------------------------------------------------
+
+
+def _write_plain(
+    writer: BundleWriter,
+    reader: BundleReader,
+    name: str,
+    overlays: Sequence[tuple[_Opened, str, RowCounts]],
+    count: Callable[[int], None],
+) -> None:
+    """A tensor, with rows of later increments put in."""
+    info = reader.info(name)
+    if not overlays:
+        copy_tensor(reader, writer, info, count=count)
+        return
+    whole = TensorSlice.of_shape(info.shape)
+    for piece in info.slices or (whole,):
+        values = np.array(reader.lookup_stored_slice(name, piece) if info.slices else reader.lookup(name))
+        count(values.nbytes)
+        for opened, stem, rows in overlays:
+            _put_rows(values, piece.resolve(info.shape), info, opened, stem, rows)
+        if info.slices:
+            writer.add_slice(name, info.shape, piece, values, info.dtype)
+        else:
+            writer.add(name, values, info.dtype)
+
+
+def _put_rows(
+    values: Array, piece: TensorSlice, info: TensorInfo, opened: _Opened, stem: str, rows: RowCounts
+) -> None:
+    """Puts the rows of an increment into that region of a tensor which ``values`` are."""
+    reader = opened.reader
+    own = TensorSlice.of_shape(info.shape)
+    if rows.slice:
+        full_shape, parsed, _ = parse_shape_and_slice(rows.slice)
+        if tuple(full_shape) != tuple(info.shape):
+            raise _unlike(reader, stem, f"it is of {list(full_shape)}, the tensor has {list(info.shape)}")
+        own = parsed.resolve(info.shape)
+    if own.intersect(piece) is None:
+        return
+    if own.extents[1:] != piece.extents[1:]:
+        raise _unlike(reader, stem, "the tensor is cut along another axis there")
+    numbers = reader.lookup(stem + increment.KEYS)
+    new = reader.lookup(stem + increment.VALUES)
+    if new.shape[1:] != values.shape[1:] or new.dtype != values.dtype:
+        raise _unlike(reader, stem, f"rows are {new.dtype}{list(new.shape[1:])}")
+    start, length = piece.extents[0]
+    own_start, own_length = own.extents[0]
+    if len(numbers) and (int(numbers.min()) < 0 or int(numbers.max()) >= own_length):
+        raise _unlike(reader, stem, f"it has a row beyond its {own_length}")
+    at = numbers.astype(np.int64) + own_start - start
+    inside = (at >= 0) & (at < length)
+    values[at[inside]] = new[inside]
+
+
+def _unlike(reader: BundleReader, stem: str, what: str) -> OpError:
+    return DataLossError.of(
+        f"the rows of '{stem}' in '{reader.prefix}' do not fit the full save: {what}",
+        name=stem,
+        path=reader.prefix,
+        hint="Save in full after a variable has changed its shape or its parts.",
+    )
