@@ -64,7 +64,7 @@ def main():
     def train(batches):
         for keys in batches:
             table.lookup_or_create(keys, out)
-            table.apply_adagrad(keys, limit.g, 0.01, accum)
+            table.apply("Adagrad", keys, limit.g, slots=[accum], params=[0.01])
 
     for dist in ("zipf1.05", "zipf1.2", "unif"):
         ranks = w4_ranks(dist, BATCHES)

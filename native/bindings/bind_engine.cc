@@ -1,10 +1,15 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 
 #include <memory>
 #include <new>
 #include <optional>
 #include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include "bindings.h"
 #include "kvarn/engine/embedding_table.h"
@@ -38,24 +43,92 @@ Status check_rows(const char* what, size_t n_keys, const Rows& rows) {
                          std::to_string(n_keys) + " keys");
 }
 
+std::unique_ptr<RowInit> matrix_rows(const Rows& matrix) {
+  if (matrix.shape(0) == 0 || matrix.shape(1) == 0) {
+    raise_if_error(Status::invalid("a default-value matrix without elements"));
+  }
+  return std::make_unique<MatrixRows>(span_of(matrix), matrix.shape(1));
+}
+
+std::unique_ptr<RowInit> seeded_rows(int64_t seed, const std::string& distribution, double a, double b) {
+  using Distribution = SeededRows::Distribution;
+  if (distribution == "uniform") return std::make_unique<SeededRows>(seed, Distribution::kUniform, a, b);
+  if (distribution == "normal") return std::make_unique<SeededRows>(seed, Distribution::kNormal, a, b);
+  if (distribution == "truncated_normal") {
+    return std::make_unique<SeededRows>(seed, Distribution::kTruncatedNormal, a, b);
+  }
+  raise_if_error(Status::invalid("rows of the distribution " + distribution));
+  return nullptr;
+}
+
+// filter_freq 0: every key is let in. num_hash 0: counted one by one.
+std::unique_ptr<Admission> admission_of(int64_t filter_freq, size_t num_hash, size_t num_counter,
+                                        size_t counter_bytes) {
+  if (filter_freq == 0) return nullptr;
+  if (num_hash == 0) return std::make_unique<CounterAdmission>(filter_freq);
+  const bool known = counter_bytes == 1 || counter_bytes == 2 || counter_bytes == 4 || counter_bytes == 8;
+  if (num_counter == 0 || !known) {
+    raise_if_error(Status::invalid("a Bloom filter of " + std::to_string(num_counter) + " counters of " +
+                                   std::to_string(counter_bytes) + " bytes"));
+  }
+  return std::make_unique<BloomAdmission>(filter_freq, num_hash, num_counter, counter_bytes);
+}
+
+std::vector<size_t> numbers_of(const Keys& slots) {
+  std::vector<size_t> numbers;
+  for (const int64_t slot : span_of(slots)) numbers.push_back(static_cast<size_t>(slot));
+  return numbers;
+}
+
+// Takes a function of the table that answers each key.
+template <typename Out, typename Ask>
+auto answer(Ask ask) {
+  return [ask](const EmbeddingTable& t, Keys keys, MutableVector<Out> out) {
+    run([&] { return (t.*ask)(span_of(keys), span_of(out)); });
+  };
+}
+
 void bind_table(nb::module_& m) {
   using Table = EmbeddingTable;
   nb::class_<Table>(m, "EmbeddingTable")
-      .def(nb::init<bool, bool>(), nb::arg("record_freq"), nb::arg("record_version"))
+      .def(
+          "__init__",
+          [](Table* self, bool record_freq, bool record_version, int64_t filter_freq, size_t num_hash,
+             size_t num_counter, size_t counter_bytes, float no_permission) {
+            new (self)
+                Table({record_freq, record_version,
+                       admission_of(filter_freq, num_hash, num_counter, counter_bytes), no_permission});
+          },
+          nb::arg("record_freq"), nb::arg("record_version"), nb::arg("filter_freq") = 0,
+          nb::arg("num_hash") = 0, nb::arg("num_counter") = 0, nb::arg("counter_bytes") = 8,
+          nb::arg("no_permission") = 0.0f)
       .def("add_slot",
-           [](Table& t, Rows defaults) {
-             run([&] { return t.add_slot(defaults.shape(1), span_of(defaults)); });
+           [](Table& t, Rows matrix) {
+             auto init = matrix_rows(matrix);
+             run([&] { return t.add_slot(matrix.shape(1), std::move(init)); });
            })
       .def("set_default",
-           [](Table& t, size_t slot, Rows defaults) {
-             if (defaults.shape(1) != t.slot_dim(slot)) {
+           [](Table& t, size_t slot, Rows matrix) {
+             if (matrix.shape(1) != t.slot_dim(slot)) {
                raise_if_error(Status::invalid("set_default: rows of dimension " +
-                                              std::to_string(defaults.shape(1)) + ", expected " +
+                                              std::to_string(matrix.shape(1)) + ", expected " +
                                               std::to_string(t.slot_dim(slot))));
              }
-             run([&] { return t.set_default(slot, span_of(defaults)); });
+             auto init = matrix_rows(matrix);
+             run([&] { return t.set_default(slot, std::move(init)); });
+           })
+      .def("add_seeded_slot",
+           [](Table& t, size_t dim, int64_t seed, const std::string& distribution, double a, double b) {
+             auto init = seeded_rows(seed, distribution, a, b);
+             run([&] { return t.add_slot(dim, std::move(init)); });
+           })
+      .def("set_seeded_default",
+           [](Table& t, size_t slot, int64_t seed, const std::string& distribution, double a, double b) {
+             auto init = seeded_rows(seed, distribution, a, b);
+             run([&] { return t.set_default(slot, std::move(init)); });
            })
       .def("size", &Table::size, nb::call_guard<nb::gil_scoped_release>())
+      .def("admitted_size", &Table::admitted_size, nb::call_guard<nb::gil_scoped_release>())
       .def("memory_bytes", &Table::memory_bytes, nb::call_guard<nb::gil_scoped_release>())
       .def(
           "lookup_or_create",
@@ -70,57 +143,80 @@ void bind_table(nb::module_& m) {
           },
           nb::arg("keys"), nb::arg("slot"), nb::arg("out").noconvert())
       .def(
-          "contains",
-          [](const Table& t, Keys keys, MutableVector<bool> out) {
-            run([&] { return t.contains(span_of(keys), span_of(out)); });
+          "create_from",
+          [](Table& t, Keys keys, size_t slot, Rows rows) {
+            raise_if_error(check_rows("create_from", keys.size(), rows));
+            run([&] { return t.create_from(span_of(keys), slot, span_of(rows)); });
           },
-          nb::arg("keys"), nb::arg("out").noconvert())
+          nb::arg("keys"), nb::arg("slot"), nb::arg("rows"))
+      .def("contains", answer<bool>(&Table::contains), nb::arg("keys"), nb::arg("out").noconvert())
+      .def("frequency", answer<int64_t>(&Table::frequency), nb::arg("keys"), nb::arg("out").noconvert())
+      .def("version", answer<int64_t>(&Table::version), nb::arg("keys"), nb::arg("out").noconvert())
+      .def("tier", answer<int32_t>(&Table::tier), nb::arg("keys"), nb::arg("out").noconvert())
       .def(
-          "frequency",
-          [](const Table& t, Keys keys, MutableVector<int64_t> out) {
-            run([&] { return t.frequency(span_of(keys), span_of(out)); });
-          },
-          nb::arg("keys"), nb::arg("out").noconvert())
-      .def(
-          "version",
-          [](const Table& t, Keys keys, MutableVector<int64_t> out) {
-            run([&] { return t.version(span_of(keys), span_of(out)); });
-          },
-          nb::arg("keys"), nb::arg("out").noconvert())
-      .def(
-          "apply_gradient_descent",
-          [](Table& t, Keys keys, Rows grads, float lr, std::optional<int64_t> step) {
-            raise_if_error(check_rows("apply_gradient_descent", keys.size(), grads));
-            run([&] { return t.apply_gradient_descent(span_of(keys), span_of(grads), lr, step); });
-          },
-          nb::arg("keys"), nb::arg("grads"), nb::arg("lr"), nb::arg("step").none())
-      .def(
-          "apply_adagrad",
-          [](Table& t, Keys keys, Rows grads, float lr, size_t accum_slot, std::optional<int64_t> step) {
-            raise_if_error(check_rows("apply_adagrad", keys.size(), grads));
-            run([&] { return t.apply_adagrad(span_of(keys), span_of(grads), lr, accum_slot, step); });
-          },
-          nb::arg("keys"), nb::arg("grads"), nb::arg("lr"), nb::arg("accum_slot"), nb::arg("step").none())
-      .def(
-          "import_rows",
-          [](Table& t, size_t slot, Keys keys, Rows values, std::optional<Keys> freqs,
-             std::optional<Keys> versions) {
-            raise_if_error(check_rows("import_rows", keys.size(), values));
+          "apply",
+          [](Table& t, const std::string& rule, Keys keys, Rows grads, Keys slots, Vector<float> params,
+             std::optional<Keys> counts, std::optional<int64_t> step) {
+            const OptimizerRule* found = find_optimizer_rule(rule);
+            if (found == nullptr) raise_if_error(Status::invalid("no optimizer rule is called " + rule));
+            raise_if_error(check_rows(found->name, keys.size(), grads));
+            const std::vector<size_t> numbers = numbers_of(slots);
             run([&] {
-              return t.import_rows(slot, span_of(keys), span_of(values), span_or_empty(freqs),
-                                   span_or_empty(versions));
+              return t.apply({found, numbers, span_of(params), step}, span_of(keys), span_of(grads),
+                             span_or_empty(counts));
             });
           },
-          nb::arg("slot"), nb::arg("keys"), nb::arg("values"), nb::arg("freqs").none(),
+          nb::arg("rule"), nb::arg("keys"), nb::arg("grads"), nb::arg("slots"), nb::arg("params"),
+          nb::arg("counts").none(), nb::arg("step").none())
+      .def(
+          "import_columns",
+          [](Table& t, Keys keys, Keys slots, const std::vector<Rows>& values, std::optional<Keys> freqs,
+             std::optional<Keys> versions) {
+            const std::vector<size_t> numbers = numbers_of(slots);
+            std::vector<Table::Column> columns;
+            for (size_t c = 0; c < values.size(); c++) {
+              raise_if_error(check_rows("import", keys.size(), values[c]));
+              if (c >= numbers.size() || values[c].shape(1) != t.slot_dim(numbers[c])) {
+                raise_if_error(Status::invalid("import: columns and slots do not fit one another"));
+              }
+              columns.push_back({numbers[c], values[c].data()});
+            }
+            run([&] {
+              return t.import_columns(span_of(keys), columns, span_or_empty(freqs), span_or_empty(versions));
+            });
+          },
+          nb::arg("keys"), nb::arg("slots"), nb::arg("values"), nb::arg("freqs").none(),
           nb::arg("versions").none())
       .def(
+          "import_filtered",
+          [](Table& t, Keys keys, Keys freqs, std::optional<Keys> versions) {
+            run([&] { return t.import_filtered(span_of(keys), span_of(freqs), span_or_empty(versions)); });
+          },
+          nb::arg("keys"), nb::arg("freqs"), nb::arg("versions").none())
+      .def(
+          "evict",
+          [](Table& t, int64_t steps_to_live, float l2_weight_threshold, int64_t min_frequency, bool all,
+             size_t min_keys, std::optional<size_t> max_keys, int64_t step, bool dry_run) {
+            EvictionResult out;
+            run([&] {
+              return t.evict({steps_to_live, l2_weight_threshold, min_frequency, all, min_keys, max_keys},
+                             step, dry_run, &out);
+            });
+            return std::tuple(out.examined, out.spared, to_numpy(std::move(out.keys)),
+                              to_numpy(std::move(out.reasons)));
+          },
+          nb::arg("steps_to_live"), nb::arg("l2_weight_threshold"), nb::arg("min_frequency"), nb::arg("all"),
+          nb::arg("min_keys"), nb::arg("max_keys").none(), nb::arg("step"), nb::arg("dry_run"))
+      .def("record_touches", &Table::record_touches, nb::call_guard<nb::gil_scoped_release>())
+      .def("forget_touches", &Table::forget_touches, nb::call_guard<nb::gil_scoped_release>())
+      .def(
           "snapshot",
-          [](const Table& t, size_t buckets) {
+          [](Table& t, size_t buckets, std::optional<uint32_t> since) {
             std::unique_ptr<Snapshot> out;
-            run([&] { return t.snapshot(buckets, &out); });
+            run([&] { return t.snapshot(buckets, since, &out); });
             return out.release();
           },
-          nb::rv_policy::take_ownership)
+          nb::arg("buckets"), nb::arg("since").none(), nb::rv_policy::take_ownership)
       .def("clear", &Table::clear, nb::call_guard<nb::gil_scoped_release>())
       .def("remove", [](Table& t, Keys keys) {
         const nb::gil_scoped_release no_gil;
@@ -128,30 +224,36 @@ void bind_table(nb::module_& m) {
       });
 }
 
-void check_range(const Snapshot& s, size_t start, size_t n) {
-  if (start <= s.keys().size() && n <= s.keys().size() - start) return;
-  raise_if_error({Code::kOutOfRange, "snapshot: entries " + std::to_string(start) + " to " +
-                                         std::to_string(start + n) + " of " +
-                                         std::to_string(s.keys().size())});
+void check_range(const char* what, size_t size, size_t start, size_t n) {
+  if (start <= size && n <= size - start) return;
+  raise_if_error({Code::kOutOfRange, std::string("snapshot: ") + what + " " + std::to_string(start) + " to " +
+                                         std::to_string(start + n) + " of " + std::to_string(size)});
+}
+
+// The keys, or the partition offsets, of one kind; the array keeps the snapshot alive.
+template <const Snapshot::Keys& (Snapshot::*kKind)() const>
+auto keys_of(Snapshot& s) {
+  const auto& keys = (s.*kKind)().keys;
+  return nb::ndarray<nb::numpy, const int64_t, nb::ndim<1>>(keys.data(), {keys.size()}, nb::find(s));
+}
+template <const Snapshot::Keys& (Snapshot::*kKind)() const>
+auto offsets_of(Snapshot& s) {
+  const auto& offsets = (s.*kKind)().partition_offset;
+  return nb::ndarray<nb::numpy, const int32_t, nb::ndim<1>>(offsets.data(), {offsets.size()}, nb::find(s));
 }
 
 void bind_snapshot(nb::module_& m) {
   nb::class_<Snapshot>(m, "Snapshot")
-      .def_prop_ro("keys",
-                   [](Snapshot& s) {
-                     return nb::ndarray<nb::numpy, const int64_t, nb::ndim<1>>(
-                         s.keys().data(), {s.keys().size()}, nb::find(s));
-                   })
-      .def_prop_ro("partition_offset",
-                   [](Snapshot& s) {
-                     const auto& offsets = s.partition_offset();
-                     return nb::ndarray<nb::numpy, const int32_t, nb::ndim<1>>(offsets.data(),
-                                                                               {offsets.size()}, nb::find(s));
-                   })
+      .def_prop_ro("cut", &Snapshot::number)
+      .def_prop_ro("keys", &keys_of<&Snapshot::admitted>)
+      .def_prop_ro("partition_offset", &offsets_of<&Snapshot::admitted>)
+      .def_prop_ro("filtered_keys", &keys_of<&Snapshot::filtered>)
+      .def_prop_ro("partition_filter_offset", &offsets_of<&Snapshot::filtered>)
+      .def_prop_ro("removed_keys", &keys_of<&Snapshot::removed>)
       .def(
           "values",
           [](const Snapshot& s, size_t slot, size_t start, MutableMatrix<float> out) {
-            check_range(s, start, out.shape(0));
+            check_range("keys", s.admitted().keys.size(), start, out.shape(0));
             if (slot >= s.layout().slots().size() || out.shape(1) != s.layout().slots()[slot].dim) {
               raise_if_error(Status::invalid("snapshot: no slot " + std::to_string(slot) + " of dimension " +
                                              std::to_string(out.shape(1))));
@@ -163,7 +265,7 @@ void bind_snapshot(nb::module_& m) {
       .def(
           "freqs",
           [](const Snapshot& s, size_t start, MutableVector<int64_t> out) {
-            check_range(s, start, out.size());
+            check_range("keys", s.admitted().keys.size(), start, out.size());
             const nb::gil_scoped_release no_gil;
             s.freqs(start, span_of(out));
           },
@@ -171,11 +273,21 @@ void bind_snapshot(nb::module_& m) {
       .def(
           "versions",
           [](const Snapshot& s, size_t start, MutableVector<int64_t> out) {
-            check_range(s, start, out.size());
+            check_range("keys", s.admitted().keys.size(), start, out.size());
             const nb::gil_scoped_release no_gil;
             s.versions(start, span_of(out));
           },
-          nb::arg("start"), nb::arg("out").noconvert());
+          nb::arg("start"), nb::arg("out").noconvert())
+      .def(
+          "filtered_metas",
+          [](const Snapshot& s, MutableVector<int64_t> freqs, MutableVector<int64_t> versions) {
+            check_range("filtered keys", s.filtered().keys.size(), 0, freqs.size());
+            check_range("filtered keys", freqs.size(), 0, versions.size());
+            check_range("filtered keys", versions.size(), 0, freqs.size());
+            const nb::gil_scoped_release no_gil;
+            s.filtered_metas(0, span_of(freqs), span_of(versions));
+          },
+          nb::arg("freqs").noconvert(), nb::arg("versions").noconvert());
 }
 
 }  // namespace

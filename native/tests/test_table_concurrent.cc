@@ -9,19 +9,15 @@
 #include "check.h"
 #include "kvarn/base/thread_pool.h"
 #include "kvarn/engine/embedding_table.h"
+#include "tables.h"
 
 namespace {
+
+using namespace kvarn::testing;
 
 constexpr size_t kDim = 4;
 constexpr size_t kKeys = 12'000;  // enough for a batch to be split
 constexpr int kRounds = 6;
-
-std::unique_ptr<kvarn::EmbeddingTable> make_table(bool record_freq) {
-  auto table = std::make_unique<kvarn::EmbeddingTable>(record_freq, true);
-  CHECK(table->add_slot(kDim, std::vector<float>(kDim, 0.0f)).ok());
-  CHECK(table->add_slot(kDim, std::vector<float>(kDim, 0.0f)).ok());
-  return table;
-}
 
 // Rows are always updated as a whole, so a torn read would show as unequal elements.
 bool rows_are_whole(const std::vector<float>& rows) {
@@ -35,7 +31,7 @@ bool rows_are_whole(const std::vector<float>& rows) {
 
 void run(bool record_freq) {
   kvarn::set_num_threads(3);
-  const auto table = make_table(record_freq);
+  const auto table = make_table({{kDim, 0.0f}, {kDim, 0.0f}}, recording(record_freq, true));
   std::vector<int64_t> keys(kKeys);
   std::iota(keys.begin(), keys.end(), -100);
   const std::vector<float> ones(kKeys * kDim, 1.0f);
@@ -44,7 +40,7 @@ void run(bool record_freq) {
   for (int t = 0; t < 2; t++) {
     threads.emplace_back([&] {
       for (int i = 0; i < kRounds; i++) {
-        if (!table->apply_gradient_descent(keys, ones, -1.0f, i).ok()) good = false;
+        if (!descend(*table, keys, ones, -1.0f, i).ok()) good = false;
       }
     });
     threads.emplace_back([&] {
@@ -60,8 +56,8 @@ void run(bool record_freq) {
     std::vector<float> after;
     for (int i = 0; i < kRounds; i++) {
       std::unique_ptr<kvarn::Snapshot> cut;
-      if (!table->snapshot(1000, &cut).ok()) good = false;
-      before.resize(cut->keys().size() * kDim);
+      if (!table->snapshot(1000, {}, &cut).ok()) good = false;
+      before.resize(cut->admitted().keys.size() * kDim);
       after.resize(before.size());
       cut->values(0, 0, before);
       std::this_thread::yield();
@@ -73,7 +69,7 @@ void run(bool record_freq) {
     const std::vector<int64_t> other = {1'000'000, 1'000'001};
     const std::vector<float> rows(2 * kDim, 5.0f);
     for (int i = 0; i < kRounds * 10; i++) {
-      if (!table->import_rows(1, other, rows, {}, {}).ok()) good = false;
+      if (!import_rows(*table, 1, other, rows).ok()) good = false;
       if (table->remove(other) != 2) good = false;
     }
   });

@@ -7,8 +7,11 @@
 #include "check.h"
 #include "kvarn/base/thread_pool.h"
 #include "kvarn/engine/embedding_table.h"
+#include "tables.h"
 
 namespace {
+
+using namespace kvarn::testing;
 
 struct Row {
   std::vector<float> value;
@@ -19,9 +22,7 @@ TEST(adagrad_is_the_formula_for_every_dimension_and_thread_count) {
   for (const size_t dim : {1, 8, 16, 19, 32}) {
     for (const int threads : {1, 3}) {
       kvarn::set_num_threads(threads);
-      kvarn::EmbeddingTable table(false, false);
-      CHECK(table.add_slot(dim, std::vector<float>(dim, 0.25f)).ok());
-      CHECK(table.add_slot(dim, std::vector<float>(dim, 0.1f)).ok());
+      const auto table = make_table({{dim, 0.25f}, {dim, 0.1f}});
       std::unordered_map<int64_t, Row> model;
       std::mt19937 random(11);
       for (int step = 0; step < 3; step++) {
@@ -43,16 +44,16 @@ TEST(adagrad_is_the_formula_for_every_dimension_and_thread_count) {
             it->second.value[d] -= 0.3f * g[d] / std::sqrt(it->second.accum[d]);
           }
         }
-        CHECK(table.apply_adagrad(keys, grads, 0.3f, 1, std::nullopt).ok());
+        CHECK(apply(*table, "Adagrad", keys, grads, {1}, {0.3f}).ok());
       }
-      CHECK(table.size() == model.size());
+      CHECK(table->size() == model.size());
       bool good = true;
       std::vector<float> out(dim);
       for (const auto& [key, row] : model) {
         const std::vector<int64_t> one = {key};
-        CHECK(table.lookup(one, 0, out).ok());
+        CHECK(table->lookup(one, 0, out).ok());
         good = good && out == row.value;
-        CHECK(table.lookup(one, 1, out).ok());
+        CHECK(table->lookup(one, 1, out).ok());
         good = good && out == row.accum;
       }
       CHECK(good);
@@ -61,24 +62,49 @@ TEST(adagrad_is_the_formula_for_every_dimension_and_thread_count) {
 }
 
 TEST(wrong_sizes_are_refused) {
-  kvarn::EmbeddingTable table(false, false);
+  kvarn::EmbeddingTable table{recording(false, false)};
   const std::vector<int64_t> keys = {1, 2};
   std::vector<float> rows(6);
   CHECK(!table.lookup(keys, 0, rows).ok());  // no slot yet
-  CHECK(!table.add_slot(3, std::vector<float>(4)).ok());
-  CHECK(!table.add_slot(0, std::vector<float>(4)).ok());
-  CHECK(!table.add_slot(3, {}).ok());
-  CHECK(table.add_slot(3, std::vector<float>(3)).ok());
-  CHECK(table.add_slot(2, std::vector<float>(2)).ok());
+  CHECK(!table.add_slot(0, std::make_unique<kvarn::MatrixRows>(rows, 3)).ok());
+  CHECK(add_slot(table, std::vector<float>(3), 3).ok());
+  CHECK(add_slot(table, std::vector<float>(2), 2).ok());
   CHECK(!table.lookup(keys, 2, rows).ok());
   CHECK(!table.lookup_or_create(keys, 1, rows).ok());
-  CHECK(!table.apply_adagrad(keys, rows, 0.1f, 1, {}).ok());  // of another dimension
-  CHECK(!table.apply_adagrad(keys, rows, 0.1f, 9, {}).ok());
-  CHECK(!table.apply_gradient_descent(keys, std::span(rows).first(5), 0.1f, {}).ok());
-  CHECK(!table.import_rows(0, keys, rows, std::vector<int64_t>(1), {}).ok());
-  CHECK(!table.set_default(0, std::vector<float>(5)).ok());
-  CHECK(!table.set_default(5, std::vector<float>(3)).ok());
+  CHECK(!apply(table, "Adagrad", keys, rows, {1}, {0.1f}).ok());  // of another dimension
+  CHECK(!apply(table, "Adagrad", keys, rows, {9}, {0.1f}).ok());
+  CHECK(!apply(table, "Adagrad", keys, rows, {0}, {0.1f}).ok());
+  CHECK(!apply(table, "Adagrad", keys, rows, {}, {0.1f}).ok());
+  CHECK(!descend(table, keys, std::span(rows).first(5), 0.1f).ok());
+  CHECK(!apply(table, "GradientDescent", keys, rows, {}, {}).ok());
+  CHECK(!descend(table, keys, rows, 0.1f, 1, std::vector<int64_t>(1)).ok());
+  CHECK(!import_rows(table, 0, keys, rows, std::vector<int64_t>(1)).ok());
+  CHECK(!import_rows(table, 7, keys, rows).ok());
+  CHECK(!table.import_filtered(keys, {}, {}).ok());
+  CHECK(!table.set_default(5, std::make_unique<kvarn::MatrixRows>(std::vector<float>(3), 3)).ok());
   CHECK(table.size() == 0);
+}
+
+// Threshold 4, twice a step: let in and updated in the second step, with what its record counted.
+TEST(a_counter_filter_lets_in_and_updates_at_once) {
+  kvarn::EmbeddingTable::Options options = recording(true, true);
+  options.admission = std::make_unique<kvarn::CounterAdmission>(4);
+  options.no_permission = -7;
+  const auto table = make_table({{2, 1.0f}}, std::move(options));
+  const std::vector<int64_t> keys = {5, 5};
+  const std::vector<int64_t> counts = {1, 1};
+  const std::vector<float> ones(4, 1.0f);
+  std::vector<float> out(4);
+  for (int64_t step = 0; step < 3; step++) {
+    CHECK(table->lookup_or_create(keys, 0, out).ok());
+    CHECK(out[0] == (step < 2 ? -7.0f : -1.0f));  // 1 - 2 by the two summed gradients
+    CHECK(descend(*table, keys, ones, 1.0f, step, counts).ok());
+    std::vector<int64_t> freq(2);
+    std::vector<int64_t> version(2);
+    CHECK(table->frequency(keys, freq).ok() && table->version(keys, version).ok());
+    CHECK(freq[0] == 2 * (step + 1) && version[0] == step);
+    CHECK(table->size() == 1 && table->admitted_size() == (step == 0 ? 0u : 1u));
+  }
 }
 
 }  // namespace

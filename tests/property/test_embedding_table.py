@@ -85,8 +85,12 @@ class TwoTables(RuleBasedStateMachine):
         self.step += 1
         keys = self.keys(batch)
         for table in self.tables:
-            table.apply_gradient_descent(
-                keys, rows(seed, len(keys), self.dim), lr, step=self.step if stamp else None
+            table.apply(
+                "GradientDescent",
+                keys,
+                rows(seed, len(keys), self.dim),
+                params=[lr],
+                step=self.step if stamp else None,
             )
 
     @rule(batch=BATCH, seed=SEED, lr=st.sampled_from([0.01, 1.0]))
@@ -99,7 +103,14 @@ class TwoTables(RuleBasedStateMachine):
         for table in self.tables:
             # An accumulator that an import made negative gives NaN on both sides.
             with np.errstate(invalid="ignore", divide="ignore"):
-                table.apply_adagrad(keys, rows(seed, len(keys), self.dim), lr, fitting[-1], step=self.step)
+                table.apply(
+                    "Adagrad",
+                    keys,
+                    rows(seed, len(keys), self.dim),
+                    slots=[fitting[-1]],
+                    params=[lr],
+                    step=self.step,
+                )
 
     @rule(batch=BATCH, seed=SEED, slot=st.integers(0, 3), meta=st.booleans())
     def import_rows(self, batch: list[Any], seed: int, slot: int, meta: bool) -> None:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <shared_mutex>
 #include <utility>
 
 #include "kvarn/base/simd.h"
@@ -11,73 +12,159 @@ namespace kvarn {
 namespace {
 
 constexpr size_t kAhead = 16;
-constexpr size_t kGrain = 4096;
+constexpr size_t kGrain = 4096;  // rows read under one lock
 
 size_t bucket_of(int64_t key, int64_t n_buckets) {
   const int64_t r = key % n_buckets;
   return static_cast<size_t>(r < 0 ? r + n_buckets : r);
 }
 
+// Orders (key, row) pairs that for_each(fn) calls in some order, twice the same, by bucket: a counting sort.
+template <typename ForEach>
+void order_by_bucket(size_t n, size_t n_buckets, ForEach for_each, Snapshot::Keys* out) {
+  const auto buckets = static_cast<int64_t>(n_buckets);
+  out->partition_offset.assign(n_buckets + 1, 0);
+  for_each([&](int64_t key, uint32_t) { out->partition_offset[bucket_of(key, buckets) + 1]++; });
+  for (size_t b = 0; b < n_buckets; b++) out->partition_offset[b + 1] += out->partition_offset[b];
+  std::vector<int32_t> next(out->partition_offset.begin(), out->partition_offset.end() - 1);
+  out->keys.resize(n);
+  out->rows.resize(n);
+  for_each([&](int64_t key, uint32_t row) {
+    const auto at = static_cast<size_t>(next[bucket_of(key, buckets)]++);
+    out->keys[at] = key;
+    out->rows[at] = row;
+  });
+}
+
 }  // namespace
 
-Snapshot::Snapshot(EntryLayout layout, unsigned slab_shift, std::vector<std::shared_ptr<Slab>> slabs,
-                   std::span<const uint32_t> free_rows, size_t n_rows, size_t n_buckets,
-                   std::shared_ptr<void> alive)
-    : alive_(std::move(alive)),
-      layout_(std::move(layout)),
-      slab_shift_(slab_shift),
-      slabs_(std::move(slabs)) {
-  std::vector<bool> is_free(free_rows.empty() ? 0 : n_rows, false);
-  for (const uint32_t row : free_rows) is_free[row] = true;
-  const auto for_each_row = [&](auto&& fn) {
-    for (size_t row = 0; row < n_rows; row++) {
-      if (!is_free.empty() && is_free[row]) continue;
-      const auto r = static_cast<uint32_t>(row);
-      fn(r, slab_of(r).key(in_slab(r)));
-    }
+Snapshot::Snapshot(Parts parts, size_t n_buckets) : parts_(std::move(parts)) {
+  if (parts_.touched != nullptr) {
+    order_touched(n_buckets);
+  } else {
+    order_all(n_buckets);
+  }
+  parts_.index.reset();  // the rows are known: segments that change need not be copied any more
+  parts_.touched.reset();
+}
+
+void Snapshot::order_all(size_t n_buckets) {
+  // By row number, which is roughly by age: the same table gives the same order whatever its index looks
+  // like, and rows that came from a file lie in the file's order.
+  struct Found {
+    std::vector<int64_t> keys;
+    std::vector<bool> there;
+    size_t n = 0;
   };
-  // A counting sort: stable, so entries of one bucket keep their row order.
+  Found found[2];
+  found[0].keys.resize(parts_.rows->n_rows);
+  found[0].there.resize(parts_.rows->n_rows);
+  found[1].keys.resize(parts_.counters->n_rows);
+  found[1].there.resize(parts_.counters->n_rows);
+  parts_.index->for_each([&](int64_t key, uint32_t row) {
+    Found& kind = found[is_counter(row)];
+    const size_t at = is_counter(row) ? row - kCounterBase : row;
+    kind.keys[at] = key;
+    kind.there[at] = true;
+    kind.n++;
+  });
+  for (const bool counters : {false, true}) {
+    const Found& kind = found[counters];
+    const auto for_each = [&](auto fn) {
+      if (kind.n == kind.keys.size()) {
+        for (size_t row = 0; row < kind.keys.size(); row++) fn(kind.keys[row], static_cast<uint32_t>(row));
+        return;
+      }
+      for (size_t row = 0; row < kind.keys.size(); row++) {
+        if (kind.there[row]) fn(kind.keys[row], static_cast<uint32_t>(row));
+      }
+    };
+    order_by_bucket(kind.n, n_buckets, for_each, counters ? &filtered_ : &admitted_);
+  }
+  removed_.partition_offset.assign(n_buckets + 1, 0);
+}
+
+void Snapshot::order_touched(size_t n_buckets) {
   const auto buckets = static_cast<int64_t>(n_buckets);
-  partition_offset_.assign(n_buckets + 1, 0);
-  for_each_row([&](uint32_t, int64_t key) { partition_offset_[bucket_of(key, buckets) + 1]++; });
-  for (size_t b = 0; b < n_buckets; b++) partition_offset_[b + 1] += partition_offset_[b];
-  std::vector<int32_t> next(partition_offset_.begin(), partition_offset_.end() - 1);
-  keys_.resize(n_rows - free_rows.size());
-  rows_.resize(keys_.size());
-  for_each_row([&](uint32_t row, int64_t key) {
-    const auto at = static_cast<size_t>(next[bucket_of(key, buckets)]++);
-    keys_[at] = key;
-    rows_[at] = row;
+  std::vector<std::pair<int64_t, uint32_t>> found[3];  // admitted, filtered, removed
+  parts_.touched->for_each([&](int64_t key, uint32_t cut) {
+    if (cut < parts_.since) return;
+    const uint32_t row = parts_.index->find(key);
+    if (row == kNoRow) {
+      found[2].emplace_back(key, row);
+    } else if (is_counter(row)) {
+      found[1].emplace_back(key, row - kCounterBase);
+    } else {
+      found[0].emplace_back(key, row);
+    }
+  });
+  Keys* const kinds[] = {&admitted_, &filtered_, &removed_};
+  for (size_t k = 0; k < 3; k++) {
+    std::ranges::sort(found[k], [&](const auto& a, const auto& b) {
+      return std::pair(bucket_of(a.first, buckets), a.first) <
+             std::pair(bucket_of(b.first, buckets), b.first);
+    });
+    const auto for_each = [&](auto fn) {
+      for (const auto& [key, row] : found[k]) fn(key, row);
+    };
+    order_by_bucket(found[k].size(), n_buckets, for_each, kinds[k]);
+  }
+}
+
+template <typename Fn>
+void Snapshot::locked(size_t n, Fn fn) const {
+  parallel_for(n, kGrain, [&](size_t begin, size_t end) {
+    for (size_t at = begin; at < end; at += kGrain) {
+      const std::shared_lock lock(*parts_.mutex);
+      fn(at, std::min(end, at + kGrain));
+    }
   });
 }
 
 void Snapshot::values(size_t slot, size_t start, std::span<float> out) const {
-  const SlotLayout s = layout_.slots()[slot];
-  const uint32_t* rows = rows_.data() + start;
-  parallel_for(out.size() / s.dim, kGrain, [&](size_t begin, size_t end) {
+  const SlotLayout s = layout().slots()[slot];
+  const uint32_t* rows = admitted_.rows.data() + start;
+  const RowCut& cut = *parts_.rows;
+  locked(out.size() / s.dim, [&](size_t begin, size_t end) {
+    const bool changed = !cut.undo.empty();
     for (size_t i = begin; i < end; i++) {
-      if (i + kAhead < end) {
-        const uint32_t ahead = rows[i + kAhead];
-        KVARN_PREFETCH(slab_of(ahead).entry(in_slab(ahead)) + s.offset);
-      }
-      std::memcpy(out.data() + i * s.dim, slab_of(rows[i]).entry(in_slab(rows[i])) + s.offset,
-                  s.dim * sizeof(float));
+      if (i + kAhead < end) KVARN_PREFETCH(cut.slabs.entry(rows[i + kAhead]) + s.offset);
+      const float* entry = changed ? cut.entry(rows[i]) : cut.slabs.entry(rows[i]);
+      std::memcpy(out.data() + i * s.dim, entry + s.offset, s.dim * sizeof(float));
     }
   });
 }
 
 void Snapshot::freqs(size_t start, std::span<int64_t> out) const {
-  for (size_t i = 0; i < out.size(); i++) {
-    const uint32_t row = rows_[start + i];
-    out[i] = layout_.has_freq() ? *slab_of(row).freq(in_slab(row)) : 0;
-  }
+  locked(out.size(), [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; i++) {
+      if (parts_.record_freq) {
+        out[i] = parts_.rows->meta(admitted_.rows[start + i]).freq;
+      } else if (parts_.admission != nullptr) {
+        out[i] = parts_.admission->frequency_of_admitted(admitted_.keys[start + i]);
+      } else {
+        out[i] = 0;
+      }
+    }
+  });
 }
 
 void Snapshot::versions(size_t start, std::span<int64_t> out) const {
-  for (size_t i = 0; i < out.size(); i++) {
-    const uint32_t row = rows_[start + i];
-    out[i] = layout_.has_version() ? *slab_of(row).version(in_slab(row)) : -1;
-  }
+  locked(out.size(), [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; i++) {
+      out[i] = parts_.record_version ? parts_.rows->meta(admitted_.rows[start + i]).version : -1;
+    }
+  });
+}
+
+void Snapshot::filtered_metas(size_t start, std::span<int64_t> freqs, std::span<int64_t> versions) const {
+  locked(freqs.size(), [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; i++) {
+      const RowMeta meta = parts_.counters->meta(filtered_.rows[start + i]);
+      freqs[i] = meta.freq;
+      versions[i] = parts_.record_version ? meta.version : -1;
+    }
+  });
 }
 
 }  // namespace kvarn

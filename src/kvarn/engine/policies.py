@@ -169,9 +169,9 @@ class SeededRows:
 
     64 bits are mixed from the three numbers by `bits`.  Uniform numbers take the upper 24 of them, exactly, times
     ``b - a`` plus ``a`` in float32.  Normal ones take the upper 53 as a probability p = (n + 0.5) / 2**53 and go
-    through the inverse of the normal distribution (Acklam's approximation, relative error 1.2e-9) in float64, times ``b``
-    plus ``a``, rounded to float32 at the end; truncated ones spread p over the probabilities of -2 to 2 first.  All
-    operations are + - * / and square root in a fixed order, so that the native core gives the same bits.
+    through the inverse of the normal distribution (Acklam's approximation, relative error 1.2e-9) in float64, times
+    ``b`` plus ``a``, rounded to float32 at the end; truncated ones spread p over the probabilities of -2 to 2 first.
+    All operations are + - * / and square root in a fixed order, so that the native core gives the same bits.
 
     Args:
       seed: any int64.

@@ -197,22 +197,6 @@ class ReferenceEmbeddingTable:
                 entry.version = step
             found.update(entry.rows[0], [entry.rows[slot] for slot in slots], grad, numbers)
 
-    def apply_gradient_descent(
-        self, keys: npt.ArrayLike, grads: npt.ArrayLike, lr: float, *, step: int | None = None
-    ) -> None:
-        self.apply("GradientDescent", keys, grads, params=[lr], step=step)
-
-    def apply_adagrad(
-        self,
-        keys: npt.ArrayLike,
-        grads: npt.ArrayLike,
-        lr: float,
-        accum_slot: int,
-        *,
-        step: int | None = None,
-    ) -> None:
-        self.apply("Adagrad", keys, grads, slots=[accum_slot], params=[lr], step=step)
-
     def import_rows(
         self,
         slot: int,

@@ -6,7 +6,7 @@ does; a test drives both side by side. Source: DeepRec tensorflow/core/framework
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +15,15 @@ import numpy.typing as npt
 
 from kvarn import _native
 from kvarn.engine import arguments
+from kvarn.engine.evictions import EvictedKeys, explain, report_of
+from kvarn.engine.policies import (
+    BloomAdmission,
+    CounterAdmission,
+    EvictionPolicy,
+    EvictionReport,
+    Explanation,
+    SeededRows,
+)
 
 _FloatArray = npt.NDArray[np.float32]
 _Int64Array = npt.NDArray[np.int64]
@@ -25,17 +34,20 @@ class EmbeddingTable:
     """Embeddings of one primary variable and its slot variables.
 
     An entry is a key, its value, one row for every optimizer slot and, if recorded, frequency and version. It
-    is created as a whole, from the default-value matrix of every slot: slot s of key k starts as row
-    ``abs(k) % R_s`` of the matrix of s. Every key of the dtype can be stored.
+    is created as a whole, every slot from what that slot starts from: row ``abs(k) % R`` of a matrix, or numbers
+    drawn from (seed, k). Every key of the dtype can be stored.
 
-    Thread-safe: lookups that find all their keys run side by side, everything else takes turns. Batches are
-    split over `kvarn._native.num_threads()` threads; results do not depend on their number.
+    Thread-safe: a call is one step of the table, calls that only read run side by side, and evictions and
+    snapshots let others in between. Batches are split over `kvarn._native.num_threads()` threads; results do not
+    depend on their number.
 
     Args:
       key_dtype: int64 or int32.
       value_dim: floats of the primary value, slot 0. It starts from zeros until `set_default`.
-      record_freq: count every lookup of a key.
+      record_freq: count every update of a key.
       record_version: keep the step of a key's last update.
+      admission: which new keys get an entry; None for all of them.
+      no_permission: what every element of a key reads that was not admitted.
 
     Raises:
       InvalidArgumentError: a key dtype other than int64 and int32, or a dimension below 1.
@@ -48,38 +60,65 @@ class EmbeddingTable:
         *,
         record_freq: bool = False,
         record_version: bool = False,
+        admission: CounterAdmission | BloomAdmission | None = None,
+        no_permission: float = 0.0,
     ) -> None:
         self.key_dtype = arguments.key_dtype(key_dtype)
         self.value_dim = arguments.dimension("value_dim", value_dim)
         self.record_freq = record_freq
         self.record_version = record_version
+        self.admission = admission
+        self.no_permission = no_permission
         self._slots: list[tuple[str, int]] = [("", self.value_dim)]
-        self._table = _native.EmbeddingTable(record_freq, record_version)
+        self._record_touches = False
+        self._evicted = EvictedKeys()
+        bloom = admission if isinstance(admission, BloomAdmission) else None
+        self._table = _native.EmbeddingTable(
+            record_freq,
+            record_version,
+            filter_freq=0 if admission is None else admission.filter_freq,
+            num_hash=0 if bloom is None else bloom.num_hash,
+            num_counter=0 if bloom is None else bloom.num_counter,
+            counter_bytes=8 if bloom is None else bloom.counter_bytes,
+            no_permission=no_permission,
+        )
         self._table.add_slot(np.zeros((1, self.value_dim), np.float32))
 
-    def add_slot(self, name: str, dim: int, default: npt.ArrayLike) -> int:
+    def add_slot(self, name: str, dim: int, default: npt.ArrayLike | SeededRows) -> int:
         """Adds an optimizer slot and returns its number; the primary value is slot 0.
 
-        Entries that exist get the new slot filled with its defaults.
+        Entries that exist get the new slot filled with what it starts from.
 
         Args:
           name: the slot's name, for people.
           dim: floats of a row.
-          default: float32 [R, dim], R >= 1.
+          default: float32 [R, dim], R >= 1, or how rows are drawn.
         """
         dim = arguments.dimension("dim", dim)
-        self._table.add_slot(arguments.defaults(default, dim))
+        if isinstance(default, SeededRows):
+            self._table.add_seeded_slot(dim, default.seed, default.distribution, default.a, default.b)
+        else:
+            self._table.add_slot(arguments.defaults(default, dim))
         self._slots.append((name, dim))
         return len(self._slots) - 1
 
-    def set_default(self, slot: int, matrix: npt.ArrayLike) -> None:
-        """Replaces the default-value matrix [R, dim] of a slot, for entries to come."""
-        self._table.set_default(slot, arguments.defaults(matrix, self._dim(slot)))
+    def set_default(self, slot: int, default: npt.ArrayLike | SeededRows) -> None:
+        """Replaces what rows of a slot start from, for entries to come: a matrix [R, dim], or how they are drawn."""
+        dim = self._dim(slot)
+        if isinstance(default, SeededRows):
+            self._table.set_seeded_default(slot, default.seed, default.distribution, default.a, default.b)
+        else:
+            self._table.set_default(slot, arguments.defaults(default, dim))
 
     @property
     def size(self) -> int:
-        """Number of keys."""
+        """Number of keys, those included that were counted but not admitted yet."""
         return self._table.size()
+
+    @property
+    def admitted_size(self) -> int:
+        """Number of keys that have an entry."""
+        return self._table.admitted_size()
 
     @property
     def slots(self) -> list[tuple[str, int]]:
@@ -91,12 +130,10 @@ class EmbeddingTable:
         """Bytes of the index and of the entries, without snapshots."""
         return self._table.memory_bytes()
 
-    def lookup_or_create(
-        self, keys: npt.ArrayLike, out: _FloatArray | None = None, *, slot: int = 0
-    ) -> _FloatArray:
-        """The rows of `slot` for keys of any shape; missing keys are created.
+    def lookup(self, keys: npt.ArrayLike, out: _FloatArray | None = None, *, slot: int = 0) -> _FloatArray:
+        """The rows of `slot` for keys of any shape; nothing changes.
 
-        With `record_freq` every occurrence of a key counts once.
+        A key without an entry reads as the row it would start from, or as `no_permission` if keys must be admitted.
 
         Args:
           keys: [...] of the key dtype.
@@ -106,24 +143,40 @@ class EmbeddingTable:
           `out`.
         """
         flat, out, rows = self._reading(keys, out, slot)
-        self._table.lookup_or_create(flat, slot, rows)
-        return out
-
-    def lookup(self, keys: npt.ArrayLike, out: _FloatArray | None = None, *, slot: int = 0) -> _FloatArray:
-        """As `lookup_or_create`, but a missing key stays missing and reads as the row it would start from."""
-        flat, out, rows = self._reading(keys, out, slot)
         self._table.lookup(flat, slot, rows)
         return out
 
+    def lookup_or_create(
+        self, keys: npt.ArrayLike, out: _FloatArray | None = None, *, slot: int = 0
+    ) -> _FloatArray:
+        """As `lookup`, but missing keys are created, unless keys must be admitted. Nothing is counted."""
+        flat, out, rows = self._reading(keys, out, slot)
+        self._table.lookup_or_create(flat, slot, rows)
+        return out
+
+    def create_from(self, keys: npt.ArrayLike, rows: npt.ArrayLike, *, slot: int = 0) -> None:
+        """Creates the missing ones of `keys`, whatever the admission says, with given rows in one slot.
+
+        Args:
+          keys: [n] (or any shape, flattened); the first of equal keys counts, keys with an entry stay as they are.
+          rows: float32 [n, dim of slot].
+        """
+        flat, _ = arguments.keys(keys, self.key_dtype)
+        self._table.create_from(flat, slot, arguments.rows("rows", rows, flat.size, self._dim(slot)))
+
     def contains(self, keys: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Which keys are in the table, in the shape of `keys`."""
+        """Which keys have an entry, in the shape of `keys`."""
         flat, shape = arguments.keys(keys, self.key_dtype)
         out = np.empty(flat.shape, np.bool_)
         self._table.contains(flat, out)
         return out.reshape(shape)
 
     def frequency(self, keys: npt.ArrayLike) -> _Int64Array:
-        """How often each key was looked up; 0 when it is absent or frequencies are not recorded."""
+        """How often updates have counted each key.
+
+        0 for an absent key; a key that was not admitted has what the filter counted, an admitted one in a table that
+        does not record frequencies at least the filter's threshold.
+        """
         flat, shape = arguments.keys(keys, self.key_dtype)
         out = np.empty(flat.shape, np.int64)
         self._table.frequency(flat, out)
@@ -136,38 +189,52 @@ class EmbeddingTable:
         self._table.version(flat, out)
         return out.reshape(shape)
 
-    def apply_gradient_descent(
-        self, keys: npt.ArrayLike, grads: npt.ArrayLike, lr: float, *, step: int | None = None
-    ) -> None:
-        """``v -= lr * g`` once for every distinct key, in float32.
+    def tier(self, keys: npt.ArrayLike) -> npt.NDArray[np.int32]:
+        """Where each key's entry is: 0 in memory, 1 on disk, -1 nowhere."""
+        flat, shape = arguments.keys(keys, self.key_dtype)
+        out = np.empty(flat.shape, np.int32)
+        self._table.tier(flat, out)
+        return out.reshape(shape)
 
-        Missing keys are created first. Gradients of equal keys are summed in order of occurrence.
-
-        Args:
-          keys: [n] (or any shape, flattened).
-          grads: float32 [n, value_dim].
-          lr: the learning rate, rounded to float32.
-          step: the version to stamp, when versions are recorded.
-        """
-        flat, rows = self._updating(keys, grads)
-        self._table.apply_gradient_descent(flat, rows, lr, step)
-
-    def apply_adagrad(
+    def apply(
         self,
+        rule: str,
         keys: npt.ArrayLike,
         grads: npt.ArrayLike,
-        lr: float,
-        accum_slot: int,
         *,
+        slots: Sequence[int] = (),
+        params: Sequence[float] = (),
+        counts: npt.ArrayLike | None = None,
         step: int | None = None,
     ) -> None:
-        """``a += g * g; v -= lr * g / sqrt(a)`` once for every distinct key, in float32.
+        """One step of an optimizer, once for every distinct key.
 
-        Arguments as in `apply_gradient_descent`; `accum_slot` holds a and has dimension value_dim.
+        Gradients and counts of equal keys are summed in order of occurrence; keys without an entry are created, or
+        counted until they are admitted.
+
+        Args:
+          rule: a name of `kvarn.engine.optimizer_rules.RULES`.
+          keys: [n] (or any shape, flattened).
+          grads: float32 [n, value_dim].
+          slots: the slots that the rule works on, in its order.
+          params: its parameters in its order, each rounded to float32.
+          counts: int64 [n], how many occurrences each key stands for; without them a distinct key counts once.
+          step: the version to stamp, when versions are recorded.
+
+        Raises:
+          InvalidArgumentError: an unknown rule, or slots, parameters or shapes that do not fit it.
         """
-        flat, rows = self._updating(keys, grads)
-        arguments.slot(accum_slot, self._slots)
-        self._table.apply_adagrad(flat, rows, lr, accum_slot, step)
+        flat, _ = arguments.keys(keys, self.key_dtype)
+        arguments.rule(rule, slots, params, self._slots)
+        self._table.apply(
+            rule,
+            flat,
+            arguments.rows("grads", grads, flat.size, self.value_dim),
+            np.asarray(slots, np.int64),
+            np.asarray(params, np.float32),
+            arguments.counts(counts, flat.size),
+            step,
+        )
 
     def import_rows(
         self,
@@ -177,24 +244,105 @@ class EmbeddingTable:
         freqs: npt.ArrayLike | None = None,
         versions: npt.ArrayLike | None = None,
     ) -> None:
-        """Overwrites `slot` of every key; a new key gets the defaults in its other slots.
+        """`import_columns` of one slot."""
+        self.import_columns(keys, {slot: values}, freqs, versions)
+
+    def import_columns(
+        self,
+        keys: npt.ArrayLike,
+        columns: Mapping[int, npt.ArrayLike],
+        freqs: npt.ArrayLike | None = None,
+        versions: npt.ArrayLike | None = None,
+    ) -> None:
+        """Entries from a checkpoint: overwrites slots of every key; a new key gets the defaults in its other slots.
+
+        They are admitted: a filter takes them for counted at least as often as it asks for.
 
         Args:
-          slot: the slot's number.
           keys: [n]; the last of equal keys wins.
-          values: float32 [n, dim of slot].
+          columns: float32 [n, dim] for each slot given.
           freqs: int64 [n], kept when frequencies are recorded.
           versions: int64 [n], kept when versions are recorded.
         """
         flat, _ = arguments.keys(keys, self.key_dtype)
-        rows = arguments.rows("values", values, flat.size, self._dim(slot))
-        self._table.import_rows(
-            slot,
+        self._table.import_columns(
             flat,
-            rows,
+            np.fromiter(columns, np.int64, len(columns)),
+            [
+                arguments.rows("values", values, flat.size, self._dim(slot))
+                for slot, values in columns.items()
+            ],
             arguments.per_key("freqs", freqs, flat.size),
             arguments.per_key("versions", versions, flat.size),
         )
+
+    def import_filtered(
+        self, keys: npt.ArrayLike, freqs: npt.ArrayLike, versions: npt.ArrayLike | None = None
+    ) -> None:
+        """Keys that a filter had counted `freqs` times, and not admitted, when a checkpoint was written.
+
+        They get an entry, with what new entries start from, if this table would admit them.
+        """
+        flat, _ = arguments.keys(keys, self.key_dtype)
+        counted = arguments.per_key("freqs", freqs, flat.size)
+        if counted is None:
+            raise arguments.invalid("filtered keys without freqs: a filter has counted them")
+        self._table.import_filtered(flat, counted, arguments.per_key("versions", versions, flat.size))
+
+    def evict(
+        self, policy: EvictionPolicy, step: int, *, dry_run: bool = False, sample: int = 10
+    ) -> EvictionReport:
+        """Takes out, or with `dry_run` only counts, the keys that have had their time.
+
+        Works in pieces: other calls come in between, and a key that they touch is judged anew.
+
+        Args:
+          policy: who has to leave.
+          step: the global step of now. A key without a version gets this one.
+          sample: how many keys the report names.
+        """
+        arguments.eviction(policy, record_freq=self.record_freq, record_version=self.record_version)
+        examined, spared, keys, reasons = self._table.evict(
+            policy.steps_to_live,
+            policy.l2_weight_threshold,
+            policy.min_frequency,
+            policy.require == "all",
+            policy.min_keys,
+            policy.max_keys,
+            step,
+            dry_run,
+        )
+        if not dry_run:
+            self._evicted.add(keys, reasons, step)
+        meta_bytes = 16 if self.record_freq or self.record_version else 0
+        entry_bytes = 8 + 4 * sum(dim for _, dim in self._slots) + meta_bytes
+        return report_of(entry_bytes, examined, spared, keys, reasons, dry_run=dry_run, sample=sample)
+
+    def explain(
+        self, key: int, *, policy: EvictionPolicy | None = None, step: int | None = None
+    ) -> Explanation:
+        """Why a key is in the table, filtered, or gone; with `policy`, whether it would be evicted at `step`."""
+        return explain(self, self._evicted, key, policy=policy, step=step)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Keys that are admitted and filtered, and how many have been evicted so far, by reason."""
+        admitted = self.admitted_size
+        return {"admitted": admitted, "filtered": self.size - admitted, **self._evicted.counts}
+
+    @property
+    def record_touches(self) -> bool:
+        """Whether it is remembered which keys are created, updated, imported and removed (`snapshot`)."""
+        return self._record_touches
+
+    @record_touches.setter
+    def record_touches(self, on: bool) -> None:
+        self._table.record_touches(on)
+        self._record_touches = on
+
+    def forget_touches(self, before: int) -> None:
+        """Forgets what was last touched before cut number `before`."""
+        self._table.forget_touches(before)
 
     def export(
         self, slot: int = 0, *, buckets: int = 1000
@@ -203,18 +351,22 @@ class EmbeddingTable:
         with self.snapshot(buckets=buckets) as cut:
             return cut.keys, cut.values(slot), cut.freqs, cut.versions
 
-    def snapshot(self, *, buckets: int = 1000) -> Snapshot:
+    def snapshot(self, *, buckets: int = 1000, since: int | None = None) -> Snapshot:
         """One consistent cut of all slots of all entries, see `Snapshot`.
 
         Args:
           buckets: the number of buckets that keys are ordered by.
+          since: only keys touched after the cut of this number.
+
+        Raises:
+          FailedPreconditionError: `since` without `record_touches`.
         """
         if buckets < 1:
             raise arguments.invalid(f"snapshot: {buckets} buckets, expected at least 1")
-        return Snapshot(self._table.snapshot(buckets), self.key_dtype, self.slots)
+        return Snapshot(self._table.snapshot(buckets, since), self.key_dtype, self.slots, self.counters)
 
     def clear(self) -> None:
-        """Forgets all keys; slots and default matrices stay."""
+        """Forgets all keys; slots and what they start from stay."""
         self._table.clear()
 
     def remove(self, keys: npt.ArrayLike) -> int:
@@ -236,25 +388,35 @@ class EmbeddingTable:
             arguments.output(out, (*shape, dim))
         return flat, out, out.reshape(flat.size, dim)
 
-    def _updating(self, keys: npt.ArrayLike, grads: npt.ArrayLike) -> tuple[_Int64Array, _FloatArray]:
-        flat, _ = arguments.keys(keys, self.key_dtype)
-        return flat, arguments.rows("grads", grads, flat.size, self.value_dim)
-
 
 class Snapshot:
     """A table at one moment: keys by bucket, and the rows of every slot in the same order.
 
-    It holds no lock. The table goes on working and copies the memory it changes, so what a snapshot shows
-    never moves and neither side ever waits for the other. It costs 12 bytes a key plus the copies, all freed
-    when it is released: by ``with``, by `release` or with its last reference. It outlives the table.
+    It holds no lock. The table goes on working and copies what it changes, so what a snapshot shows never moves. It
+    costs 12 bytes a key and one copy of every row that changes while it lives, all freed when it is released: by
+    ``with``, by `release` or with its last reference. It outlives the table.
+
+    Attributes:
+      slots: as `EmbeddingTable.slots`.
+      counters: `EmbeddingTable.counters` of then.
     """
 
     def __init__(
-        self, native: _native.Snapshot, key_dtype: np.dtype[Any], slots: list[tuple[str, int]]
+        self,
+        native: _native.Snapshot,
+        key_dtype: np.dtype[Any],
+        slots: list[tuple[str, int]],
+        counters: dict[str, int],
     ) -> None:
         self._native: _native.Snapshot | None = native
         self._key_dtype = key_dtype
         self.slots = slots
+        self.counters = counters
+
+    @property
+    def cut(self) -> int:
+        """The number of this cut; `EmbeddingTable.snapshot` with ``since=cut`` shows what was touched after it."""
+        return self._open.cut
 
     @property
     def size(self) -> int:
@@ -263,7 +425,8 @@ class Snapshot:
 
     @property
     def keys(self) -> _KeyArray:
-        """All keys [n] of the key dtype: by bucket ``key % buckets`` (never negative), inside it by age."""
+        """All keys [n] of the key dtype: by bucket ``key % buckets`` (never negative), inside it by age, in a cut
+        of touched keys by key."""
         return self._open.keys.astype(self._key_dtype)
 
     @property
@@ -273,7 +436,7 @@ class Snapshot:
 
     @property
     def freqs(self) -> _Int64Array:
-        """Frequencies [n], zeros when not recorded."""
+        """Frequencies [n]; when not recorded at least the threshold of a filter, zeros without one."""
         native = self._open
         out = np.empty(len(native.keys), np.int64)
         native.freqs(0, out)
@@ -286,6 +449,31 @@ class Snapshot:
         out = np.empty(len(native.keys), np.int64)
         native.versions(0, out)
         return out
+
+    @property
+    def filtered_keys(self) -> _KeyArray:
+        """Keys that were counted and not admitted, ordered as `keys`."""
+        return self._open.filtered_keys.astype(self._key_dtype)
+
+    @property
+    def partition_filter_offset(self) -> npt.NDArray[np.int32]:
+        """Where each bucket begins in `filtered_keys`, and the end: [buckets + 1]."""
+        return self._open.partition_filter_offset.copy()
+
+    @property
+    def filtered_freqs(self) -> _Int64Array:
+        """How often each of `filtered_keys` was counted."""
+        return self._filtered_metas[0]
+
+    @property
+    def filtered_versions(self) -> _Int64Array:
+        """The version of each of `filtered_keys`, -1 when not recorded."""
+        return self._filtered_metas[1]
+
+    @property
+    def removed_keys(self) -> _KeyArray:
+        """In a cut of touched keys: those that are no longer in the table, ordered as `keys`."""
+        return self._open.removed_keys.astype(self._key_dtype)
 
     def values(self, slot: int = 0, start: int = 0, stop: int | None = None) -> _FloatArray:
         """A copy of the rows [stop - start, dim] of `slot` for ``keys[start:stop]``."""
@@ -313,6 +501,13 @@ class Snapshot:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+    @property
+    def _filtered_metas(self) -> tuple[_Int64Array, _Int64Array]:
+        native = self._open
+        freqs, versions = (np.empty(len(native.filtered_keys), np.int64) for _ in range(2))
+        native.filtered_metas(freqs, versions)
+        return freqs, versions
 
     @property
     def _open(self) -> _native.Snapshot:

@@ -58,9 +58,6 @@ class _Update:
         primary, *slots = self.variables
         values = self.values
         step = values.get("global_step")
-        if not hasattr(primary.table, "apply"):
-            _apply_without_rules(self, rule, None if step is None else int(step))
-            return
         primary.table.apply(
             rule,
             values["indices"],
@@ -70,18 +67,6 @@ class _Update:
             counts=values.get("counts"),
             step=None if step is None else int(step),
         )
-
-
-def _apply_without_rules(update: _Update, rule: str, step: int | None) -> None:
-    """For a native table that does not know the rules yet."""
-    primary, *slots = update.variables
-    values, table = update.values, primary.table
-    if rule == "GradientDescent":
-        table.apply_gradient_descent(values["indices"], values["grad"], float(values["alpha"]), step=step)
-    elif rule == "Adagrad":
-        table.apply_adagrad(values["indices"], values["grad"], float(values["lr"]), slots[0].slot, step=step)
-    else:
-        raise errors.UnimplementedError.of(f"The native engine does not have {rule} yet.")
 
 
 def _check_slots(primary: EmbeddingResource, *slots: EmbeddingResource) -> None:

@@ -64,9 +64,9 @@ def test_keys_of_any_shape_and_layout(kind: type[Table]) -> None:
 def test_version_is_the_step_of_the_last_update(kind: type[Table]) -> None:
     table = kind(np.int64, 1, record_version=True)
     table.lookup_or_create([1, 2, 3])
-    table.apply_gradient_descent([1, 2], np.ones((2, 1), np.float32), 0.1, step=7)
-    table.apply_gradient_descent([2, 4], np.ones((2, 1), np.float32), 0.1, step=8)
-    table.apply_gradient_descent([1], np.ones((1, 1), np.float32), 0.1)
+    table.apply("GradientDescent", [1, 2], np.ones((2, 1), np.float32), params=[0.1], step=7)
+    table.apply("GradientDescent", [2, 4], np.ones((2, 1), np.float32), params=[0.1], step=8)
+    table.apply("GradientDescent", [1], np.ones((1, 1), np.float32), params=[0.1])
     assert table.version([1, 2, 3, 4, 5]).tolist() == [7, 8, -1, 8, -1]
     assert table.frequency([1]).tolist() == [0]
 
@@ -77,7 +77,7 @@ def test_adagrad_gives_the_worked_numbers(kind: type[Table]) -> None:
     table.set_default(0, f32(0.5).reshape(1, 1))
     accum = table.add_slot("Adagrad", 1, f32(0.1).reshape(1, 1))
     for value, a in [(0.45027548, 9.1), (0.41501793, 18.1), (0.38620374, 27.1)]:
-        table.apply_adagrad([6], f32(3).reshape(1, 1), 0.05, accum)
+        table.apply("Adagrad", [6], f32(3).reshape(1, 1), slots=[accum], params=[0.05])
         np.testing.assert_allclose(table.lookup([6]), [[value]], rtol=1e-6)
         np.testing.assert_allclose(table.lookup([6], slot=accum), [[a]], rtol=1e-6)
 
@@ -87,7 +87,7 @@ def test_equal_keys_are_one_update(kind: type[Table], dim: int) -> None:
     table = kind(np.int64, dim)
     accum = table.add_slot("Adagrad", dim, np.full((1, dim), 0.1, np.float32))
     grads = np.random.default_rng(dim).standard_normal((4, dim)).astype(np.float32)
-    table.apply_adagrad([3, 9, 3, 3], grads, 0.5, accum)
+    table.apply("Adagrad", [3, 9, 3, 3], grads, slots=[accum], params=[0.5])
     for key, g in [(3, grads[0] + grads[2] + grads[3]), (9, grads[1])]:
         a = np.float32(0.1) + g * g
         np.testing.assert_array_equal(table.lookup([key], slot=accum), [a])
@@ -98,7 +98,7 @@ def test_equal_keys_are_one_update(kind: type[Table], dim: int) -> None:
 @pytest.mark.parametrize("step", [7, np.int64(7), np.array(7)])
 def test_rate_and_step_may_be_scalars_of_numpy(kind: type[Table], lr: Any, step: Any) -> None:
     table = kind(np.int64, 1, record_version=True)
-    table.apply_gradient_descent([1], f32(3).reshape(1, 1), lr, step=step)
+    table.apply("GradientDescent", [1], f32(3).reshape(1, 1), params=[lr], step=step)
     assert table.lookup([1]) == -(np.float32(0.1) * np.float32(3))
     assert table.version([1]).tolist() == [7]
 
@@ -162,7 +162,7 @@ def test_empty_table(kind: type[Table]) -> None:
         (0,),
     )
     assert not table.snapshot().partition_offset.any()
-    table.apply_gradient_descent([], [], 0.1)
+    table.apply("GradientDescent", [], [], params=[0.1])
     table.import_rows(0, [], [])
     assert table.remove(np.array([1], np.int32)) == 0
     assert table.size == 0
@@ -185,10 +185,10 @@ def test_a_snapshot_does_not_move(kind: type[Table]) -> None:
     keys = np.arange(-3000, 3000)
     grads = np.ones((len(keys), 2), np.float32)
     table.lookup_or_create(keys)
-    table.apply_adagrad(keys, grads, 0.1, accum, step=4)
+    table.apply("Adagrad", keys, grads, slots=[accum], params=[0.1], step=4)
     before = [table.snapshot() for _ in range(2)]
     seen = [np.array(before[0].values(s)) for s in (0, accum)]
-    table.apply_adagrad(keys, grads, 0.1, accum, step=5)
+    table.apply("Adagrad", keys, grads, slots=[accum], params=[0.1], step=5)
     table.lookup_or_create(keys)
     table.remove(keys[::2])
     table.lookup_or_create(keys + 100_000)
@@ -227,16 +227,19 @@ def test_key_dtypes_refused(kind: type[Table], dtype: Any) -> None:
         (lambda t: t.lookup([1], np.empty((1, 2), np.float64)), "out is float64"),
         (lambda t: t.lookup([1, 2], np.empty((2, 4), np.float32)[:, ::2]), "C-contiguous"),
         (
-            lambda t: t.apply_gradient_descent([1, 2], np.ones((2, 3), np.float32), 0.1),
+            lambda t: t.apply("GradientDescent", [1, 2], np.ones((2, 3), np.float32), params=[0.1]),
             r"grads of shape \[2, 3\]: expected \[2, 2\]",
         ),
-        (lambda t: t.apply_gradient_descent([1, 2], np.ones((2, 2)), 0.1), "grads of dtype float64"),
         (
-            lambda t: t.apply_adagrad([1], np.ones((1, 2), np.float32), 0.1, 0),
+            lambda t: t.apply("GradientDescent", [1, 2], np.ones((2, 2)), params=[0.1]),
+            "grads of dtype float64",
+        ),
+        (
+            lambda t: t.apply("Adagrad", [1], np.ones((1, 2), np.float32), slots=[0], params=[0.1]),
             "slot 0 .*no accumulator|slots .0.*none of them 0",
         ),
         (
-            lambda t: t.apply_adagrad([1], np.ones((1, 2), np.float32), 0.1, 1),
+            lambda t: t.apply("Adagrad", [1], np.ones((1, 2), np.float32), slots=[1], params=[0.1]),
             "slot 1 .*(no accumulator|expected 2)",
         ),
         (lambda t: t.import_rows(0, [1], np.ones((2, 2), np.float32)), r"values of shape \[2, 2\]"),

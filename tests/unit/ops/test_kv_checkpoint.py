@@ -111,7 +111,7 @@ def test_primary_and_slots_are_cut_at_one_moment(tmp_path):
 
     def train():
         while not stop.is_set():
-            ev.table.apply_adagrad(keys, grads, 1.0, accum.slot)
+            ev.table.apply("Adagrad", keys, grads, slots=[accum.slot], params=[1.0])
 
     thread = threading.Thread(target=train)
     thread.start()
@@ -134,7 +134,7 @@ def test_rows_frequencies_and_versions_come_back_bit_for_bit(tmp_path):
     keys = np.array([7, -3, 2**63 - 1, -(2**63), 0])
     ev.table.lookup_or_create(keys)
     grads = np.random.RandomState(1).standard_normal((5, 2)).astype(np.float32)
-    ev.table.apply_gradient_descent(keys, grads, 0.1, step=12)
+    ev.table.apply("GradientDescent", keys, grads, params=[0.1], step=12)
     path = save(tmp_path / "ck", ev)
     again = table(record_freq=True, record_version=True)
     kv_checkpoint.restore(again, path, "ev")
@@ -239,7 +239,7 @@ def test_import_v2_needs_no_initializer_and_takes_slots_in_any_order(tmp_path):
     accum = slot_of(ev, resources)
     keys = np.array([1, 2, 3])
     ev.table.lookup_or_create(keys)
-    ev.table.apply_adagrad(keys, np.ones((3, 2), np.float32), 0.5, accum.slot)
+    ev.table.apply("Adagrad", keys, np.ones((3, 2), np.float32), slots=[accum.slot], params=[0.5])
     path = save(tmp_path / "ck", ev, accum)
     h = kv.kv_var_handle_op(dtype=dtypes.float32, shape=[2], shared_name="ev", name="ev")
     s = kv.kv_var_handle_op(dtype=dtypes.float32, shape=[2], shared_name="ev/Adagrad", name="ev/Adagrad")

@@ -1,117 +1,151 @@
 // The embedding engine: int64 keys to entries of value and optimizer slots, in batches.
 //
-// Thread-safe. A batch works under one lock of the table (shared where it only reads), split over the pool;
-// results do not depend on the number of threads. Rows never move while a batch runs. Every entry point
-// checks its sizes; a call that returns an error has changed nothing. Running out of memory throws
-// std::bad_alloc.
+// Made of parts that know nothing of one another: the index (key_index.h), the rows (row_store.h), who is let
+// in (admission.h), what new rows start from (row_init.h), who has to leave (eviction.h), what changed
+// (touch_log.h) and consistent cuts (snapshot.h).
+//
+// Thread-safe. A batch is one step under the table's lock, shared where it only reads, split over the pool;
+// results do not depend on the number of threads. Every entry point checks its sizes; a call that returns an
+// error has changed nothing. Running out of memory throws std::bad_alloc.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
-#include <shared_mutex>
 #include <span>
 #include <vector>
 
+#include "kvarn/base/fair_mutex.h"
 #include "kvarn/base/status.h"
+#include "kvarn/engine/admission.h"
 #include "kvarn/engine/entry_layout.h"
-#include "kvarn/engine/hash_index.h"
-#include "kvarn/engine/slab.h"
+#include "kvarn/engine/eviction.h"
+#include "kvarn/engine/key_index.h"
+#include "kvarn/engine/row_init.h"
+#include "kvarn/engine/row_store.h"
 #include "kvarn/engine/snapshot.h"
-#include "kvarn/kernels/row_update.h"
+#include "kvarn/engine/touch_log.h"
+#include "kvarn/kernels/optimizer_rule.h"
 
 namespace kvarn {
 
 class EmbeddingTable {
  public:
-  EmbeddingTable(bool record_freq, bool record_version);
+  struct Options {
+    bool record_freq = false;
+    bool record_version = false;
+    std::unique_ptr<Admission> admission{};  // null: every key is let in
+    float no_permission = 0;                 // what a key reads that is not admitted
+  };
+  explicit EmbeddingTable(Options options);
 
-  // A further slot (the first is the primary value) whose new entries start from row |key| mod n_defaults of
-  // `defaults` [n_defaults, dim]. Entries that exist get it filled the same way.
-  Status add_slot(size_t dim, std::span<const float> defaults);
-  // Another default matrix for entries to come.
-  Status set_default(size_t slot, std::span<const float> defaults);
+  // A further slot; the first is the primary value. Entries that exist get it filled.
+  Status add_slot(size_t dim, std::unique_ptr<RowInit> init);
+  // What the rows of entries to come start from.
+  Status set_default(size_t slot, std::unique_ptr<RowInit> init);
 
-  size_t size() const;
-  // Bytes of the index and of the entries in use.
+  size_t size() const;           // all keys, those that are not admitted too
+  size_t admitted_size() const;  // keys with an entry
   size_t memory_bytes() const;
   size_t n_slots() const;
   size_t slot_dim(size_t slot) const;
 
-  // out[i] = the value of keys[i]; a missing key is created. Each occurrence counts once in its frequency.
-  Status lookup_or_create(std::span<const int64_t> keys, size_t slot, std::span<float> out);
-  // The same, but a missing key stays missing and reads as its default row.
+  // out[i] = the row of keys[i]. A key without an entry reads what it would start from, or no_permission
+  // where keys must be admitted.
   Status lookup(std::span<const int64_t> keys, size_t slot, std::span<float> out) const;
+  // The same, but where every key is let in, a missing one is created.
+  Status lookup_or_create(std::span<const int64_t> keys, size_t slot, std::span<float> out);
+  // Creates missing keys with rows[i] in `slot`; the first of equal keys counts. Nobody asks for admission.
+  Status create_from(std::span<const int64_t> keys, size_t slot, std::span<const float> rows);
 
   Status contains(std::span<const int64_t> keys, std::span<bool> out) const;
-  // 0 for a missing key, or if frequencies are not recorded.
   Status frequency(std::span<const int64_t> keys, std::span<int64_t> out) const;
   // -1 for a missing key, one never updated, or if versions are not recorded.
   Status version(std::span<const int64_t> keys, std::span<int64_t> out) const;
+  // 0 in memory, 1 on disk, -1 without an entry.
+  Status tier(std::span<const int64_t> keys, std::span<int32_t> out) const;
 
-  // Sum the gradient rows [n, dim of the primary] of equal keys in order, create missing keys, update each
-  // key once and stamp its version with `step`.
-  Status apply_gradient_descent(std::span<const int64_t> keys, std::span<const float> grads, float lr,
-                                std::optional<int64_t> step);
-  Status apply_adagrad(std::span<const int64_t> keys, std::span<const float> grads, float lr,
-                       size_t accum_slot, std::optional<int64_t> step);
+  struct Update {
+    const OptimizerRule* rule = nullptr;
+    std::span<const size_t> slots;  // the rule's, in its order
+    std::span<const float> params;
+    std::optional<int64_t> step;  // becomes the version of the keys
+  };
+  // Sums gradient rows [n, dim of the primary] and counts of equal keys in order (without counts a distinct
+  // key counts once), lets keys in, and updates each key that has an entry once.
+  Status apply(const Update& update, std::span<const int64_t> keys, std::span<const float> grads,
+               std::span<const int64_t> counts);
 
-  // Overwrites `slot` of each key; a new key gets the defaults in its other slots. freqs and versions may be
-  // empty. The last of equal keys wins.
-  Status import_rows(size_t slot, std::span<const int64_t> keys, std::span<const float> values,
-                     std::span<const int64_t> freqs, std::span<const int64_t> versions);
+  struct Column {
+    size_t slot;
+    const float* rows;  // [n, dim of the slot]
+  };
+  // Entries from a checkpoint: overwrites the slots given, a new key gets the defaults in the others. freqs
+  // and versions may be empty. The last of equal keys wins.
+  Status import_columns(std::span<const int64_t> keys, std::span<const Column> columns,
+                        std::span<const int64_t> freqs, std::span<const int64_t> versions);
+  // Keys that were not admitted when the checkpoint was written.
+  Status import_filtered(std::span<const int64_t> keys, std::span<const int64_t> freqs,
+                         std::span<const int64_t> versions);
 
-  // Never null on success.
-  Status snapshot(size_t n_buckets, std::unique_ptr<Snapshot>* out) const;
-
-  void clear();
-  // How many of the keys were there.
+  // Takes out, or with `dry_run` only names, the keys that have had their time at `step`. Works in pieces:
+  // other calls come in between, and a key they touch meanwhile is judged anew.
+  Status evict(const EvictionRule& rule, int64_t step, bool dry_run, EvictionResult* out);
   size_t remove(std::span<const int64_t> keys);
+  void clear();
+
+  void record_touches(bool on);
+  void forget_touches(uint32_t before);
+
+  // With `since`: only keys touched after that cut. Never null on success.
+  Status snapshot(size_t n_buckets, std::optional<uint32_t> since, std::unique_ptr<Snapshot>* out);
 
  private:
-  using Kernel = std::function<void(const RowUpdate&)>;
   struct PartScratch;  // what one thread needs for its part of an update
+  struct Batch;        // an update being made
 
-  struct Defaults {
-    std::vector<float> matrix;
-    size_t n_rows;
-  };
+  bool has_meta() const { return record_freq_ || record_version_; }
 
-  // The caller of what follows holds the lock.
-  const Slab& slab_of(uint32_t row) const { return *slabs_[row >> slab_shift_]; }
-  size_t in_slab(uint32_t row) const { return row & slab_mask_; }
-  float* entry(uint32_t row) const { return slab_of(row).entry(in_slab(row)); }
-
-  const float* default_row(size_t slot, int64_t key) const;
-  void fill_defaults(float* entry, int64_t key) const;
-  uint32_t find_or_create(int64_t key);
-  // Copies the slab of a row about to be written, if a snapshot that lives shares it.
-  void unshare(uint32_t row);
-  void unshare_keys(std::span<const int64_t> keys);
-
+  // The caller of what follows holds the lock. `but` is a set of slots that the caller fills itself.
+  void fill_defaults(float* entry, int64_t key, uint64_t but) const;
+  // What a key without an entry reads.
+  void default_row(size_t slot, int64_t key, std::span<float> out) const;
   Status check_batch(const char* what, size_t n_keys, size_t slot, size_t n_floats) const;
-  // Copies the rows found; rows[i] = kNoRow for a missing key. True if any is missing.
+  Status check_room(const char* what, size_t n_keys) const;
+  Status check_update(const Update& update) const;
+  void find(std::span<const int64_t> keys, uint32_t* rows) const;
+  // Finds all keys and copies the rows of those that have one. True if any has none.
   bool find_and_copy(std::span<const int64_t> keys, size_t slot, float* out, uint32_t* rows) const;
-  Status apply(const char* what, std::span<const int64_t> keys, std::span<const float> grads,
-               std::optional<int64_t> step, const Kernel& kernel);
-  void apply_part(std::span<const int64_t> keys, const float* grads, const uint32_t* positions,
-                  size_t n_positions, size_t part, size_t n_parts, std::optional<int64_t> step,
-                  const Kernel& kernel, PartScratch& scratch);
 
-  mutable std::shared_mutex mutex_;
-  EntryLayout layout_;
-  std::vector<Defaults> defaults_;
-  HashIndex index_;
-  std::vector<std::shared_ptr<Slab>> slabs_;
-  unsigned slab_shift_ = 0;
-  size_t slab_mask_ = 0;
-  uint32_t next_row_ = 0;
-  std::vector<uint32_t> free_rows_;
-  mutable uint64_t cut_ = 0;  // number of snapshots ever taken
-  std::shared_ptr<std::atomic<int>> live_snapshots_ = std::make_shared<std::atomic<int>>(0);
+  // Entries for keys at the positions `missing`, which are not in the index, though several may be equal.
+  void create_missing(std::span<const int64_t> keys, std::span<const uint32_t> missing, uint32_t* rows,
+                      uint64_t but);
+  // An entry for a key that is not in the index (counter == kNoRow), or in place of its counter record; room
+  // for the row has been reserved.
+  uint32_t create(int64_t key, uint32_t counter, const RowStore::Writing& writing, uint64_t but);
+  uint32_t create_counter(int64_t key, const RowStore::Writing& writing);
+  void admit(const Batch& batch, std::span<const uint32_t> outside);
+  void update_part(const Batch& batch, size_t part, size_t n_parts, PartScratch& scratch);
+  void touch(std::span<const int64_t> keys);
+  void erase(int64_t key, uint32_t row);
+  std::optional<EvictReason> judge(const EvictionRule& rule, int64_t step, int64_t key, uint32_t row) const;
+  // Frequency and version of an admitted key as eviction sees them.
+  RowMeta standing_of(const EvictionRule& rule, int64_t step, int64_t key, uint32_t row) const;
+
+  const std::shared_ptr<FairMutex> mutex_ = std::make_shared<FairMutex>();
+  const bool record_freq_;
+  const bool record_version_;
+  const std::shared_ptr<Admission> admission_;
+  const float no_permission_;
+  std::vector<std::unique_ptr<RowInit>> inits_;
+  KeyIndex index_;
+  RowStore rows_;
+  RowStore counters_;
+  size_t n_counters_ = 0;
+  TouchLog touches_;
+  uint32_t cuts_ = 0;  // taken so far
 };
 
 }  // namespace kvarn

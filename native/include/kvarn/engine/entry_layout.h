@@ -1,9 +1,9 @@
 // What one entry of a table consists of, and where.
 //
-//   entry      := value of slot 0 (the primary) | slot 1 | ...      float32, at fixed offsets
-//   entry meta := key, freq (if recorded), version (if recorded)    int64 each
+//   entry := value of slot 0 (the primary) | slot 1 | ...   float32, at fixed offsets
+//   meta  := freq, version                                  int64 each, if either is kept
 //
-// Both live in the same slab (slab.h), so an entry is born, copied and freed as one thing.
+// Both lie in the same slab (row_store.h) under the same row number. The key is in the index alone.
 #pragma once
 
 #include <cstddef>
@@ -17,9 +17,15 @@ struct SlotLayout {
   size_t offset;  // floats from the start of the entry
 };
 
+// How often a key was counted, and the step of its last update (-1: none).
+struct RowMeta {
+  int64_t freq = 0;
+  int64_t version = -1;
+};
+
 class EntryLayout {
  public:
-  EntryLayout(bool record_freq, bool record_version) : has_freq_(record_freq), has_version_(record_version) {}
+  explicit EntryLayout(bool has_meta) : has_meta_(has_meta) {}
 
   void add_slot(size_t dim) {
     slots_.push_back({dim, end_});
@@ -31,20 +37,15 @@ class EntryLayout {
 
   const std::vector<SlotLayout>& slots() const { return slots_; }
   size_t stride() const { return stride_; }  // floats from one entry to the next
-  bool has_freq() const { return has_freq_; }
-  bool has_version() const { return has_version_; }
-
-  size_t row_bytes() const {
-    return stride_ * sizeof(float) +
-           sizeof(int64_t) * (1u + (has_freq_ ? 1u : 0u) + (has_version_ ? 1u : 0u));
-  }
+  bool has_meta() const { return has_meta_; }
+  size_t entry_bytes() const { return stride_ * sizeof(float); }
+  size_t row_bytes() const { return entry_bytes() + (has_meta_ ? sizeof(RowMeta) : 0); }
 
  private:
   std::vector<SlotLayout> slots_;
   size_t end_ = 0;
   size_t stride_ = 0;
-  bool has_freq_;
-  bool has_version_;
+  bool has_meta_;
 };
 
 }  // namespace kvarn

@@ -1,53 +1,78 @@
-// One consistent cut of a table: all slots of all entries at one moment.
+// One consistent cut of a table: all slots, frequencies and versions of all keys at one moment.
 //
-// A snapshot shares the table's slabs; the table copies a shared slab before it writes to it. So a snapshot
-// holds no lock, never blocks the table, cannot deadlock, and costs memory only for the key order (12 bytes
-// an entry) and for slabs that are changed while it lives. It outlives the table. Reading is thread-safe.
+// It shares the table's index segments and slabs. The table copies a segment before it changes it and a row
+// before it writes it (undo_log.h), so taking a cut stops nobody, a forgotten one only keeps memory, and it
+// costs the key order (12 bytes a key) and one copy of what changes while it lives. It outlives the table.
+// Thread-safe; reading holds the table's lock, shared, for a few thousand rows at a time.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "kvarn/base/fair_mutex.h"
+#include "kvarn/engine/admission.h"
 #include "kvarn/engine/entry_layout.h"
-#include "kvarn/engine/slab.h"
+#include "kvarn/engine/key_index.h"
+#include "kvarn/engine/row_store.h"
 
 namespace kvarn {
 
 class Snapshot {
  public:
-  // The rows [0, n_rows) of `slabs` but `free_rows`. `alive` is dropped when the slabs are no longer read.
-  Snapshot(EntryLayout layout, unsigned slab_shift, std::vector<std::shared_ptr<Slab>> slabs,
-           std::span<const uint32_t> free_rows, size_t n_rows, size_t n_buckets, std::shared_ptr<void> alive);
+  struct Parts {
+    std::shared_ptr<FairMutex> mutex;
+    std::shared_ptr<const KeyIndex::View> index;
+    std::shared_ptr<RowCut> rows;
+    std::shared_ptr<RowCut> counters;
+    std::shared_ptr<const Admission> admission;  // null: every key is admitted
+    bool record_freq = false;
+    bool record_version = false;
+    uint32_t number = 0;
+    // Only keys that were last touched after cut `since`, if `touched` is there.
+    std::shared_ptr<const KeyIndex::View> touched;
+    uint32_t since = 0;
+  };
+  // Keys of one kind by bucket (key mod n_buckets, never negative); inside a bucket by row, or by key in a
+  // cut of touched keys.
+  struct Keys {
+    std::vector<int64_t> keys;
+    std::vector<uint32_t> rows;
+    std::vector<int32_t> partition_offset;  // where each bucket begins, and the end
+  };
+
+  Snapshot(Parts parts, size_t n_buckets);
   Snapshot(const Snapshot&) = delete;
   Snapshot& operator=(const Snapshot&) = delete;
 
-  // Keys by bucket (key mod n_buckets, never negative), inside a bucket by row.
-  const std::vector<int64_t>& keys() const { return keys_; }
-  // Where each bucket begins in keys(), and one end: n_buckets + 1 numbers.
-  const std::vector<int32_t>& partition_offset() const { return partition_offset_; }
-  const EntryLayout& layout() const { return layout_; }
+  uint32_t number() const { return parts_.number; }
+  const EntryLayout& layout() const { return parts_.rows->slabs.layout; }
+  const Keys& admitted() const { return admitted_; }
+  const Keys& filtered() const { return filtered_; }
+  // Touched keys that are no longer there, ordered like the others.
+  const Keys& removed() const { return removed_; }
 
-  // out[i] = the value of `slot` for keys()[start + i], for out.size() / dim entries.
+  // out[i] = the value of `slot` for admitted().keys[start + i], for out.size() / dim keys.
   void values(size_t slot, size_t start, std::span<float> out) const;
-  // Zeros if not recorded.
   void freqs(size_t start, std::span<int64_t> out) const;
   // -1 if not recorded.
   void versions(size_t start, std::span<int64_t> out) const;
+  void filtered_metas(size_t start, std::span<int64_t> freqs, std::span<int64_t> versions) const;
 
  private:
-  const Slab& slab_of(uint32_t row) const { return *slabs_[row >> slab_shift_]; }
-  size_t in_slab(uint32_t row) const { return row & ((size_t{1} << slab_shift_) - 1); }
+  void order_all(size_t n_buckets);
+  void order_touched(size_t n_buckets);
+  // fn(begin, end) over pieces of [0, n), under the shared lock.
+  template <typename Fn>
+  void locked(size_t n, Fn fn) const;
 
-  std::shared_ptr<void> alive_;  // first, so that it goes last
-  EntryLayout layout_;
-  unsigned slab_shift_;
-  std::vector<std::shared_ptr<Slab>> slabs_;
-  std::vector<int64_t> keys_;
-  std::vector<uint32_t> rows_;
-  std::vector<int32_t> partition_offset_;
+  Parts parts_;
+  Keys admitted_;
+  Keys filtered_;
+  Keys removed_;
 };
 
 }  // namespace kvarn

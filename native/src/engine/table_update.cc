@@ -1,0 +1,250 @@
+// Updates: who is let in, then one step of an optimizer for every key of the batch.
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "kvarn/base/buffer.h"
+#include "kvarn/base/simd.h"
+#include "kvarn/base/thread_pool.h"
+#include "kvarn/engine/embedding_table.h"
+
+namespace kvarn {
+namespace {
+
+constexpr size_t kUpdateGrain = 4096;  // fewer keys than this are not worth another thread
+constexpr size_t kAhead = 16;
+constexpr size_t kMaxSlots = 8;  // of one optimizer
+
+// Which of n_parts threads updates a row: rows of one part are updated in order of occurrence.
+size_t part_of(uint32_t row, size_t n_parts) {
+  return static_cast<size_t>((uint64_t{row * 0x9e3779b9u} * n_parts) >> 32);
+}
+
+}  // namespace
+
+struct EmbeddingTable::Batch {
+  const Update& update;
+  std::span<const int64_t> keys;
+  const float* grads;
+  std::span<const int64_t> counts;  // empty: a distinct key counts once
+  uint32_t* rows;
+  const RowStore::Writing* writing;
+  size_t offsets[kMaxSlots];
+};
+
+// The distinct rows of one part, with what happens to them.
+struct EmbeddingTable::PartScratch {
+  Buffer<uint32_t> table;  // row -> 1 + its number, open addressing
+  Buffer<uint32_t> rows;
+  Buffer<uint32_t> first;  // position in the batch
+  Buffer<float*> entries;
+  Buffer<const float*> grads;
+  Buffer<int64_t> counts;
+  Buffer<float> sums;
+  size_t n_unique = 0;
+  unsigned table_shift = 0;
+  size_t table_size = 0;
+
+  void reserve(size_t n, size_t dim) {
+    table_shift = 32 - static_cast<unsigned>(std::bit_width(std::max<size_t>(n + n / 2, 16)));
+    table_size = size_t{1} << (32 - table_shift);
+    table.at_least(table_size);
+    rows.at_least(n);
+    first.at_least(n);
+    entries.at_least(n);
+    grads.at_least(n);
+    counts.at_least(n);
+    sums.at_least((n / 2 + 1) * dim);  // a sum joins at least two rows
+  }
+};
+
+void EmbeddingTable::update_part(const Batch& batch, size_t part, size_t n_parts, PartScratch& scratch) {
+  const size_t dim = rows_.layout().slots()[0].dim;
+  uint32_t* const table = scratch.table.data();
+  uint32_t* const rows = scratch.rows.data();
+  uint32_t* const first = scratch.first.data();
+  float** const entries = scratch.entries.data();
+  const float** const grads = scratch.grads.data();
+  int64_t* const counts = scratch.counts.data();
+  float* const sums = scratch.sums.data();
+  const size_t mask = scratch.table_size - 1;
+  const bool counting = record_freq_ && !batch.counts.empty();
+  std::memset(table, 0, scratch.table_size * sizeof(uint32_t));
+  uint32_t n_unique = 0;
+  size_t n_sums = 0;
+  for (size_t i = 0; i < batch.keys.size(); i++) {
+    const uint32_t row = batch.rows[i];
+    if (!is_hot(row)) continue;  // not let in
+    if (n_parts > 1 && part_of(row, n_parts) != part) continue;
+    size_t at = (row * 0x85ebca6bu) >> scratch.table_shift;
+    while (table[at] != 0 && rows[table[at] - 1] != row) at = (at + 1) & mask;
+    const float* grad = batch.grads + i * dim;
+    if (table[at] == 0) {
+      rows[n_unique] = row;
+      first[n_unique] = static_cast<uint32_t>(i);
+      entries[n_unique] = rows_.entry(row);
+      grads[n_unique] = grad;  // alone so far: no copy
+      if (counting) counts[n_unique] = batch.counts[i];
+      table[at] = ++n_unique;
+      continue;
+    }
+    const uint32_t u = table[at] - 1;
+    if (counting) counts[u] += batch.counts[i];
+    auto* sum = const_cast<float*>(grads[u]);
+    if (sum < sums || sum >= sums + n_sums * dim) {
+      sum = sums + n_sums++ * dim;
+      for (size_t d = 0; d < dim; d++) sum[d] = grads[u][d] + grad[d];
+      grads[u] = sum;
+    } else {
+      for (size_t d = 0; d < dim; d++) sum[d] += grad[d];
+    }
+  }
+  if (batch.writing->needed()) {
+    for (uint32_t u = 0; u < n_unique; u++) batch.writing->keep(rows[u]);
+  }
+  batch.update.rule->apply({n_unique, entries, grads, dim}, batch.offsets, batch.update.params.data());
+  if (has_meta()) {
+    const bool stamp = record_version_ && batch.update.step.has_value();
+    for (uint32_t u = 0; u < n_unique; u++) {
+      if (u + kAhead < n_unique) KVARN_PREFETCH_WRITE(&rows_.meta(rows[u + kAhead]));
+      RowMeta& meta = rows_.meta(rows[u]);
+      if (record_freq_) meta.freq += counting ? counts[u] : 1;
+      if (stamp) meta.version = *batch.update.step;
+    }
+  }
+  scratch.n_unique = n_unique;
+}
+
+// Keys without an entry, in order of their first occurrence.
+void EmbeddingTable::admit(const Batch& batch, std::span<const uint32_t> outside) {
+  const std::span<const int64_t> keys = batch.keys;
+  if (admission_ == nullptr) {
+    create_missing(keys, outside, batch.rows, 0);
+    return;
+  }
+  KeyIndex numbers;
+  std::vector<uint32_t> number(keys.size(), kNoRow);
+  const size_t n = numbers.find_or_insert_many(keys.data(), outside.data(), outside.size(), 0, number.data());
+  struct Candidate {
+    uint32_t position;
+    int64_t count;
+  };
+  std::vector<Candidate> candidates;
+  candidates.reserve(n);
+  for (const uint32_t i : outside) {
+    if (number[i] == candidates.size()) candidates.push_back({i, 0});
+    Candidate& c = candidates[number[i]];
+    c.count += batch.counts.empty() ? (c.count == 0 ? 1 : 0) : batch.counts[i];
+  }
+  rows_.reserve(n);
+  counters_.reserve(n);
+  const RowStore::Writing writing_counters(counters_, n);
+  std::vector<uint32_t> let_in(n, kNoRow);
+  for (size_t c = 0; c < n; c++) {
+    const int64_t key = keys[candidates[c].position];
+    uint32_t row = batch.rows[candidates[c].position];
+    const int64_t seen = is_counter(row) ? counters_.meta(row - kCounterBase).freq : 0;
+    if (admission_->admits(key, seen, candidates[c].count)) {
+      let_in[c] = create(key, row, *batch.writing, 0);
+      continue;
+    }
+    if (!admission_->keeps_records()) continue;
+    const uint32_t record = is_counter(row) ? row - kCounterBase : create_counter(key, writing_counters);
+    if (writing_counters.needed()) writing_counters.keep(record);
+    RowMeta& meta = counters_.meta(record);
+    meta.freq += candidates[c].count;
+    if (record_version_ && batch.update.step) meta.version = *batch.update.step;
+    if (touches_.active()) touches_.touch(key, cuts_);
+  }
+  for (const uint32_t i : outside) batch.rows[i] = let_in[number[i]];
+}
+
+uint32_t EmbeddingTable::create_counter(int64_t key, const RowStore::Writing& writing) {
+  const uint32_t record = counters_.take();
+  try {
+    index_.insert(key, kCounterBase + record);
+  } catch (...) {
+    counters_.give_back(record);
+    throw;
+  }
+  n_counters_++;
+  if (writing.needed()) writing.keep(record);
+  counters_.meta(record) = RowMeta{};
+  return record;
+}
+
+Status EmbeddingTable::apply(const Update& update, std::span<const int64_t> keys,
+                             std::span<const float> grads, std::span<const int64_t> counts) {
+  static thread_local std::vector<PartScratch> parts;
+  static thread_local Buffer<uint32_t> buffer;
+  uint32_t* const rows = buffer.at_least(keys.size());
+  const std::unique_lock lock(*mutex_);
+  const char* name = update.rule->name;
+  if (Status s = check_batch(name, keys.size(), 0, grads.size()); !s.ok()) return s;
+  if (Status s = check_update(update); !s.ok()) return s;
+  if (!counts.empty() && counts.size() != keys.size()) {
+    return Status::invalid(std::string(name) + ": " + std::to_string(counts.size()) + " counts for " +
+                           std::to_string(keys.size()) + " keys");
+  }
+  const size_t n_parts =
+      std::clamp<size_t>(keys.size() / kUpdateGrain, 1, static_cast<size_t>(num_threads()));
+  if (parts.size() < n_parts) parts.resize(n_parts);
+  // Memory is taken here, where failing is still harmless; only the pages used are ever touched.
+  for (size_t p = 0; p < n_parts; p++) parts[p].reserve(keys.size(), rows_.layout().slots()[0].dim);
+  const RowStore::Writing writing(rows_, keys.size());
+  Batch batch{update, keys, grads.data(), counts, rows, &writing, {}};
+  for (size_t s = 0; s < update.slots.size(); s++) {
+    batch.offsets[s] = rows_.layout().slots()[update.slots[s]].offset;
+  }
+  find(keys, rows);
+  std::vector<uint32_t> outside;
+  for (size_t i = 0; i < keys.size(); i++) {
+    if (!is_admitted(rows[i])) outside.push_back(static_cast<uint32_t>(i));
+  }
+  if (!outside.empty()) admit(batch, outside);
+  std::vector<PartScratch>& scratch = parts;
+  parallel_for(n_parts, 1, [&](size_t begin, size_t end) {
+    for (size_t p = begin; p < end; p++) update_part(batch, p, n_parts, scratch[p]);
+  });
+  if (touches_.active()) {
+    for (size_t p = 0; p < n_parts; p++) {
+      for (size_t u = 0; u < scratch[p].n_unique; u++) {
+        touches_.touch(keys[scratch[p].first.data()[u]], cuts_);
+      }
+    }
+  }
+  return {};
+}
+
+Status EmbeddingTable::check_update(const Update& update) const {
+  const auto& slots = rows_.layout().slots();
+  const OptimizerRule& rule = *update.rule;
+  const auto refuse = [&](const std::string& what) {
+    return Status::invalid(std::string(rule.name) + ": " + what);
+  };
+  if (update.slots.size() != rule.n_slots || rule.n_slots > kMaxSlots) {
+    return refuse(std::to_string(update.slots.size()) + " slots, expected " + std::to_string(rule.n_slots));
+  }
+  if (update.params.size() != rule.n_params) {
+    return refuse(std::to_string(update.params.size()) + " parameters, expected " +
+                  std::to_string(rule.n_params));
+  }
+  for (size_t s = 0; s < rule.n_slots; s++) {
+    const size_t slot = update.slots[s];
+    const size_t dim = (rule.dim_one_mask >> s & 1) != 0 ? 1 : slots[0].dim;
+    const auto earlier = update.slots.first(s);
+    if (slot == 0 || slot >= slots.size() || std::ranges::find(earlier, slot) != earlier.end()) {
+      return refuse("slot " + std::to_string(slot) + " of " + std::to_string(slots.size()) +
+                    " cannot be slot " + std::to_string(s + 1) + " of the optimizer");
+    }
+    if (slots[slot].dim != dim) {
+      return refuse("slot " + std::to_string(slot) + " has dimension " + std::to_string(slots[slot].dim) +
+                    ", expected " + std::to_string(dim));
+    }
+  }
+  return {};
+}
+
+}  // namespace kvarn
