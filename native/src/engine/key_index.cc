@@ -309,8 +309,8 @@ uint32_t KeyIndex::erase(int64_t key) {
   return found.bucket->rows[found.slot];
 }
 
-size_t KeyIndex::find_or_insert(const int64_t* keys, const uint32_t* positions, size_t n, uint32_t first_row,
-                                uint32_t* rows, bool may_grow_directory, size_t& inserted) {
+void KeyIndex::find_or_insert(const int64_t* keys, const uint32_t* positions, size_t n, uint32_t first_row,
+                              uint32_t* rows, bool may_grow_directory, size_t& done, size_t& inserted) {
   const auto where = [positions](size_t i) { return positions == nullptr ? i : size_t{positions[i]}; };
   // A ring: the place of key i + kGroup is looked up when key i is done.
   Place places[kGroup];
@@ -329,7 +329,7 @@ size_t KeyIndex::find_or_insert(const int64_t* keys, const uint32_t* positions, 
   };
   for (size_t i = 0; i < kGroup; i++) fetch(i);
   for (size_t i = 0; i < kGroup / 2; i++) fetch_next(i);
-  for (size_t i = 0; i < n; fetch(i + kGroup), fetch_next(i + kGroup / 2), i++) {
+  for (size_t& i = done; i < n; fetch(i + kGroup), fetch_next(i + kGroup / 2), i++) {
     const int64_t key = keys[where(i)];
     Place& place = places[i % kGroup];
     const Found found = find_in(ranges_[place.entry], place.bucket, key);
@@ -342,7 +342,7 @@ size_t KeyIndex::find_or_insert(const int64_t* keys, const uint32_t* positions, 
       if (segment->size < segment->limit) {
         unshare(place.entry);
       } else if (!make_room(place.entry, may_grow_directory)) {
-        return i;
+        return;
       }
       // Buckets have moved.
       for (size_t later = i; later < i + kGroup; later++) fetch(later);
@@ -353,7 +353,6 @@ size_t KeyIndex::find_or_insert(const int64_t* keys, const uint32_t* positions, 
     rows[where(i)] = row;
     inserted++;
   }
-  return n;
 }
 
 namespace {
@@ -370,14 +369,20 @@ struct Inserted {
 size_t KeyIndex::find_or_insert_many(const int64_t* keys, const uint32_t* positions, size_t n,
                                      uint32_t first_row, uint32_t* rows) {
   Inserted inserted{size_};
-  find_or_insert(keys, positions, n, first_row, rows, true, inserted.n);
+  size_t done = 0;
+  find_or_insert(keys, positions, n, first_row, rows, true, done, inserted.n);
   return inserted.n;
 }
 
 KeyIndex::Progress KeyIndex::find_or_insert_piece(const int64_t* keys, const uint32_t* positions, size_t n,
                                                   uint32_t first_row, uint32_t* rows) {
   Inserted inserted{size_};
-  const size_t done = find_or_insert(keys, positions, n, first_row, rows, false, inserted.n);
+  size_t done = 0;
+  try {
+    find_or_insert(keys, positions, n, first_row, rows, false, done, inserted.n);
+  } catch (const std::bad_alloc&) {
+    // The rest will find out whether there is memory again.
+  }
   return {done, inserted.n};
 }
 

@@ -44,12 +44,13 @@ KeySegment* KeyArena::make(unsigned size_class, unsigned depth) {
   void* memory = take(bytes, segment->pooled);
   std::memset(memory, 0, bytes);
   segment->buckets = BucketRange(static_cast<KeyBucket*>(memory), size_class);
+  held_.fetch_add(sizeof(KeySegment), std::memory_order_relaxed);
   return segment.release();
 }
 
 // Whoever frees has seen all that the other owners read: hence acquire and release.
 void KeyArena::leave(KeySegment* segment) noexcept {
-  const size_t bytes = bytes_of(segment->size_class);
+  const size_t bytes = bytes_of(segment->size_class) + sizeof(KeySegment);
   // Before the last view can take it back.
   only_viewed_.fetch_add(bytes, std::memory_order_relaxed);
   if (segment->owners.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
@@ -59,7 +60,7 @@ void KeyArena::leave(KeySegment* segment) noexcept {
 
 void KeyArena::leave_view(KeySegment* segment) noexcept {
   if (segment->owners.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  only_viewed_.fetch_sub(bytes_of(segment->size_class), std::memory_order_relaxed);
+  only_viewed_.fetch_sub(bytes_of(segment->size_class) + sizeof(KeySegment), std::memory_order_relaxed);
   free_segment(segment);
 }
 
@@ -82,6 +83,7 @@ void KeyArena::free_segment(KeySegment* segment) noexcept {
     ::operator delete(memory, std::align_val_t{BucketRange::kAlignment});
     held_.fetch_sub(bytes, std::memory_order_relaxed);
   }
+  held_.fetch_sub(sizeof(KeySegment), std::memory_order_relaxed);
   delete segment;
 }
 

@@ -30,6 +30,9 @@ class KeyIndex {
   // Keys fall into this many pieces which share no segment once `prepare` says so.
   static constexpr size_t kPieces = 48;
 
+  // Spreads the hashes of a segment over its buckets.
+  static constexpr uint64_t kSpread = 0xd6e8feb86659fd93u;
+
   class View;
 
   KeyIndex();
@@ -103,7 +106,7 @@ class KeyIndex {
     return root * root;
   }
   // Which bucket of its segment. Keys made to share the upper bits of the hash differ here.
-  static uint32_t fraction(uint64_t hash) { return static_cast<uint32_t>(hash * 0xd6e8feb86659fd93u >> 32); }
+  static uint32_t fraction(uint64_t hash) { return static_cast<uint32_t>(hash * kSpread >> 32); }
 
   // A bucket where a search begins, and the directory entry that led to it.
   struct Place {
@@ -160,9 +163,9 @@ class KeyIndex {
   void split(size_t entry);
   bool directory_may_grow() const;
   void grow_directory();
-  // Returns the number of keys done.
-  size_t find_or_insert(const int64_t* keys, const uint32_t* positions, size_t n, uint32_t first_row,
-                        uint32_t* rows, bool may_grow_directory, size_t& inserted);
+  // Counts up what is done, whatever ends it.
+  void find_or_insert(const int64_t* keys, const uint32_t* positions, size_t n, uint32_t first_row,
+                      uint32_t* rows, bool may_grow_directory, size_t& done, size_t& inserted);
   void leave_all();
 
   std::shared_ptr<KeyArena> arena_;
