@@ -23,6 +23,7 @@ MODULES = [
     "gather",
     "joining",
     "kv",
+    "kv_group",
     "layout",
     "linalg",
     "logging",

@@ -46,7 +46,9 @@ def take(params: Any, indices: Any, axis: int = 0) -> Any:
     """
     limit = params.shape[axis]
     if axis == 0 and len(params.shape) > 1 and params.dtype.itemsize in _UNSIGNED and params.dtype != object:
-        rows = np.ascontiguousarray(params).view(_UNSIGNED[params.dtype.itemsize]).reshape(limit, -1)
+        # The width is not left to NumPy, which cannot tell it of no rows.
+        width = _math.prod(params.shape[1:])
+        rows = np.ascontiguousarray(params).view(_UNSIGNED[params.dtype.itemsize]).reshape(limit, width)
         flat = np.ascontiguousarray(indices).reshape(-1)
         out = np.empty((flat.size, rows.shape[1]), rows.dtype)
         first = _native.gather_rows(rows, flat, out)

@@ -13,9 +13,8 @@ from kvarn import dtypes
 from kvarn.graph.convert import constant, convert_to_tensor, convert_to_tensor_or_indexed_slices
 from kvarn.graph.graph import colocate_with, name_scope
 from kvarn.graph.tensor import SparseTensor, Tensor
-from kvarn.graph.tensor_shape import TensorShape, dimension_value, unknown_shape
+from kvarn.graph.tensor_shape import TensorShape, dimension_value
 from kvarn.ops import array, clip, gather, math, ranges, reduction, segment, selection, unary
-from kvarn.ops import slicing as slicing_ops
 from kvarn.variables.dynamic_embedding_variable import DynamicEmbeddingVariable
 from kvarn.variables.embedding_variable import EmbeddingVariable
 from kvarn.variables.multihash_variable import MultiHashVariable
@@ -26,8 +25,6 @@ _logger = logging.getLogger("tensorflow")
 
 # The buckets of an embedding variable's keys, which go round its parts; a fact of the checkpoint format too.
 _BUCKETS = 1000
-# What a lookup reads rows of; all else becomes a tensor first.
-_LOOKED_UP_BY_ROW = (ResourceVariable, DynamicEmbeddingVariable, MultiHashVariable)
 
 
 def embedding_lookup(
@@ -95,7 +92,7 @@ def _embedding_lookup_and_transform(
         raise ValueError("params must be specified")
     if isinstance(params, (list, tuple)) and not params:
         raise ValueError("Need at least one param")
-    params = _as_parts(params)
+    params = as_parts(params)
     first = params[0]
     if isinstance(first, DynamicEmbeddingVariable):
         if blocknums is None:
@@ -110,9 +107,9 @@ def _embedding_lookup_and_transform(
             f"blocknums are for variables of get_dynamic_dimension_embedding_variable; {first!r} is none"
         )
     if isinstance(first, MultiHashVariable):
-        with name_scope(name, "embedding_lookup", [*_handles(params), ids]):
+        with name_scope(name, "embedding_lookup", [*handles_of(params), ids]):
             rows = _clip(first.rows(ids), ids, max_norm)
-            return _tensor(array.identity(rows if transform_fn is None else transform_fn(rows)))
+            return as_tensor(array.identity(rows if transform_fn is None else transform_fn(rows)))
     with name_scope(name, "embedding_lookup", [*params, ids]) as scope:
         if not any(isinstance(p, ResourceVariable) for p in params):
             params = [
@@ -133,7 +130,7 @@ def _embedding_lookup_and_transform(
                 if transform_fn is not None:
                     result = transform_fn(result)
             # What uses the rows need not be where the variable is.
-            return _tensor(array.identity(result))
+            return as_tensor(array.identity(result))
 
         flat_ids = array.reshape(ids, [-1])
         original_indices = ranges.range(array.size(flat_ids))
@@ -198,27 +195,27 @@ def _dynamic_lookup(
             rows = gather.parallel_dynamic_stitch(places, found)
         out = array.reshape(rows, array.concat([array.shape(ids), params[0].shape.as_list()], 0), name=scope)
         out.set_shape(ids.get_shape().concatenate(params[0].shape))
-        return _tensor(_clip(out, ids, max_norm))
+        return as_tensor(_clip(out, ids, max_norm))
 
 
-def _as_parts(params: Any) -> list[Any]:
+def as_parts(params: Any) -> list[Any]:
     if isinstance(params, PartitionedVariable):
         return list(params)
     return params if isinstance(params, list) else [params]
 
 
-def _handles(params: list[Any]) -> list[Any]:
+def handles_of(params: list[Any]) -> list[Any]:
     """What tells the graph of ``params``."""
     handles: list[Any] = []
     for p in params:
         if isinstance(p, MultiHashVariable):
-            handles += _handles([part for whole in p for part in _as_parts(whole)])
+            handles += handles_of([part for whole in p for part in as_parts(whole)])
         else:
             handles.append(p.mainev() if isinstance(p, DynamicEmbeddingVariable) else p)
     return handles
 
 
-def _tensor(value: Any) -> Tensor:
+def as_tensor(value: Any) -> Tensor:
     assert isinstance(value, Tensor)
     return value
 
@@ -270,7 +267,7 @@ def _shaped_back(rows: Any, params: list[Any], ids: Any, max_norm: float | None,
         dynamic = array.shape(rows)[1:]
     out = array.reshape(rows, array.concat([array.shape(ids), dynamic], 0))
     out.set_shape(ids.get_shape().concatenate(element))
-    return _tensor(out if transformed else _clip(out, ids, max_norm))
+    return as_tensor(out if transformed else _clip(out, ids, max_norm))
 
 
 def _row_shape(param: Any) -> TensorShape:
@@ -332,7 +329,7 @@ def embedding_lookup_sparse(
         combiner = "mean"
     if combiner not in ("mean", "sqrtn", "sum", "tile"):
         raise ValueError("combiner must be one of 'mean', 'sqrtn' or 'sum'")
-    params = _as_parts(params)
+    params = as_parts(params)
     if not isinstance(sp_ids, SparseTensor):
         raise TypeError("sp_ids must be SparseTensor")
     if sp_weights is not None:
@@ -344,7 +341,7 @@ def embedding_lookup_sparse(
             (sp_ids.dense_shape, sp_weights.dense_shape),
         ):
             a.get_shape().assert_is_compatible_with(b.get_shape())
-    with name_scope(name, "embedding_lookup_sparse", [*_handles(params), sp_ids]) as scope:
+    with name_scope(name, "embedding_lookup_sparse", [*handles_of(params), sp_ids]) as scope:
         segment_ids = sp_ids.indices[:, 0]
         if segment_ids.dtype is not dtypes.int32:
             segment_ids = math.cast(segment_ids, dtypes.int32)
@@ -372,7 +369,7 @@ def embedding_lookup_sparse(
             embeddings *= weights
             if combiner == "tile":
                 return _tiled(embeddings, segment_ids, sp_ids)
-            return _tensor(_combined(embeddings, weights, segment_ids, combiner, scope))
+            return as_tensor(_combined(embeddings, weights, segment_ids, combiner, scope))
         if combiner == "tile":
             return _tiled(gather.gather(embeddings, idx), segment_ids, sp_ids)
         combine = {
@@ -380,7 +377,7 @@ def embedding_lookup_sparse(
             "mean": segment.sparse_segment_mean,
             "sqrtn": segment.sparse_segment_sqrt_n,
         }[combiner]
-        return _tensor(combine(embeddings, idx, segment_ids, name=scope))
+        return as_tensor(combine(embeddings, idx, segment_ids, name=scope))
 
 
 def _weights_of(embeddings: Any, weights: Any) -> Any:
@@ -415,7 +412,7 @@ def _tiled(embeddings: Any, segment_ids: Any, sp_ids: SparseTensor) -> Tensor:
     shape = math.cast(sp_ids.dense_shape, dtypes.int32)
     places = segment_ids * shape[1] + columns
     spread = segment.unsorted_segment_sum(embeddings, places, shape[0] * shape[1])
-    return _tensor(array.reshape(spread, [shape[0], shape[1] * array.shape(embeddings)[-1]]))
+    return as_tensor(array.reshape(spread, [shape[0], shape[1] * array.shape(embeddings)[-1]]))
 
 
 def embedding_lookup_sparse_v2(
@@ -428,136 +425,3 @@ def embedding_lookup_sparse_v2(
 ) -> Tensor:
     """`embedding_lookup_sparse` by the strategy "div"."""
     return embedding_lookup_sparse(params, sp_ids, sp_weights, "div", name, combiner, max_norm)
-
-
-def safe_embedding_lookup_sparse(
-    embedding_weights: Any,
-    sparse_ids: Any,
-    sparse_weights: Any = None,
-    combiner: str = "mean",
-    default_id: int | None = None,
-    name: str | None = None,
-    partition_strategy: str = "div",
-    max_norm: float | None = None,
-    prune: bool = True,
-) -> Tensor:
-    """`embedding_lookup_sparse` that takes rows without ids, along the last dimension of any number.
-
-    Args:
-      embedding_weights: see ``params`` of `embedding_lookup`.
-      sparse_ids: SparseTensor [d0, …, dn] of ids.
-      sparse_weights: SparseTensor of the same places, or None.
-      default_id: what a row without ids reads; without it such a row is zeros.
-      prune: drop ids below 0 and, unless the combiner is "sum", weights that are not positive, as TensorFlow
-        documents.  Negative keys of an embedding variable are dropped too: give False if they are ids.
-
-    Returns:
-      [d0, …, dn-1, dim].
-
-    Raises:
-      ValueError: no ``embedding_weights``.
-    """
-    from kvarn.ops import sparse
-
-    if embedding_weights is None:
-        raise ValueError(f"Missing embedding_weights {embedding_weights}.")
-    embedding_weights = _as_parts(embedding_weights)
-    if not embedding_weights:
-        raise ValueError(f"Missing embedding_weights {embedding_weights}.")
-    dtype = None if sparse_weights is None else sparse_weights.dtype
-    embedding_weights = [
-        w
-        if isinstance(w, _LOOKED_UP_BY_ROW) and (dtype is None or dtype == w.dtype)
-        else convert_to_tensor(w, dtype=dtype)
-        for w in embedding_weights
-    ]
-    values = [*_handles(embedding_weights), sparse_ids, sparse_weights]
-    with name_scope(name, "embedding_lookup", values) as scope:
-        original_shape = sparse_ids.dense_shape
-        known_rank = dimension_value(original_shape.get_shape()[0])
-        rank: Any = array.size(original_shape) if known_rank is None else known_rank
-        sparse_ids = sparse.sparse_reshape(
-            sparse_ids,
-            [
-                reduction.reduce_prod(slicing_ops.slice(original_shape, [0], [rank - 1])),
-                gather.gather(original_shape, rank - 1),
-            ],
-        )
-        if sparse_weights is not None:
-            sparse_weights = SparseTensor(sparse_ids.indices, sparse_weights.values, sparse_ids.dense_shape)
-        if prune:
-            sparse_ids, sparse_weights = _prune_invalid_ids(sparse_ids, sparse_weights)
-            if combiner != "sum":
-                sparse_ids, sparse_weights = _prune_invalid_weights(sparse_ids, sparse_weights)
-        sparse_ids, is_row_empty = sparse.sparse_fill_empty_rows(sparse_ids, default_id or 0)
-        if sparse_weights is not None:
-            sparse_weights, _ = sparse.sparse_fill_empty_rows(sparse_weights, 1.0)
-        result: Any = embedding_lookup_sparse(
-            embedding_weights,
-            sparse_ids,
-            sparse_weights,
-            combiner=combiner,
-            partition_strategy=partition_strategy,
-            name=None if default_id is None else scope,
-            max_norm=max_norm,
-        )
-        if default_id is None:
-            wide = array.tile(array.reshape(is_row_empty, [-1, 1]), array.stack([1, array.shape(result)[1]]))
-            result = selection.where(wide, array.zeros_like(result), result, name=scope)
-        final: Any = array.reshape(
-            result,
-            array.concat(
-                [
-                    slicing_ops.slice(math.cast(original_shape, dtypes.int32), [0], [rank - 1]),
-                    slicing_ops.slice(array.shape(result), [1], [-1]),
-                ],
-                0,
-            ),
-        )
-        leading = unknown_shape(None if known_rank is None else known_rank - 1)
-        final.set_shape(leading.concatenate(result.get_shape()[1:]))
-        return _tensor(final)
-
-
-def _prune_invalid_ids(sparse_ids: Any, sparse_weights: Any) -> tuple[Any, Any]:
-    from kvarn.ops import sparse
-
-    is_id_valid = math.greater_equal(sparse_ids.values, 0)
-    if sparse_weights is not None:
-        is_id_valid = math.logical_and(is_id_valid, array.ones_like(sparse_weights.values, dtype=dtypes.bool))
-    sparse_ids = sparse.sparse_retain(sparse_ids, is_id_valid)
-    if sparse_weights is not None:
-        sparse_weights = sparse.sparse_retain(sparse_weights, is_id_valid)
-    return sparse_ids, sparse_weights
-
-
-def _prune_invalid_weights(sparse_ids: Any, sparse_weights: Any) -> tuple[Any, Any]:
-    from kvarn.ops import sparse
-
-    if sparse_weights is not None:
-        is_weights_valid = math.greater(sparse_weights.values, 0)
-        sparse_ids = sparse.sparse_retain(sparse_ids, is_weights_valid)
-        sparse_weights = sparse.sparse_retain(sparse_weights, is_weights_valid)
-    return sparse_ids, sparse_weights
-
-
-def safe_embedding_lookup_sparse_v2(
-    embedding_weights: Any,
-    sparse_ids: Any,
-    sparse_weights: Any = None,
-    combiner: str = "mean",
-    default_id: int | None = None,
-    max_norm: float | None = None,
-    name: str | None = None,
-) -> Tensor:
-    """`safe_embedding_lookup_sparse` with TensorFlow 2's order of arguments."""
-    return safe_embedding_lookup_sparse(
-        embedding_weights,
-        sparse_ids,
-        sparse_weights=sparse_weights,
-        combiner=combiner,
-        default_id=default_id,
-        name=name,
-        partition_strategy="div",
-        max_norm=max_norm,
-    )

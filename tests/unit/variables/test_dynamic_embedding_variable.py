@@ -262,7 +262,9 @@ def test_slots_initialised_before_their_block_share_its_table() -> None:
 
 @pytest.mark.parametrize(("dim", "blocks"), [(0, 2), (2, 0), (-1, 1)])
 def test_a_variable_without_elements_is_refused(dim: int, blocks: int) -> None:
-    with pytest.raises(ValueError, match=r"embedding variable 'b': embedding_(dim|block_num) must be greater"):
+    with pytest.raises(
+        ValueError, match=r"embedding variable 'b': embedding_(dim|block_num) must be greater"
+    ):
         variable(dim, blocks)
 
 
@@ -287,7 +289,7 @@ def test_sharing_gives_the_same_blocks() -> None:
 
 
 def table() -> Any:
-    return SharedTable(tf.int64, 1, record_freq=False, record_version=False)
+    return SharedTable(tf.int64, 1)
 
 
 def test_a_cut_waits_for_changes_and_holds_others_up() -> None:

@@ -149,13 +149,9 @@ def test_both_ways_to_evict_are_refused() -> None:
 @pytest.mark.parametrize(
     "option",
     [
-        {"evict_option": options.GlobalStepEvict(10)},
-        {"evict_option": options.L2WeightEvict(0.5)},
-        {"filter_option": options.CounterFilter(3)},
-        {"filter_option": options.CBFFilter(3, 1000, 0.01)},
         {"storage_option": options.StorageOption(options.StorageType.HBM_DRAM)},
     ],
-    ids=["steps", "l2", "counter", "cbf", "storage"],
+    ids=["storage"],
 )
 def test_an_option_is_never_ignored(option: dict[str, Any]) -> None:
     with pytest.raises(errors.UnimplementedError, match="variable 'b'"):

@@ -191,9 +191,15 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             xw_plus_b
         """,
         "kvarn.ops.math": "log_sigmoid sigmoid tanh",
-        "kvarn.variables.embedding_ops": """
-            embedding_lookup embedding_lookup_sparse safe_embedding_lookup_sparse
+        "kvarn.variables.embedding_ops": "embedding_lookup embedding_lookup_sparse",
+        "kvarn.variables.safe_embedding_ops": "safe_embedding_lookup_sparse",
+        "kvarn.variables.adaptive_embedding_ops": """
+            adaptive_embedding_lookup_sparse safe_adaptive_embedding_lookup_sparse
         """,
+        "kvarn.variables.multi_dim_embedding_ops": """
+            embedding_lookup_sparse_multi_dim safe_embedding_lookup_multi_dim
+        """,
+        "kvarn.variables.group_embedding_ops": "group_embedding_lookup group_embedding_lookup_sparse",
     },
     "bitwise": {
         "kvarn.ops.bitwise": "bitwise_and bitwise_or bitwise_xor invert left_shift right_shift",
@@ -399,13 +405,19 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.check_ops": ("kvarn.ops.check",),
     "python.ops.clip_ops": ("kvarn.ops.clip",),
     "python.ops.control_flow_ops": ("kvarn.ops.control",),
-    "python.ops.embedding_ops": ("kvarn.variables.embedding_ops",),
+    "python.ops.embedding_ops": (
+        "kvarn.variables.embedding_ops",
+        "kvarn.variables.safe_embedding_ops",
+        "kvarn.variables.adaptive_embedding_ops",
+        "kvarn.variables.multi_dim_embedding_ops",
+        "kvarn.variables.group_embedding_ops",
+    ),
     "python.ops.gen_array_ops": ("kvarn.ops.array",),
     "python.ops.gen_math_ops": ("kvarn.ops.math", "kvarn.ops.reduction"),
     "python.ops.gen_state_ops": ("kvarn.ops.state",),
     "python.ops.gen_resource_variable_ops": ("kvarn.ops.resource_variable",),
     "python.ops.gen_io_ops": ("kvarn.ops.checkpoint",),
-    "python.ops.gen_kv_variable_ops": ("kvarn.ops.kv",),
+    "python.ops.gen_kv_variable_ops": ("kvarn.ops.kv", "kvarn.ops.kv_group"),
     "python.ops.gradients": ("kvarn.graph.gradients",),
     "python.ops.gradients_impl": ("kvarn.graph.gradients",),
     "python.ops.init_ops": ("kvarn.variables.initializers", "tf"),
