@@ -29,6 +29,7 @@ ELSEWHERE = frozenset(
         "encoding",
         "files",
         "kv",
+        "kv_group",
         "logging",
         "matrices",
         "random",
