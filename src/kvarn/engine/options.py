@@ -12,9 +12,10 @@ import copy
 import enum
 import os
 import warnings
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from kvarn import dtypes
+from kvarn.engine.policies import EvictionPolicy
 
 GIB: Final = 1024 * 1024 * 1024
 
@@ -69,6 +70,8 @@ class InitializerOption:
       initializer: overrides the ``initializer`` argument of `get_embedding_variable`.
       default_value_dim: number of rows of the matrix that new keys start from.
       default_value_no_permission: what the filter's rejected keys read as.
+      row_seed: every key starts from a row of its own, drawn from this seed and the key alone, instead of a row of
+        the matrix; the initializer must be a random_uniform, random_normal or truncated_normal one.
     """
 
     def __init__(
@@ -76,10 +79,13 @@ class InitializerOption:
         initializer: Any = None,
         default_value_dim: int = 4096,
         default_value_no_permission: float = 0.0,
+        *,
+        row_seed: int | None = None,
     ) -> None:
         self.initializer = initializer
         self.default_value_dim = default_value_dim
         self.default_value_no_permission = default_value_no_permission
+        self.row_seed = row_seed
         if default_value_dim <= 0:
             warnings.warn(
                 f"default value dim must be larger than 0, not {default_value_dim}; 4096 is used",
@@ -105,8 +111,43 @@ class L2WeightEvict:
             )
 
 
+class CombinedEvict:
+    """Rows are dropped before a full save by several conditions together, within bounds; kvarn's own.
+
+    Args:
+      steps_to_live: rows not updated for so many global steps; 0 for no such condition.
+      l2_weight_threshold: rows of which half the sum of squares is below it; -1.0 for no such condition.
+      min_frequency: rows of keys counted fewer times; 0 for no such condition.
+      require: whether "any" condition drops a row, or "all" of those given must hold.
+      min_keys: so many keys stay in any case, those used most.
+      max_keys: of more keys than that, those used least are dropped in any case.
+
+    Raises:
+      InvalidArgumentError: numbers that do not go together, or no condition at all.
+    """
+
+    def __init__(
+        self,
+        steps_to_live: int = 0,
+        l2_weight_threshold: float = -1.0,
+        min_frequency: int = 0,
+        require: Literal["any", "all"] = "any",
+        min_keys: int = 0,
+        max_keys: int | None = None,
+    ) -> None:
+        self.policy = EvictionPolicy(
+            steps_to_live, l2_weight_threshold, min_frequency, require, min_keys, max_keys
+        )
+
+
 class CheckpointOption:
-    """Where a single variable's initial rows come from."""
+    """Where a single variable's initial rows come from.
+
+    Args:
+      ckpt_to_load_from: prefix of a checkpoint whose rows the variable gets when its initializer runs.
+      tensor_name_in_ckpt: the variable's name there; its own by default.
+      always_load_from_specific_ckpt, init_data_source: refused when a variable is made with them.
+    """
 
     def __init__(
         self,
@@ -262,6 +303,8 @@ class EmbeddingVariableConfig:
         layout: Any = None,
         default_value_dim: int = 4096,
         default_value_no_permission: float = 0.0,
+        combined_evict: CombinedEvict | None = None,
+        row_seed: int | None = None,
     ) -> None:
         self.steps_to_live = steps_to_live
         self.steps_to_live_l2reg = steps_to_live_l2reg
@@ -287,6 +330,8 @@ class EmbeddingVariableConfig:
         self.layout = layout
         self.default_value_dim = default_value_dim
         self.default_value_no_permission = default_value_no_permission
+        self.combined_evict = combined_evict
+        self.row_seed = row_seed
 
     def reveal(self) -> None:
         """Replaces None by the value that stands for "not set" in an attribute: 0, 1 block, or ""."""

@@ -20,76 +20,55 @@ import numpy as np
 from kvarn import errors
 from kvarn.dtypes import DType
 from kvarn.graph.resources import ResourceHandle, ResourceManager
+from kvarn.ops.kv_options import TableOptions, seeded_rows, table_class
 
 if TYPE_CHECKING:
+    from kvarn.engine.policies import EvictionPolicy, SeededRows
     from kvarn.engine.table import EmbeddingTable
     from kvarn.ops.kv_blocks import BlockFamily
 
 # The class of the object in a handle's key.
 KIND: Final = "EmbeddingVar"
 
-# Attributes of the initializing ops that ask for what the engine cannot do yet: what each must be, and what
-# the user calls it.
-_NOT_YET: Final[tuple[tuple[str, tuple[Any, ...], str], ...]] = (
-    ("steps_to_live", (0,), "evict_option=GlobalStepEvict (steps_to_live)"),
-    ("l2_weight_threshold", (-1.0,), "evict_option=L2WeightEvict (l2_weight_threshold)"),
-    ("filter_freq", (0,), "filter_option=CounterFilter or CBFFilter (filter_freq)"),
-    ("max_element_size", (0,), "filter_option=CBFFilter (max_element_size)"),
-    # DEFAULT and DRAM.
-    ("storage_type", (0, 1), "storage_option=StorageOption (storage_type other than DRAM)"),
-)
-
 _by_address: weakref.WeakValueDictionary[int, EmbeddingResource] = weakref.WeakValueDictionary()
 
 
-def check_options(name: str, attrs: dict[str, Any]) -> None:
-    """Refuses what this version cannot honour, so that no option is ignored in silence.
-
-    Args:
-      attrs: engine attributes by the names that the initializing ops give them.
-
-    Raises:
-      UnimplementedError: names the option.
-      InvalidArgumentError: a value that can never work.
-    """
-    steps_to_live = attrs.get("steps_to_live", 0)
-    if steps_to_live < 0:
-        raise errors.InvalidArgumentError.of(
-            f"steps_to_live must be >= 0, but embedding variable '{name}' has {steps_to_live}.",
-            name=name,
-            hint="Give GlobalStepEvict a number of steps, or leave it out.",
-        )
-    for attr, allowed, option in _NOT_YET:
-        value = attrs.get(attr, allowed[0])
-        # A negative threshold of a filter counts as none.
-        if attr == "filter_freq" and value < 0:
-            continue
-        if value not in allowed:
-            raise errors.UnimplementedError.of(
-                f"Embedding variable '{name}' asks for {option} = {value}, which this version does not have.",
-                name=name,
-                hint="Create it without that option; every other option is honoured.",
-            )
-
-
 class SharedTable:
-    """The table that a primary and its slots share, and how it is kept."""
+    """The table that a primary and its slots share, and how it is kept.
 
-    def __init__(self, key_dtype: DType, value_dim: int, *, record_freq: bool, record_version: bool) -> None:
-        from kvarn.engine.table import EmbeddingTable
+    Attributes:
+      options: admission, eviction, and what is recorded and saved.
+    """
 
-        self.table: EmbeddingTable = EmbeddingTable(
-            np.dtype(key_dtype.np), value_dim, record_freq=record_freq, record_version=record_version
-        )
+    def __init__(self, key_dtype: DType, value_dim: int, options: TableOptions | None = None) -> None:
+        self.options = TableOptions() if options is None else options
+        self.table: EmbeddingTable = _table(np.dtype(key_dtype.np), value_dim, self.options)
         self.key_dtype = key_dtype
         self.value_dim = value_dim
-        self.record_freq = record_freq
-        self.record_version = record_version
         # True: the newest DeepRec's rule, that a lookup never inserts.
         self.insert_in_apply = _insert_rule() == "apply"
         self.lock = threading.RLock()
         # The blocks that this table is one of, if the variable is of dynamic dimension.
         self.family: BlockFamily | None = None
+
+    @property
+    def record_freq(self) -> bool:
+        return self.options.record_freq
+
+    @property
+    def record_version(self) -> bool:
+        return self.options.record_version
+
+
+def _table(key_dtype: np.dtype[Any], value_dim: int, options: TableOptions) -> EmbeddingTable:
+    return table_class()(
+        key_dtype,
+        value_dim,
+        record_freq=options.record_freq,
+        record_version=options.record_version,
+        admission=options.admission,
+        no_permission=options.no_permission,
+    )
 
 
 def _insert_rule() -> str:
@@ -114,16 +93,30 @@ class EmbeddingResource:
       dim: elements of one row of this slot.
       is_initialized: an initializer or a restore has run.
       init_ran: an initializer has run.
-      default: the initial-value matrix [R, dim] that rows of new keys come from; None before it is known.
+      default: what rows of new keys come from, a matrix [R, dim] or rows by seed; None before it is known.
+      seeded: the rows by seed that the variable asks for, instead of its initializer's matrix.
     """
 
-    __slots__ = ("__weakref__", "default", "dim", "init_ran", "is_initialized", "name", "shared", "slot")
+    __slots__ = (
+        "__weakref__",
+        "default",
+        "dim",
+        "init_ran",
+        "is_initialized",
+        "name",
+        "seeded",
+        "shared",
+        "slot",
+    )
 
-    def __init__(self, name: str, shared: SharedTable, slot: int, dim: int) -> None:
+    def __init__(
+        self, name: str, shared: SharedTable, slot: int, dim: int, seeded: SeededRows | None = None
+    ) -> None:
         self.name = name
         self.shared = shared
         self.slot = slot
         self.dim = dim
+        self.seeded = seeded
         self.is_initialized = False
         self.init_ran = False
         self.default: Any = None
@@ -131,6 +124,11 @@ class EmbeddingResource:
     @property
     def table(self) -> EmbeddingTable:
         return self.shared.table
+
+    @property
+    def eviction(self) -> EvictionPolicy | None:
+        """Which keys leave before a full save."""
+        return self.shared.options.eviction
 
     @property
     def address(self) -> int:
@@ -162,39 +160,34 @@ class EmbeddingResource:
         with self.shared.lock:
             if self.default is not None:
                 return
-            matrix = np.array(matrix.reshape(-1, self.dim))
+            default: Any = np.array(matrix.reshape(-1, self.dim)) if self.seeded is None else self.seeded
             if self.slot < 0:
-                self.slot = self.table.add_slot(self.name, self.dim, matrix)
+                self.slot = self.table.add_slot(self.name, self.dim, default)
             else:
-                self.table.set_default(self.slot, matrix)
-            self.default = matrix
+                self.table.set_default(self.slot, default)
+            self.default = default
 
     def default_rows(self, keys: Any) -> Any:
         """The rows that new keys [n] would start from, whether or not the keys are in the table: [n, dim]."""
+        if self.seeded is not None:
+            return self.seeded.rows(keys, self.dim)
         # The magnitude of the least integer has no signed form.
         magnitude = np.abs(keys.astype(np.int64)).astype(np.uint64)
         return self.default[(magnitude % np.uint64(len(self.default))).astype(np.int64)]
 
     def lookup(self, keys: Any) -> Any:
-        """Rows of ``keys`` (any shape): float32 keys.shape + [dim].  A missing key is created by the default
-        rule, and reads as its default row by the newer one."""
+        """Rows of ``keys`` (any shape): float32 keys.shape + [dim].
+
+        Without a filter, a missing key is created by the default rule, and reads as its default row by the newer one.
+        With a filter it is never created, and reads as ``default_value_no_permission``.
+        """
         shared = self.shared
         if shared.insert_in_apply:
             return shared.table.lookup(keys, slot=self.slot)
         return shared.table.lookup_or_create(keys, slot=self.slot)
 
-    def lookup_counted(self, keys: Any, counts: Any) -> Any:
-        """`lookup` of keys of which each stands for ``counts`` occurrences."""
-        rows = self.lookup(keys)
-        if self.shared.record_freq and not self.shared.insert_in_apply:
-            # The lookup itself counted every key once.
-            extra = np.repeat(np.ravel(keys), np.maximum(np.ravel(counts) - 1, 0))
-            if extra.size:
-                self.table.lookup_or_create(extra)
-        return rows
-
     def lookup_or_start_from(self, keys: Any, rows: Any) -> Any:
-        """`lookup`, but a missing key is created with its row of ``rows`` (keys.shape + [dim])."""
+        """`lookup`, but a missing key is created with its row of ``rows`` (keys.shape + [dim]), filter or not."""
         flat = np.ravel(keys)
         given = np.asarray(rows, np.float32).reshape(-1, self.dim)
         if len(given) != len(flat):
@@ -203,14 +196,31 @@ class EmbeddingResource:
                 f"ids, found shape {list(np.shape(rows))}.",
                 name=self.name,
             )
-        missing = np.flatnonzero(~self.table.contains(flat))
-        if missing.size:
-            # Of equal keys the first occurrence decides.
-            missing = missing[np.unique(flat[missing], return_index=True)[1]]
-            missing.sort()
-            freqs = np.zeros(missing.size, np.int64)
-            self.table.import_rows(self.slot, flat[missing], given[missing], freqs, freqs - 1)
-        return self.lookup(keys)
+        self.table.create_from(flat, given, slot=self.slot)
+        return self.table.lookup(keys, slot=self.slot)
+
+    def export(self) -> tuple[Any, Any, Any, Any]:
+        """Keys [n], rows [n, dim], versions and frequencies ([n], or [0] when not recorded) of one moment.
+
+        Keys that the filter has not admitted are at the end, with the row that the first key would start from.
+        """
+        options = self.shared.options
+        nothing = np.zeros(0, np.int64)
+        with self.table.snapshot() as cut:
+            keys, rows, freqs, versions = cut.keys, cut.values(self.slot), cut.freqs, cut.versions
+            waiting = cut.filtered_keys
+            if waiting.size:
+                first = self.default_rows(np.zeros(1, np.int64))
+                keys = np.concatenate([keys, waiting])
+                rows = np.concatenate([rows, np.repeat(first, waiting.size, axis=0)])
+                freqs = np.concatenate([freqs, cut.filtered_freqs])
+                versions = np.concatenate([versions, cut.filtered_versions])
+        return (
+            keys,
+            rows,
+            versions if options.is_save_version else nothing,
+            freqs if options.is_save_freq else nothing,
+        )
 
 
 def find_or_create(
@@ -221,11 +231,14 @@ def find_or_create(
     A slot whose primary does not exist creates it too, not initialised and without initial values.
 
     Raises:
-      InvalidArgumentError, UnimplementedError: see `check_options`; also a shape without one
-        known dimension.
+      InvalidArgumentError, UnimplementedError: see `kv_options.check_options`; also a shape without one known
+        dimension.
     """
+    is_primary = own.key == primary.key
     found: EmbeddingResource | None = resources.find(own)
     if found is not None:
+        if is_primary and found.default is None:
+            _adopt(found, attrs)
         return found
     shape = attrs["shape"]
     if shape is None or len(shape) != 1 or not shape[0]:
@@ -240,27 +253,25 @@ def find_or_create(
             name=own.name,
             hint="Create it with value_dtype=tf.float32.",
         )
-    check_options(own.name, attrs)
+    options = TableOptions.of(own.name, attrs)
+    seeded = seeded_rows(attrs)
     dim = int(shape[0])
 
     block_num, emb_index = attrs.get("block_num", 1), attrs.get("emb_index", 0)
 
     def make_shared(value_dim: int) -> SharedTable:
-        return SharedTable(
-            attrs["Tkeys"],
-            value_dim,
-            record_freq=attrs.get("record_freq", False),
-            record_version=attrs.get("record_version", False),
-        )
+        return SharedTable(attrs["Tkeys"], value_dim, options)
 
     def make_primary(name: str, value_dim: int) -> EmbeddingResource:
         if block_num == 1:
-            return EmbeddingResource(name, make_shared(value_dim), 0, value_dim)
+            return EmbeddingResource(
+                name, make_shared(value_dim), 0, value_dim, seeded if is_primary else None
+            )
         from kvarn.ops.kv_blocks import BlockFamily
 
         return EmbeddingResource(name, BlockFamily().block(0, lambda: make_shared(value_dim)), 0, value_dim)
 
-    if own.key == primary.key:
+    if is_primary:
         return resources.look_up_or_create(own, lambda: make_primary(own.name, dim))
     primary_dim = dim if primary.shape is None else int(primary.shape[0])
     holder = resources.look_up_or_create(primary, lambda: make_primary(primary.name, primary_dim))
@@ -270,6 +281,20 @@ def find_or_create(
     # A block is the value of its own table, whose slots come after it.
     slot = 0 if shared.family is not None and attrs.get("slot_index", 0) == 0 else -1
     return resources.look_up_or_create(own, lambda: EmbeddingResource(own.name, shared, slot, dim))
+
+
+def _adopt(primary: EmbeddingResource, attrs: dict[str, Any]) -> None:
+    """Gives a primary that one of its slots has made what only its own op says."""
+    primary.seeded = seeded_rows(attrs)
+    options = primary.shared.options
+    asked = attrs.get("default_value_no_permission", 0.0)
+    if options.admission is not None and options.no_permission != asked:
+        raise errors.UnimplementedError.of(
+            f"A slot of embedding variable '{primary.name}' was made before it, and cannot say that what its filter "
+            f"has not admitted reads {asked}.",
+            name=primary.name,
+            hint="Run the variable's own initializing op before those of its slots.",
+        )
 
 
 def initialized(resources: ResourceManager, handle: ResourceHandle) -> EmbeddingResource:

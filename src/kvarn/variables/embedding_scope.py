@@ -10,6 +10,7 @@ from typing import Any
 
 from kvarn import dtypes
 from kvarn.engine.options import (
+    CombinedEvict,
     EmbeddingVariableConfig,
     EmbeddingVariableOption,
     GlobalStepEvict,
@@ -112,12 +113,20 @@ def get_embedding_variable_internal(
         initializer = ev_option.init.initializer
     l2_weight_threshold = -1.0
     evict = ev_option.evict
+    combined = evict if isinstance(evict, CombinedEvict) else None
     if isinstance(evict, GlobalStepEvict):
         steps_to_live = evict.steps_to_live
     elif isinstance(evict, L2WeightEvict):
         l2_weight_threshold = evict.l2_weight_threshold
+    elif combined is not None:
+        if steps_to_live is not None:
+            raise ValueError(
+                "Give steps_to_live to CombinedEvict alone, not to get_embedding_variable as well."
+            )
     elif evict is not None:
-        raise ValueError(f"evict_option must be a GlobalStepEvict or an L2WeightEvict, not {evict!r}")
+        raise ValueError(
+            f"evict_option must be a GlobalStepEvict, an L2WeightEvict or a CombinedEvict, not {evict!r}"
+        )
     if steps_to_live is not None and l2_weight_threshold > 0:
         raise ValueError("step_to_live and l2_weight_threshold can't be enabled at same time.")
     ckpt = ev_option.ckpt
@@ -139,8 +148,10 @@ def get_embedding_variable_internal(
         custom_getter=custom_getter,
         constraint=constraint,
         evconfig=EmbeddingVariableConfig(
-            steps_to_live=steps_to_live,
-            l2_weight_threshold=l2_weight_threshold,
+            steps_to_live=steps_to_live if combined is None else combined.policy.steps_to_live,
+            l2_weight_threshold=l2_weight_threshold
+            if combined is None
+            else combined.policy.l2_weight_threshold,
             ht_type=ev_option.ht_type,
             filter_strategy=ev_option.filter_strategy,
             ckpt_to_load_from=None if ckpt is None else ckpt.ckpt_to_load_from,
@@ -154,6 +165,8 @@ def get_embedding_variable_internal(
             layout=storage.layout,
             default_value_dim=ev_option.init.default_value_dim,
             default_value_no_permission=ev_option.init.default_value_no_permission,
+            combined_evict=combined,
+            row_seed=ev_option.init.row_seed,
         ),
         ht_partition_num=ev_option.ht_partition_num,
     )

@@ -12,9 +12,12 @@ from __future__ import annotations
 import os
 from typing import Any, Final, NoReturn
 
+import numpy as np
+
 from kvarn import dtypes, errors
 from kvarn.engine import options
 from kvarn.engine.options import EmbeddingVariableConfig
+from kvarn.engine.policies import EvictionPolicy, EvictionReport, Explanation, SeededRows
 from kvarn.graph import tensor_util
 from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.graph import (
@@ -27,10 +30,12 @@ from kvarn.graph.graph import (
     name_scope,
 )
 from kvarn.graph.proto_functions import prepend_name_scope, strip_name_scope
+from kvarn.graph.resources import ResourceHandle
 from kvarn.graph.tensor import Tensor
 from kvarn.graph.tensor_shape import TensorShape
-from kvarn.ops import array, kv
-from kvarn.ops.kv_resource import check_options
+from kvarn.ops import array, kv, kv_options
+from kvarn.ops.kv_resource import KIND, EmbeddingResource, initialized
+from kvarn.variables import initializers
 from kvarn.variables.dependencies import guard
 from kvarn.variables.resource_variable import ResourceVariable
 from kvarn.variables.save_slice_info import SaveSliceInfo
@@ -126,8 +131,9 @@ class EmbeddingVariable(ResourceVariable):
         self._initializer = initializer
         self._primary = self if config.primary is None else config.primary
         self._engine = _engine_attrs(config, ht_partition_num, callable(initial_value))
+        self._own_attrs = _own_attrs(config, initializer)
         self._invalid_key = invalid_key
-        self._init_data_source = config.init_data_source
+        _check_config(name or "Variable", config)
         self._build(initial_value, name, dtype, trainable, constraint)
         add_to_collections(collections, self)
 
@@ -141,7 +147,7 @@ class EmbeddingVariable(ResourceVariable):
             name_scope(name, "Variable", [] if from_function else [initial_value]) as scope,
         ):
             handle_name = scope[:-1]
-            _check_config(handle_name, self._engine, self._init_data_source)
+            kv_options.check_options(handle_name, {**self._engine, **self._own_attrs})
             self._invalid_key_type = _key_type(handle_name, self._invalid_key)
             # The place of a variable that does not exist yet.
             with graph._attr_scope({"_class": [b"loc:@" + handle_name.encode()]} if from_function else {}):
@@ -179,6 +185,9 @@ class EmbeddingVariable(ResourceVariable):
                     name=assign_scope,
                     **self._engine,
                 )
+                if kv_options.INITIAL_CHECKPOINT in self._own_attrs:
+                    self._own_attrs.setdefault(kv_options.INITIAL_NAME, handle_name)
+                initializer_op.attrs.update(self._own_attrs)
         self._set(handle, row, value, initializer_op, is_initialized_op, trainable, constraint, None)
 
     def _set(
@@ -230,7 +239,7 @@ class EmbeddingVariable(ResourceVariable):
             init = next(c for c in init.control_inputs if c.type.startswith("InitializeKvVariable"))
         self._initializer = None
         self._engine = {a: init.attrs[a] for a in _ENGINE_ATTRS}
-        self._init_data_source = None
+        self._own_attrs = {a: init.attrs[a] for a in kv_options.OWN_ATTRS if a in init.attrs}
         self._primary_handle = init.inputs[1]
         self._primary = self if self._primary_handle is handle else None
         key = tensor_util.constant_value(init.inputs[3])
@@ -289,9 +298,8 @@ class EmbeddingVariable(ResourceVariable):
 
     def need_counts(self) -> bool:
         """Whether lookups must say how often each id occurs."""
-        return bool(
-            self._engine["record_freq"]
-            or self._engine["filter_freq"] > 0
+        return (
+            kv_options.needs_counts({**self._engine, **self._own_attrs})
             or self._engine["storage_type"] in options.MULTI_TIER
         )
 
@@ -303,7 +311,7 @@ class EmbeddingVariable(ResourceVariable):
     # -- reading ----------------------------------------------------------------------------------
 
     def total_count(self) -> Any:
-        """int32 [number of keys, dim]."""
+        """int32 [number of keys, dim], with keys that a `CounterFilter` has not admitted."""
         return kv.kv_variable_shape(self._handle, Tkeys=self._invalid_key_type, dtype=self._dtype)
 
     def get_dynamic_shape(self) -> Any:
@@ -311,7 +319,11 @@ class EmbeddingVariable(ResourceVariable):
         return self.total_count()
 
     def get_frequency(self, ids: Any) -> Any:
-        """int64, how often each id was looked up; 0 unless ``TF_RECORD_FREQ=1`` was set."""
+        """int64, how often updates named each id; 0 for none, and unless ``TF_RECORD_FREQ=1`` was set.
+
+        With a `CounterFilter` keys on their way are counted in any case, and admitted ones have at least
+        ``filter_freq``; with a `CBFFilter` every id has the estimate of the filter.
+        """
         return kv.ev_get_frequency(self._handle, self._ids(ids), Tvalues=self._dtype)
 
     def get_version(self, ids: Any) -> Any:
@@ -319,7 +331,10 @@ class EmbeddingVariable(ResourceVariable):
         return kv.ev_get_version(self._handle, self._ids(ids), Tvalues=self._dtype)
 
     def export(self) -> Any:
-        """Keys [n], rows [n, dim], versions and frequencies [n] or [0]."""
+        """Keys [n], rows [n, dim], versions and frequencies [n] or [0].
+
+        Keys that a `CounterFilter` has not admitted are among them, with the first default row.
+        """
         return kv.kv_resource_export(self._handle, Tkeys=self._invalid_key_type, Tvalues=self._dtype)
 
     def sparse_read(
@@ -403,16 +418,15 @@ class EmbeddingVariable(ResourceVariable):
         """The options of an optimizer's slot of this variable."""
         engine = self._engine
         filter_strategy: Any = None
-        if engine["filter_freq"] > 0:
-            if engine["max_element_size"] != 0:
-                filter_strategy = options.CBFFilter(
-                    engine["filter_freq"],
-                    engine["max_element_size"],
-                    engine["false_positive_probability"],
-                    engine["counter_type"],
-                )
-            else:
-                filter_strategy = options.CounterFilter(engine["filter_freq"])
+        if engine["max_element_size"] != 0:
+            filter_strategy = options.CBFFilter(
+                engine["filter_freq"],
+                engine["max_element_size"],
+                engine["false_positive_probability"],
+                engine["counter_type"],
+            )
+        elif engine["filter_freq"] > 0:
+            filter_strategy = options.CounterFilter(engine["filter_freq"])
         path = engine["storage_path"]
         return EmbeddingVariableConfig(
             steps_to_live=engine["steps_to_live"],
@@ -456,9 +470,87 @@ class EmbeddingVariable(ResourceVariable):
             name=name,
             **engine,
         )
+        restore_op.attrs.update(self._own_attrs)
         if zeros:
             restore_op.attrs[kv.FILL_WITH_ZEROS] = True
         return restore_op
+
+    def _set_save_slice_info(self, save_slice_info: Any) -> None:
+        super()._set_save_slice_info(save_slice_info)
+        if kv_options.INITIAL_CHECKPOINT in self._own_attrs:
+            # The part that the initializer takes from a checkpoint.
+            part = [int(save_slice_info.var_offset[0]), int(save_slice_info.full_shape[0])]
+            self._own_attrs[kv_options.INITIAL_PARTITION] = part
+            self._initializer_op.attrs[kv_options.INITIAL_PARTITION] = part
+            self._initializer_op.graph._version_bump()
+
+    # -- what it has in a session -----------------------------------------------------------------
+
+    def explain(self, key: int, *, session: Any = None, step: int | None = None) -> Explanation:
+        """Why ``key`` is in the variable, filtered, or gone.
+
+        Args:
+          session: the default session by default.
+          step: a global step, to be told whether the variable's evict option would drop the key at it.
+
+        Raises:
+          ValueError: no session.
+          FailedPreconditionError: the variable is not initialised.
+        """
+        resource = self._resource(session)
+        policy = None if step is None else resource.eviction
+        return resource.table.explain(key, policy=policy, step=step)
+
+    def evict(
+        self,
+        step: int | None = None,
+        *,
+        dry_run: bool = False,
+        policy: EvictionPolicy | options.CombinedEvict | None = None,
+        session: Any = None,
+    ) -> EvictionReport:
+        """Drops the keys whose time has come, as a full save does.
+
+        Args:
+          step: the global step; by default the value of the graph's global step.
+          dry_run: change nothing, and say what would leave.
+          policy: what to go by; by default the variable's evict option.
+          session: the default session by default.
+
+        Raises:
+          ValueError: no session, no policy, or no step.
+          FailedPreconditionError: the variable is not initialised.
+          InvalidArgumentError: a condition on what is not recorded.
+        """
+        session = _session(session)
+        resource = self._resource(session)
+        chosen = policy.policy if isinstance(policy, options.CombinedEvict) else policy
+        chosen = resource.eviction if chosen is None else chosen
+        if chosen is None:
+            raise ValueError(
+                f"Embedding variable '{self.name}' was made without evict_option: give evict() a policy."
+            )
+        if step is None:
+            step = _global_step(session)
+        return resource.table.evict(chosen, step, dry_run=dry_run)
+
+    def counters(self, session: Any = None) -> dict[str, int]:
+        """Keys admitted and filtered now, and evicted by each reason since the variable was initialised.
+
+        Raises:
+          ValueError: no session.
+          FailedPreconditionError: the variable is not initialised.
+        """
+        return self._resource(session).table.counters
+
+    def _resource(self, session: Any) -> EmbeddingResource:
+        attrs = self._handle.op.attrs
+        container, name = (
+            value.decode() if isinstance(value, bytes) else value
+            for value in (attrs["container"], attrs["shared_name"])
+        )
+        handle = ResourceHandle(container, name or self._handle.op.name, KIND)
+        return initialized(_session(session).resources, handle)
 
     def to_proto(self, export_scope: str | None = None) -> Any:
         from kvarn import protos
@@ -524,19 +616,100 @@ def _engine_attrs(
         "storage_size": list(config.storage_size or ()),
         "default_value_dim": config.default_value_dim if from_function else 1,
         "default_value_no_permission": config.default_value_no_permission,
-        "record_freq": os.environ.get("TF_RECORD_FREQ", "0") == "1",
-        "record_version": os.environ.get("TF_RECORD_VERSION", "0") == "1",
+        "record_freq": _recorded(config, "record_freq", "TF_RECORD_FREQ"),
+        "record_version": _recorded(config, "record_version", "TF_RECORD_VERSION"),
     }
 
 
-def _check_config(name: str, engine: dict[str, Any], init_data_source: Any) -> None:
-    check_options(name, engine)
-    if init_data_source is not None:
+def _recorded(config: EmbeddingVariableConfig, attr: str, variable: str) -> bool:
+    """What is recorded of a key is the same in all slots; the environment says it for a primary."""
+    if config.primary is not None:
+        return bool(config.primary._engine[attr])
+    return os.environ.get(variable, "0") == "1"
+
+
+def _own_attrs(config: EmbeddingVariableConfig, initializer: Any) -> dict[str, Any]:
+    """The attributes of the initializing op that DeepRec does not have."""
+    attrs: dict[str, Any] = {}
+    if config.combined_evict is not None:
+        attrs |= kv_options.eviction_attrs(config.combined_evict)
+    if config.primary is not None:
+        attrs |= kv_options.inherited_attrs({**config.primary._engine, **config.primary._own_attrs})
+    if config.row_seed is not None:
+        attrs |= kv_options.seed_attrs(_seeded_rows(config.row_seed, initializer))
+    if config.ckpt_to_load_from is not None:
+        attrs[kv_options.INITIAL_CHECKPOINT] = config.ckpt_to_load_from
+        if config.tensor_name_in_ckpt is not None:
+            attrs[kv_options.INITIAL_NAME] = config.tensor_name_in_ckpt
+    return attrs
+
+
+def _seeded_rows(seed: int, initializer: Any) -> SeededRows:
+    """Rows of the distribution of ``initializer``, drawn by key."""
+    kinds: dict[Any, tuple[Any, str, str]] = {
+        initializers.RandomUniform: ("uniform", "minval", "maxval"),
+        initializers.RandomNormal: ("normal", "mean", "stddev"),
+        initializers.TruncatedNormal: ("truncated_normal", "mean", "stddev"),
+    }
+    found = kinds.get(initializer if isinstance(initializer, type) else type(initializer))
+    if found is None:
+        raise errors.InvalidArgumentError.of(
+            f"row_seed draws rows by key, which the initializer {initializer!r} cannot.",
+            hint="Give a random_uniform, random_normal or truncated_normal initializer, or leave row_seed out.",
+        )
+    if not -(2**63) <= seed < 2**63:
+        raise errors.InvalidArgumentError.of(f"row_seed is {seed}; it must fit 64 bits.")
+    distribution, *names = found
+    if isinstance(initializer, type):
+        initializer = initializer()
+    numbers = [getattr(initializer, name) for name in names]
+    if distribution == "uniform" and numbers[1] is None:
+        numbers[1] = 1.0
+    if not all(isinstance(number, (int, float, np.number)) for number in numbers):
+        raise errors.InvalidArgumentError.of(
+            f"row_seed draws rows by key, for which {names[0]} and {names[1]} of the initializer must be numbers, "
+            f"found {numbers}."
+        )
+    # Attributes are floats of 32 bits in a file, and rows must not depend on where the graph comes from.
+    a, b = (float(np.float32(number)) for number in numbers)
+    return SeededRows(seed, distribution, a, b)
+
+
+def _check_config(name: str, config: EmbeddingVariableConfig) -> None:
+    """Refuses options that no attribute carries."""
+    if config.init_data_source is not None:
         raise errors.UnimplementedError.of(
             f"Embedding variable '{name}' asks for init_data_source, whose reader is not public.",
             name=name,
             hint="Create it without that option and restore it from a checkpoint.",
         )
+    if config.always_load_from_specific_ckpt:
+        raise errors.UnimplementedError.of(
+            f"Embedding variable '{name}' asks for always_load_from_specific_ckpt: a restore would not give it what "
+            "the checkpoint that is restored has.",
+            name=name,
+            hint="Use ckpt_to_load_from alone, which gives the variable its rows when it is initialised.",
+        )
+
+
+def _session(session: Any) -> Any:
+    from kvarn.graph.session import get_default_session
+
+    found = get_default_session() if session is None else session
+    if found is None:
+        raise ValueError(
+            "What an embedding variable has is in a session: give one, or enter `with session.as_default()`."
+        )
+    return found
+
+
+def _global_step(session: Any) -> int:
+    collection = session.graph.get_collection(GraphKeys.GLOBAL_STEP)
+    if not collection:
+        raise ValueError(
+            "The graph has no global step (tf.train.get_or_create_global_step): give evict() a step."
+        )
+    return int(session.run(collection[0]))
 
 
 def _key_type(name: str, invalid_key: Any) -> dtypes.DType:

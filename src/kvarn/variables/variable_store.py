@@ -490,10 +490,11 @@ def _bound(initializer: Any, shape: TensorShape, dtype: Any, partition_info: Any
 
 
 def _default_rows(initializer: Any, config: Any, shape: TensorShape) -> TensorShape:
-    """The shape of the matrix that rows of new keys are taken from; one row if they are all the same."""
+    """The shape of the matrix that rows of new keys are taken from; one row if they are all the same, or not
+    taken from it."""
     from kvarn.variables import initializers
 
-    if isinstance(initializer, initializers.Constant):
+    if isinstance(initializer, initializers.Constant) or config.row_seed is not None:
         config.default_value_dim = 1
     rows = config.default_value_dim
     # Options that ask for none have been warned that they get the default.

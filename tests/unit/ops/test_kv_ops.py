@@ -162,22 +162,26 @@ def test_frequencies_and_versions_are_recorded_on_demand():
     counted = kv.kv_resource_gather_v1(h, constant([9], dtypes.int64), constant(1.0), constant([5]))
     frequency = kv.ev_get_frequency(h, constant([[4, 9, 1]], dtypes.int64), Tvalues=dtypes.float32)
     version = kv.ev_get_version(h, constant([4, 9, 1], dtypes.int64), Tvalues=dtypes.float32)
-    train = training_kv.kv_resource_sparse_apply_gradient_descent(
-        h, 1.0, constant([[1.0] * 3]), constant([9], dtypes.int64), constant(41, dtypes.int64)
+    step = constant(41, dtypes.int64)
+    nine, grad = constant([9], dtypes.int64), constant([[1.0] * 3])
+    train = training_kv.kv_resource_sparse_apply_gradient_descent(h, 1.0, grad, nine, step)
+    train_counted = training_kv.kv_resource_sparse_apply_gradient_descent_with_counts(
+        h, 0.0, grad, nine, step, constant([5], dtypes.int64)
     )
     with Session() as sess:
         sess.run(init)
-        sess.run(rows)
+        sess.run([rows, counted])
+        assert sess.run(frequency).tolist() == [[0, 0, 0]]  # lookups are not counted
         sess.run(train)
-        assert sess.run(frequency).tolist() == [[2, 1, 0]]
+        assert sess.run(frequency).tolist() == [[0, 1, 0]]
         assert sess.run(version).tolist() == [-1, 41, -1]
-        sess.run(counted)
-        assert sess.run(frequency).tolist() == [[2, 6, 0]]
+        sess.run(train_counted)
+        assert sess.run(frequency).tolist() == [[0, 6, 0]]
         keys, values, versions, freqs = sess.run(kv.kv_resource_export(h, Tkeys=dtypes.int64))
         assert keys.tolist() == [4, 9]
         assert values.tolist() == [[1, 2, 3], [0, 1, 2]]
         assert versions.tolist() == [-1, 41]
-        assert freqs.tolist() == [2, 6]
+        assert freqs.tolist() == [0, 6]
 
 
 def test_export_without_records_has_empty_versions_and_frequencies():
@@ -210,9 +214,6 @@ def test_slots_share_the_primarys_keys_in_either_order():
 @pytest.mark.parametrize(
     ("attrs", "named"),
     [
-        ({"steps_to_live": 10}, "GlobalStepEvict"),
-        ({"l2_weight_threshold": 0.5}, "L2WeightEvict"),
-        ({"filter_freq": 3}, "CounterFilter"),
         ({"storage_type": 12}, "StorageOption"),
     ],
 )

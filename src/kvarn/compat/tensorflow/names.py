@@ -120,7 +120,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             variance_scaling_initializer=VarianceScaling zeros_initializer=Zeros
         """,
         "kvarn.engine.options": """
-            CBFFilter CheckpointOption CounterFilter EmbeddingVariableOption GlobalStepEvict
+            CBFFilter CheckpointOption CombinedEvict CounterFilter EmbeddingVariableOption GlobalStepEvict
             InitializerOption L2WeightEvict MultihashOption StorageOption
         """,
         "kvarn.errors": "OpError",
