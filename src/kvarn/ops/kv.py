@@ -5,7 +5,7 @@
 
 By default a lookup creates missing keys, as in DeepRec up to 2023.  With the environment variable
 ``KVARN_EV_INSERT=apply``, read when the variable is created in a session, only an update does, as in newer
-ones.
+ones; of a variable with a filter always.  What is counted is counted by updates.
 
 Source: tensorflow/core/ops/kv_variable_ops.cc and tensorflow/core/kernels/kv_variable_ops.cc of DeepRec.
 """
@@ -21,6 +21,7 @@ from kvarn.graph.op import NOT_DIFFERENTIABLE, op
 from kvarn.graph.operation import Operation
 from kvarn.graph.shape_inference import InferenceContext, Shape, no_outputs, scalar
 from kvarn.graph.tensor import IndexedSlices, Tensor
+from kvarn.ops import kv_options
 from kvarn.ops.kv_checkpoint import restore
 from kvarn.ops.kv_resource import KIND, EmbeddingResource, find_or_create, initialized
 
@@ -99,8 +100,21 @@ def _initialize(ctx: Any, resource_self: Any, resource_primary: Any, value: Any,
     resource = find_or_create(ctx.resources, resource_self, resource_primary, attrs)
     resource.set_default(value)
     # Without buckets the op only makes the object, for a restore to fill.
-    if attrs["initial_num_buckets"] != 0:
-        resource.init_ran = resource.is_initialized = True
+    if attrs["initial_num_buckets"] == 0:
+        return
+    if attrs.get(kv_options.INITIAL_CHECKPOINT) and not resource.is_initialized:
+        _restore_initial(resource, attrs)
+    resource.init_ran = resource.is_initialized = True
+
+
+def _restore_initial(resource: EmbeddingResource, attrs: Any) -> None:
+    """Adds the rows of the checkpoint that a `CheckpointOption` names."""
+    partition_id, partition_num = attrs.get(kv_options.INITIAL_PARTITION, (0, 1))
+    prefix, name = (
+        value.decode() if isinstance(value, bytes) else value
+        for value in (attrs[kv_options.INITIAL_CHECKPOINT], attrs[kv_options.INITIAL_NAME])
+    )
+    restore(resource, prefix, name, partition_id=partition_id, partition_num=partition_num)
 
 
 @op(
@@ -111,8 +125,8 @@ def _initialize(ctx: Any, resource_self: Any, resource_primary: Any, value: Any,
 class initialize_kv_variable_op:
     """Makes an embedding variable exist, empty, with ``value`` [R, dim] to take the rows of new keys from.
 
-    A variable that exists keeps its keys and its initial values.  Raises UnimplementedError for an option
-    that this version does not have.
+    A variable that exists keeps its keys and its initial values.  The attributes say how the table is kept:
+    see `kvarn.ops.kv_options`.  Raises UnimplementedError for an option that this version does not have.
     """
 
     shape = no_outputs
@@ -172,7 +186,7 @@ class kv_resource_init_cache_strategy_op:
     attrs=["out_type: {int32, int64} = DT_INT32", _KEYS, "dtype: type = DT_FLOAT"],
 )
 class kv_variable_shape:
-    """``[number of keys, embedding_dim]``."""
+    """``[number of keys, embedding_dim]``; keys that a counter filter has not admitted yet count too."""
 
     grad = NOT_DIFFERENTIABLE
 
@@ -270,13 +284,16 @@ class kv_resource_gather:
     ],
 )
 class kv_resource_gather_v1:
-    """`kv_resource_gather` where each index stands for ``counts`` occurrences in the key's frequency."""
+    """`kv_resource_gather` of indices that stand for ``counts`` occurrences each.
+
+    The counts are for the update, which gets them through the gradient; a lookup counts nothing.
+    """
 
     shape = _gathered
     grad = _gather_grad
 
     def kernel(ctx: Any, resource: Any, indices: Any, default_value: Any, counts: Any) -> Any:
-        return initialized(ctx.resources, resource).lookup_counted(indices, counts)
+        return initialized(ctx.resources, resource).lookup(indices)
 
 
 def _per_id(c: InferenceContext, resource_handle: Shape, ids: Shape) -> Shape:
@@ -290,7 +307,11 @@ def _per_id(c: InferenceContext, resource_handle: Shape, ids: Shape) -> Shape:
     attrs=[_KEYS, "Tvalues: type"],
 )
 class ev_get_frequency:
-    """How often each id was looked up; 0 for a missing key and when frequencies are not recorded."""
+    """How often updates named each id; 0 for a missing key and when frequencies are not recorded.
+
+    With a counter filter, a key on its way has its count and an admitted one, if frequencies are not recorded,
+    ``filter_freq``; with a Bloom filter every key has the least of its counters.  Nothing is created.
+    """
 
     shape = _per_id
     grad = NOT_DIFFERENTIABLE
@@ -323,13 +344,13 @@ class ev_get_version:
     attrs=[_KEYS, "dtype: type"],
 )
 class kv_resource_lookup_tier:
-    """The storage tier each id is in: 0, or -1 for a missing key."""
+    """The storage tier each id is in: 0 memory, 1 disk, -1 for a key that is missing or not admitted."""
 
     shape = _per_id
     grad = NOT_DIFFERENTIABLE
 
     def kernel(ctx: Any, resource_handle: Any, ids: Any) -> Any:
-        return initialized(ctx.resources, resource_handle).table.contains(ids).astype(np.int32) - np.int32(1)
+        return initialized(ctx.resources, resource_handle).table.tier(ids)
 
 
 @op(
@@ -355,7 +376,10 @@ class kv_resource_lookup_resource:
     attrs=[_KEYS, "Tvalues: type = DT_FLOAT"],
 )
 class kv_resource_export:
-    """All keys [n], rows [n, dim], versions and frequencies ([n], or [0] when not recorded)."""
+    """All keys [n], rows [n, dim], versions and frequencies ([n], or [0] when not recorded).
+
+    Keys that a filter has not admitted have the first default row.
+    """
 
     grad = NOT_DIFFERENTIABLE
 
@@ -364,16 +388,7 @@ class kv_resource_export:
         return [(None,), None if row is None else (None, *row), (None,), (None,)]
 
     def kernel(ctx: Any, resource_handle: Any) -> Any:
-        resource = initialized(ctx.resources, resource_handle)
-        keys, values, freqs, versions = resource.table.export(resource.slot)
-        nothing = np.zeros(0, np.int64)
-        shared = resource.shared
-        return (
-            keys,
-            values,
-            versions if shared.record_version else nothing,
-            freqs if shared.record_freq else nothing,
-        )
+        return initialized(ctx.resources, resource_handle).export()
 
 
 @op(
