@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from fuzz.contract import Broken, attempt
 from kvarn.checkpoint.embeddings.table import EmbeddingTable
-from kvarn.formats import embedding
+from kvarn.formats import embedding, embedding_rows
 from kvarn.formats.bundle.reader import BundleReader
 from kvarn.formats.reader import TensorReader
 from kvarn.formats.tensor_slice import TensorSlice
@@ -57,14 +57,14 @@ def _read_tensor(reader: TensorReader, name: str) -> None:
 def read_embeddings(reader: BundleReader, names: list[str]) -> None:
     """The embedding variables among the tensors."""
     for group in embedding.group_embeddings(names)[:3]:
-        attempt(embedding.embedding_info, reader, group.name)
-        attempt(lambda group=group: list(embedding.read_embedding(reader, group.name, chunk_bytes=16)))
+        attempt(embedding_rows.embedding_info, reader, group.name)
+        attempt(lambda group=group: list(embedding_rows.read_embedding(reader, group.name, chunk_bytes=16)))
         attempt(
             lambda group=group: list(
-                embedding.read_embedding(reader, group.name, partition_id=1, partition_num=2)
+                embedding_rows.read_embedding(reader, group.name, partition_id=1, partition_num=2)
             )
         )
-        attempt(embedding.verify_embedding, reader, group.name, set())
+        attempt(embedding_rows.verify_embedding, reader, group.name, set())
 
 
 def read_tables(reader: TensorReader, names: list[str]) -> None:

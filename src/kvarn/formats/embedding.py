@@ -27,8 +27,8 @@ Older eras of DeepRec wrote fewer tensors: only keys, values and versions are al
 Where kvarn differs: the modulus is the floor modulus, so that negative keys are saved too (DeepRec drops
 them); a slot of an unpartitioned variable is found in the file of a partitioned one.
 
-Not here: what a policy makes of the rows (filters, another dim, missing frequencies): the reader of the rows
-decides.
+Here are names, writing and finding; reading is in `kvarn.formats.embedding_rows`.  What a policy makes of the
+rows (filters, another dim, missing frequencies) is decided by the reader of the rows.
 
 Source: DeepRec tensorflow/core/framework/embedding/embedding_var_ckpt_data.cc, embedding_var_restore.cc,
 storage.h; tensorflow/core/kernels/save_restore_tensor.h.
@@ -37,7 +37,7 @@ storage.h; tensorflow/core/kernels/save_restore_tensor.h.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,13 +45,13 @@ import numpy as np
 import numpy.typing as npt
 
 from kvarn import dtypes
-from kvarn.errors import DataLossError, InvalidArgumentError, NotFoundError, OpError
-from kvarn.formats.reader import CHUNK_BYTES, TensorReader
+from kvarn.errors import InvalidArgumentError, OpError
 from kvarn.formats.writer import TensorWriter
 
 Keys = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]
 Values = npt.NDArray[Any]
+Offsets = npt.NDArray[np.int32]
 
 # storage.h: kSavedPartitionNum, a fact of the format.
 SAVED_PARTITION_NUM = 1000
@@ -91,7 +91,7 @@ def part_of(keys: Keys, partition_num: int) -> Int64s:
     return bucket_of(keys) % partition_num
 
 
-def bucket_order(keys: Keys) -> tuple[Int64s, npt.NDArray[np.int32]]:
+def bucket_order(keys: Keys) -> tuple[Int64s, Offsets]:
     """The order in which keys are saved.
 
     Returns:
@@ -135,6 +135,8 @@ def write_embedding(
     versions_filtered: Int64s | None = None,
     freqs_filtered: Int64s | None = None,
     value_dtype: Any = np.float32,
+    partition_offset: Offsets | None = None,
+    partition_filter_offset: Offsets | None = None,
 ) -> None:
     """Writes the nine tensors of one embedding variable, part or slot.
 
@@ -143,13 +145,18 @@ def write_embedding(
       values: [n, dim], or chunks [c, dim] of it in the same order, taken one by one.
       versions, freqs: int64 [n], or None if they are not kept.
       keys_filtered, versions_filtered, freqs_filtered: [m] in bucket order, or None.
+      partition_offset, partition_filter_offset: int32 [1001] as `bucket_order` gives them, from those who have
+        put the keys in order: it is taken on trust then.
 
     Raises:
       InvalidArgumentError: keys of another dtype or order, a key twice, or lengths that do not fit.
     """
-    keys = _checked_keys(name, KEYS, keys)
-    filtered = _checked_keys(
-        name, KEYS_FILTERED, np.empty(0, keys.dtype) if keys_filtered is None else keys_filtered
+    keys, offset = _checked_keys(name, KEYS, keys, partition_offset)
+    filtered, filter_offset = _checked_keys(
+        name,
+        KEYS_FILTERED,
+        np.empty(0, keys.dtype) if keys_filtered is None else keys_filtered,
+        partition_filter_offset,
     )
     if filtered.dtype != keys.dtype:
         raise _invalid(name, f"filtered keys are {filtered.dtype}, keys {keys.dtype}")
@@ -160,17 +167,25 @@ def write_embedding(
     writer.add(name + KEYS_FILTERED, filtered)
     writer.add(name + VERSIONS_FILTERED, _column(name, VERSIONS_FILTERED, versions_filtered, len(filtered)))
     writer.add(name + FREQS_FILTERED, _column(name, FREQS_FILTERED, freqs_filtered, len(filtered)))
-    writer.add(name + PARTITION_OFFSET, _offsets(bucket_of(keys)))
-    writer.add(name + PARTITION_FILTER_OFFSET, _offsets(bucket_of(filtered)))
+    writer.add(name + PARTITION_OFFSET, offset)
+    writer.add(name + PARTITION_FILTER_OFFSET, filter_offset)
 
 
-def _checked_keys(name: str, suffix: str, keys: Keys) -> Keys:
+def _checked_keys(name: str, suffix: str, keys: Keys, offset: Offsets | None) -> tuple[Keys, Offsets]:
+    """The keys, and where their buckets begin, worked out if it is not given."""
     keys = np.asarray(keys)
     if keys.dtype not in (np.dtype(np.int32), np.dtype(np.int64)) or keys.ndim != 1:
         raise _invalid(name, f"{suffix} are {keys.dtype}{list(keys.shape)}, not int32 or int64 [n]")
-    if np.any(np.diff(bucket_of(keys)) < 0):
-        raise _invalid(name, f"{suffix} are not in bucket order")
-    return keys
+    if offset is None:
+        buckets = bucket_of(keys)
+        if np.any(buckets[1:] < buckets[:-1]):
+            raise _invalid(name, f"{suffix} are not in bucket order")
+        return keys, _offsets(buckets)
+    if offset.dtype != np.int32 or offset.shape != (SAVED_PARTITION_NUM + 1,) or offset[-1] != len(keys):
+        raise _invalid(
+            name, f"the offsets of {suffix} are {offset.dtype}{list(offset.shape)} or end elsewhere"
+        )
+    return keys, offset
 
 
 def _write_values(
@@ -196,7 +211,7 @@ def _column(name: str, suffix: str, column: Int64s | None, count: int) -> Int64s
     return column
 
 
-def _offsets(buckets: Int64s) -> npt.NDArray[np.int32]:
+def _offsets(buckets: Int64s) -> Offsets:
     counts = np.bincount(buckets, minlength=SAVED_PARTITION_NUM)
     return np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
 
@@ -206,266 +221,6 @@ def _invalid(name: str, what: str) -> OpError:
         f"embedding variable '{name}' cannot be saved: {what}",
         name=name,
         hint="Nothing was saved. `kvarn.formats.embedding.bucket_order(keys)` sorts keys and their rows.",
-    )
-
-
-# Reading --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddingRows:
-    """Some rows of an embedding variable, ready to be imported.
-
-    Attributes:
-      keys: int32 or int64 [c].
-      values: [c, dim]; None for keys that a filter had not admitted.
-      versions, freqs: int64 [c]; None where the file has none.
-    """
-
-    keys: Keys
-    values: Values | None
-    versions: Int64s | None
-    freqs: Int64s | None
-
-    @property
-    def admitted(self) -> bool:
-        """False for keys that a filter had not admitted: they have no values."""
-        return self.values is not None
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddingInfo:
-    """What the index alone tells of an embedding variable, over all the parts it is read from.
-
-    Attributes:
-      sources: names of the parts in the file.
-      key_dtype, value_dtype: element types.
-      dim: columns of the values.
-      num_keys: keys in all sources together, before any are chosen by bucket.
-    """
-
-    sources: tuple[str, ...]
-    key_dtype: dtypes.DType
-    value_dtype: dtypes.DType
-    dim: int
-    num_keys: int
-
-
-def embedding_sources(reader: TensorReader, name: str) -> list[str]:
-    """The names in the file that hold what `name` stands for; empty if there are none.
-
-    ``b``: all ``b/part_i``, else ``b``; for a slot ``b/Adagrad`` also all ``b/part_i/Adagrad``.
-    ``b/part_2``: all ``b/part_i``, else ``b``.  The same with a slot behind.
-    """
-    split = split_part(name)
-    if split is not None:
-        primary, _, rest = split
-        return _parts(reader, primary, rest) or _single(reader, primary + rest)
-    found = _parts(reader, name, "") or _single(reader, name)
-    if not found and "/" in name:
-        primary, slot = name.rsplit("/", 1)
-        found = _parts(reader, primary, f"/{slot}")
-    return found
-
-
-def embedding_info(reader: TensorReader, name: str) -> EmbeddingInfo:
-    """Dtypes, dim and number of keys of an embedding variable, without reading any.
-
-    Raises:
-      NotFoundError: it is not in the file, or a part lacks keys, values or versions.
-      DataLossError: the parts do not fit together.
-    """
-    sources = embedding_sources(reader, name)
-    if not sources:
-        raise NotFoundError.of(
-            f"Key {name}{KEYS} not found in checkpoint\n  embedding variable '{name}' in '{reader.prefix}'",
-            name=name,
-            path=reader.prefix,
-            hint=_others(reader),
-        )
-    found: tuple[dtypes.DType, dtypes.DType, int] | None = None
-    total = 0
-    for source in sources:
-        for suffix in (VALUES, VERSIONS):
-            reader.info(source + suffix)
-        key_dtype, key_shape = reader.lookup_dtype_and_shape(source + KEYS)
-        value_dtype, value_shape = reader.lookup_dtype_and_shape(source + VALUES)
-        if key_dtype not in (dtypes.int32, dtypes.int64) or len(key_shape) != 1:
-            raise _damaged(reader, source, KEYS, f"{key_dtype.name}{list(key_shape)}, not int32 or int64 [n]")
-        if len(value_shape) != 2 or value_shape[0] != key_shape[0]:
-            raise _damaged(reader, source, VALUES, f"{list(value_shape)}, not [{key_shape[0]}, dim]")
-        own = (key_dtype, value_dtype, value_shape[1])
-        if found is not None and own != found:
-            raise _damaged(reader, source, VALUES, f"unlike those of '{sources[0]}': {own} against {found}")
-        found = own
-        total += key_shape[0]
-    assert found is not None
-    return EmbeddingInfo(tuple(sources), found[0], found[1], found[2], total)
-
-
-def read_embedding(
-    reader: TensorReader,
-    name: str,
-    *,
-    partition_id: int = 0,
-    partition_num: int = 1,
-    chunk_bytes: int = CHUNK_BYTES,
-) -> Iterator[EmbeddingRows]:
-    """The rows of one embedding variable or part, from however many parts the file has.
-
-    Args:
-      partition_id, partition_num: only keys with ``key mod 1000 mod partition_num == partition_id``.
-      chunk_bytes: about how many bytes of values are in memory at a time.
-
-    Returns:
-      Chunks of admitted rows, then of keys not admitted, source by source.  Nothing is yielded for a
-      source without a fitting key.
-
-    Raises:
-      NotFoundError, DataLossError: as `embedding_info`; damage to values shows with the last chunk of
-        their source.
-    """
-    info = embedding_info(reader, name)
-    for source in info.sources:
-        yield from _read_source(reader, source, info, partition_id, partition_num, chunk_bytes)
-
-
-def verify_embedding(reader: TensorReader, name: str, verified: set[str]) -> EmbeddingInfo:
-    """Reads all tensors of an embedding variable and compares checksums and lengths, keeping nothing.
-
-    The offsets are looked at too, although `read_embedding` does not need them: a checkpoint with a damaged
-    byte is not one to go on from without a word.
-
-    Args:
-      verified: the parts that need not be looked at again; those looked at now are added.
-
-    Returns:
-      `embedding_info`.
-
-    Raises:
-      NotFoundError, DataLossError, OutOfRangeError: as `read_embedding`.
-    """
-    info = embedding_info(reader, name)
-    for source in info.sources:
-        if source in verified:
-            continue
-        verified.add(source)
-        keys = reader.lookup(source + KEYS)
-        if len(keys):
-            reader.verify(source + VALUES)
-            _read_column(reader, source, VERSIONS, len(keys))
-            _read_column(reader, source, FREQS, len(keys))
-        filtered = _filtered_keys(reader, source, keys.dtype)
-        if filtered is not None and len(filtered):
-            _read_column(reader, source, VERSIONS_FILTERED, len(filtered))
-            _read_column(reader, source, FREQS_FILTERED, len(filtered))
-        for suffix in (PARTITION_OFFSET, PARTITION_FILTER_OFFSET):
-            if reader.contains(source + suffix):
-                reader.verify(source + suffix)
-    return info
-
-
-def _read_source(
-    reader: TensorReader, source: str, info: EmbeddingInfo, part: int, parts: int, chunk_bytes: int
-) -> Iterator[EmbeddingRows]:
-    keys = reader.lookup(source + KEYS)
-    chosen = part_of(keys, parts) == part if parts > 1 else None
-    if len(keys) and (chosen is None or chosen.any()):
-        versions = _read_column(reader, source, VERSIONS, len(keys))
-        freqs = _read_column(reader, source, FREQS, len(keys))
-        for start, values in _value_chunks(reader, source, info, chunk_bytes):
-            rows = slice(start, start + len(values))
-            yield from _rows(keys, values, versions, freqs, rows, chosen)
-    filtered = _filtered_keys(reader, source, keys.dtype)
-    if filtered is not None and len(filtered):
-        chosen = part_of(filtered, parts) == part if parts > 1 else None
-        versions = _read_column(reader, source, VERSIONS_FILTERED, len(filtered))
-        freqs = _read_column(reader, source, FREQS_FILTERED, len(filtered))
-        yield from _rows(filtered, None, versions, freqs, slice(0, len(filtered)), chosen)
-
-
-def _filtered_keys(reader: TensorReader, source: str, key_dtype: Any) -> Keys | None:
-    """The keys that a filter had not admitted; None if the file has none."""
-    if not reader.contains(source + KEYS_FILTERED):
-        return None
-    filtered = reader.lookup(source + KEYS_FILTERED)
-    if filtered.dtype != key_dtype or filtered.ndim != 1:
-        raise _damaged(reader, source, KEYS_FILTERED, f"{filtered.dtype}{list(filtered.shape)}")
-    return filtered
-
-
-def _rows(
-    keys: Keys,
-    values: Values | None,
-    versions: Int64s | None,
-    freqs: Int64s | None,
-    rows: slice,
-    chosen: npt.NDArray[np.bool_] | None,
-) -> Iterator[EmbeddingRows]:
-    """The rows ``rows`` of the columns, ``values`` being only those, without what is not ``chosen``."""
-    if chosen is None or chosen[rows].all():
-        pick: Any = slice(None)
-    elif chosen[rows].any():
-        pick = chosen[rows]
-    else:
-        return
-    yield EmbeddingRows(
-        keys[rows][pick],
-        None if values is None else values[pick],
-        None if versions is None else versions[rows][pick],
-        None if freqs is None else freqs[rows][pick],
-    )
-
-
-def _value_chunks(
-    reader: TensorReader, source: str, info: EmbeddingInfo, chunk_bytes: int
-) -> Iterator[tuple[int, Values]]:
-    """First row and rows, chunk by chunk; the last chunk comes after the checksum was found right."""
-    row_bytes = max(1, info.dim * info.value_dtype.size)
-    start = 0
-    for values in reader.chunks(source + VALUES, max(chunk_bytes, row_bytes)):
-        yield start, values
-        start += len(values)
-
-
-def _read_column(reader: TensorReader, source: str, suffix: str, count: int) -> Int64s | None:
-    """Versions or frequencies; None if the file has none."""
-    if not reader.contains(source + suffix):
-        return None
-    column = reader.lookup(source + suffix)
-    if column.shape == (0,):
-        return None
-    if column.shape != (count,) or column.dtype != np.int64:
-        raise _damaged(reader, source, suffix, f"{column.dtype}{list(column.shape)}, not int64 [{count}]")
-    return column
-
-
-def _parts(reader: TensorReader, primary: str, rest: str) -> list[str]:
-    found: list[str] = []
-    while reader.contains(f"{primary}/part_{len(found)}{rest}{KEYS}"):
-        found.append(f"{primary}/part_{len(found)}{rest}")
-    return found
-
-
-def _single(reader: TensorReader, name: str) -> list[str]:
-    return [name] if reader.contains(name + KEYS) else []
-
-
-def _others(reader: TensorReader) -> str:
-    names = [group.name for group in group_embeddings(reader.keys())]
-    if not names:
-        return f"'{reader.prefix}' has no embedding variables."
-    return f"'{reader.prefix}' has the embedding variables {', '.join(map(repr, names[:5]))}" + (
-        f" and {len(names) - 5} more." if len(names) > 5 else "."
-    )
-
-
-def _damaged(reader: TensorReader, source: str, suffix: str, what: str) -> OpError:
-    return DataLossError.of(
-        f"'{source}{suffix}' in '{reader.prefix}' does not fit an embedding variable: {what}",
-        name=source + suffix,
-        path=reader.prefix,
-        hint="The checkpoint was damaged or not written by DeepRec or kvarn.",
     )
 
 

@@ -45,7 +45,7 @@ class save_v2:
     prefix is a scalar; tensor_names and shape_and_slices [n]; an item of shape_and_slices is empty, or the
     full shape and the slice that the tensor is of it, ``10 4 4,3:0,4``.  With ``has_ev`` some tensors are
     handles of embedding variables, ``ev_key_types`` has their key types in order, and tensor 0 is the
-    global step, which is not written.
+    global step: keys too old for it are evicted before the snapshot, and it is not written.
 
     Raises InvalidArgumentError for names and tensors that do not fit each other, FailedPreconditionError for
     an embedding variable without a table, NotFoundError when the directory cannot be made.  On any error no
@@ -79,7 +79,7 @@ class save_v2:
             for i in range(first, len(names))
             if not isinstance(tensors[i], ResourceHandle)
         ]
-        _write(path, tables, dense)
+        _write(path, tables, dense, tensors[0] if first else None)
 
     grad = NOT_DIFFERENTIABLE
 
@@ -123,7 +123,7 @@ class save_v3:
             for name, address in zip(evs, addresses, strict=True)
         ]
         dense = [(names[i], slices[i], tensors[i], ctx.attrs["dtypes"][i]) for i in range(first, len(names))]
-        _write(path, tables, dense)
+        _write(path, tables, dense, tensors[0] if first else None)
 
     grad = NOT_DIFFERENTIABLE
 
@@ -385,8 +385,13 @@ def _write(
     path: str,
     tables: Sequence[tuple[str, Any]],
     dense: Sequence[tuple[str, str, Any, dtypes.DType]],
+    global_step: Any,
 ) -> None:
-    """One checkpoint: the tables from one snapshot each, then the tensors, all or nothing."""
+    """One checkpoint: the tables from one snapshot each, then the tensors, all or nothing.
+
+    Args:
+      global_step: what the ages of keys are counted to; None evicts nothing.
+    """
     from kvarn.formats.bundle.writer import BundleWriter
 
     parsed = [_parse_slice(part, np.shape(value), name, path) for name, part, value, _ in dense]
@@ -394,7 +399,8 @@ def _write(
         if tables:
             from kvarn.ops import kv_checkpoint
 
-            kv_checkpoint.save_group(tables, writer)
+            step = None if global_step is None else kv_checkpoint.step_of(global_step)
+            kv_checkpoint.save_group(tables, writer, global_step=step)
         for (name, _, value, dtype), part in zip(dense, parsed, strict=True):
             _add(writer, name, value, dtype, part)
 

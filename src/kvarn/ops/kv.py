@@ -21,9 +21,9 @@ from kvarn.graph.op import NOT_DIFFERENTIABLE, op
 from kvarn.graph.operation import Operation
 from kvarn.graph.shape_inference import InferenceContext, Shape, no_outputs, scalar
 from kvarn.graph.tensor import IndexedSlices, Tensor
-from kvarn.ops import kv_options
-from kvarn.ops.kv_checkpoint import restore
+from kvarn.ops import kv_key_sets, kv_options
 from kvarn.ops.kv_resource import KIND, EmbeddingResource, find_or_create, initialized
+from kvarn.ops.kv_restore import restore
 
 # On an importing node: columns that the checkpoint does not have are 0 (docs/adr/0004).  An attr whose name
 # starts with "_" may stand on any node, so the graph still loads elsewhere.
@@ -524,4 +524,5 @@ def _restore(ctx: Any, resource: EmbeddingResource, prefix: Any, tensor_names: A
         partition_num=attrs["partition_num"],
         reset_version=attrs["reset_version"],
         zeros=bool(attrs.get(FILL_WITH_ZEROS)),
+        key_mismatch=attrs.get(kv_key_sets.ATTR),
     )

@@ -1,45 +1,56 @@
-"""Embedding variables in checkpoints: tables written from one snapshot each, and read back.
+"""Embedding variables to checkpoints: old keys leave, then each table is written from one snapshot.
 
-Names, shapes and bucket order of the tensors are those of `kvarn.formats.embedding`; here is what a variable
-makes of the rows that it reads.
+Names, shapes and bucket order of the tensors are those of `kvarn.formats.embedding`; the way back is
+`kvarn.ops.kv_restore`.
 
-Source: tensorflow/core/framework/embedding/{embedding_var_ckpt_data,embedding_var_restore}.cc of DeepRec.
+Source: tensorflow/core/framework/embedding/{embedding_var_ckpt_data,single_tier_storage}.{h,cc} and
+tensorflow/core/kernels/save_restore_v2_ops.cc of DeepRec.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kvarn import errors
 from kvarn.ops.kv_blocks import standing_still
-from kvarn.ops.kv_resource import EmbeddingResource
+from kvarn.ops.kv_resource import EmbeddingResource, SharedTable
 
 if TYPE_CHECKING:
-    from kvarn.dtypes import DType
+    from kvarn.engine.table import Snapshot
     from kvarn.formats.bundle.writer import BundleWriter
-    from kvarn.formats.embedding import EmbeddingInfo
-    from kvarn.formats.reader import TensorReader
+
+# Values that are gathered and written at a time: what stays in the processor's cache until the file has it.
+_CHUNK_BYTES = 512 << 10
+
+_log = logging.getLogger("tensorflow")
 
 
-def save_group(resources: Sequence[tuple[str, EmbeddingResource]], writer: BundleWriter) -> None:
+def save_group(
+    resources: Sequence[tuple[str, EmbeddingResource]],
+    writer: BundleWriter,
+    *,
+    global_step: int | None = None,
+) -> None:
     """Writes embedding variables, each under its name.
 
-    A primary and its slots are written from one snapshot of their table: no update that runs meanwhile can
-    come between a value and its slots.
+    First every primary variable among them that has an eviction gives up the keys whose time has come.  Then a
+    primary and its slots are written from one snapshot of their table: no update that runs meanwhile can come
+    between a value and its slots.
 
     Args:
       resources: (name, variable) in the order to write.
+      global_step: the step that ages are counted to; None evicts nothing.
 
     Raises:
-      FailedPreconditionError: a variable is not initialised; nothing has been written then.
+      FailedPreconditionError: a variable is not initialised; nothing was evicted or written.
     """
-    from kvarn.formats import embedding
-
     for name, resource in resources:
         if not resource.is_initialized:
             raise errors.FailedPreconditionError.of(
@@ -47,117 +58,113 @@ def save_group(resources: Sequence[tuple[str, EmbeddingResource]], writer: Bundl
                 name=name,
                 hint="Run its initializer (tf.global_variables_initializer) or restore it from a checkpoint.",
             )
+    if global_step is not None:
+        for name, resource in resources:
+            if resource.slot == 0:
+                _evict(name, resource, global_step)
     with contextlib.ExitStack() as stack:
-        cuts: dict[int, Any] = {}
+        cuts: dict[int, _Cut] = {}
         with standing_still(resource.shared for _, resource in resources):
             for _, resource in resources:
                 if id(resource.shared) not in cuts:
-                    cut = resource.table.snapshot(buckets=embedding.SAVED_PARTITION_NUM)
-                    cuts[id(resource.shared)] = stack.enter_context(cut)
-        for name, resource in resources:
+                    cuts[id(resource.shared)] = _Cut(resource.shared, stack)
+        for at, (name, resource) in enumerate(resources):
             cut = cuts[id(resource.shared)]
-            embedding.write_embedding(
-                writer,
-                name,
-                cut.keys,
-                cut.chunks(resource.slot),
-                dim=resource.dim,
-                versions=cut.versions if resource.shared.record_version else None,
-                freqs=cut.freqs if resource.shared.record_freq else None,
-            )
+            cut.write(writer, name, resource)
+            following = resources[at + 1][1].shared if at + 1 < len(resources) else None
+            if following is not resource.shared:
+                # Columns of one table at a time are in memory.
+                cut.forget_columns()
 
 
-def restore(
-    resource: EmbeddingResource,
-    prefix: str,
-    name: str,
-    *,
-    partition_id: int = 0,
-    partition_num: int = 1,
-    reset_version: bool = False,
-    zeros: bool = False,
-) -> None:
-    """Adds to a variable the rows that checkpoint ``prefix`` has of ``name``; keys it has stay.
+def _evict(name: str, resource: EmbeddingResource, global_step: int) -> None:
+    policy = resource.eviction
+    if policy is None:
+        return
+    report = resource.table.evict(policy, global_step)
+    if report.removed:
+        reasons = ", ".join(f"{why} {count}" for why, count in report.by_reason.items() if count)
+        _log.info(
+            "%d of %d keys of embedding variable %s left before step %d was saved: %s",
+            report.removed,
+            report.examined,
+            name,
+            global_step,
+            reasons,
+        )
 
-    The checkpoint may have another number of parts.  If it has another embedding_dim, the common columns are
-    taken; what is missing comes from the variable's initial values if its initializer has run and ``zeros`` is
-    not set, else it is 0.
 
-    Args:
-      name: the variable's name in the checkpoint, such as ``ev/part_0/Adagrad``.
-      partition_id, partition_num: only keys with ``key mod 1000 mod partition_num == partition_id``.
-      reset_version: let all versions be 0; so does the environment variable ``TF_EV_RESET_VERSION``.
+def _saves_filtered() -> bool:
+    """Whether keys that a filter has not admitted are saved; read at every save, as in DeepRec."""
+    return os.environ.get("TF_EV_SAVE_FILTERED_FEATURES", "true").lower() not in ("0", "false")
+
+
+class _Cut:
+    """A snapshot of a table, with those of its columns that were asked for."""
+
+    def __init__(self, shared: SharedTable, stack: contextlib.ExitStack) -> None:
+        from kvarn.formats import embedding
+
+        self._shared = shared
+        self._snapshot: Snapshot = stack.enter_context(
+            shared.table.snapshot(buckets=embedding.SAVED_PARTITION_NUM)
+        )
+
+    def write(self, writer: BundleWriter, name: str, resource: EmbeddingResource) -> None:
+        """Writes the nine tensors of the primary or a slot."""
+        from kvarn.formats import embedding
+
+        options, snapshot = self._shared.options, self._snapshot
+        filtered: dict[str, Any] = {}
+        if options.admission is not None and _saves_filtered():
+            filtered = {
+                "keys_filtered": snapshot.filtered_keys,
+                "freqs_filtered": snapshot.filtered_freqs,
+                "versions_filtered": snapshot.filtered_versions if options.is_save_version else None,
+                "partition_filter_offset": snapshot.partition_filter_offset,
+            }
+        embedding.write_embedding(
+            writer,
+            name,
+            self._keys,
+            snapshot.chunks(resource.slot, chunk_bytes=_CHUNK_BYTES),
+            dim=resource.dim,
+            versions=self._versions if options.is_save_version else None,
+            # A filter has counted every key that it has admitted.
+            freqs=self._freqs if options.is_save_freq else None,
+            partition_offset=snapshot.partition_offset,
+            **filtered,
+        )
+
+    def forget_columns(self) -> None:
+        """Lets go of the columns; they are made again when they are needed."""
+        for column in ("_keys", "_versions", "_freqs"):
+            self.__dict__.pop(column, None)
+
+    @cached_property
+    def _keys(self) -> Any:
+        return self._snapshot.keys
+
+    @cached_property
+    def _versions(self) -> Any:
+        return self._snapshot.versions
+
+    @cached_property
+    def _freqs(self) -> Any:
+        return self._snapshot.freqs
+
+
+def step_of(tensor: Any) -> int:
+    """The global step that a save op was handed as its first tensor.
 
     Raises:
-      NotFoundError: the checkpoint, the variable in it, or a tensor of it does not exist.
-      InvalidArgumentError: keys or values of another type.
-      DataLossError: damaged bytes; rows read before may have been added (a Saver looks with `verify` first).
+      InvalidArgumentError: it is no integer.
     """
-    from kvarn.formats import embedding
-    from kvarn.formats.detect import open_checkpoint
-
-    if os.environ.get("TF_EV_RESET_VERSION", "false").lower() in ("1", "true"):
-        reset_version = True
-    with open_checkpoint(prefix) as reader:
-        info = embedding.embedding_info(reader, name)
-        _check_types(resource.name, info, name, prefix, resource.shared.key_dtype)
-        for rows in embedding.read_embedding(
-            reader, name, partition_id=partition_id, partition_num=partition_num
-        ):
-            keys = rows.keys
-            freqs, versions = rows.freqs, rows.versions
-            if resource.slot == 0:
-                # A key that comes without them has been seen once and never updated.
-                freqs = np.ones(len(keys), np.int64) if freqs is None else freqs
-                versions = np.full(len(keys), -1, np.int64) if versions is None else versions
-            if reset_version and versions is not None:
-                versions = np.zeros(len(keys), np.int64)
-            if rows.values is None:
-                # A filter had not admitted these: they have no values yet.
-                values = resource.table.lookup(keys, slot=resource.slot)
-            else:
-                values = _of_dim(resource, keys, rows.values, zeros)
-            resource.table.import_rows(resource.slot, keys, values, freqs, versions)
-    resource.is_initialized = True
-
-
-def verify(reader: TensorReader, name: str, *, variable: str, key_dtype: DType, verified: set[str]) -> None:
-    """Raises what `restore` of ``name`` into ``variable`` would find wrong with the files or types.
-
-    Args:
-      reader: the checkpoint, open.
-      key_dtype: of the variable.
-      verified: see `kvarn.formats.embedding.verify_embedding`.
-    """
-    from kvarn.formats import embedding
-
-    info = embedding.embedding_info(reader, name)
-    _check_types(variable, info, name, reader.prefix, key_dtype)
-    embedding.verify_embedding(reader, name, verified)
-
-
-def _check_types(variable: str, info: EmbeddingInfo, name: str, prefix: str, key_dtype: DType) -> None:
-    for what, found, wanted in (
-        ("keys", info.key_dtype.name, key_dtype.name),
-        ("values", info.value_dtype.name, "float32"),
-    ):
-        if found != wanted:
-            raise errors.InvalidArgumentError.of(
-                f"The {what} of '{name}' in '{prefix}' are {found}, those of embedding variable "
-                f"'{variable}' {wanted}.",
-                name=name,
-                path=prefix,
-                hint="Create the variable with the types of the checkpoint.",
-            )
-
-
-def _of_dim(resource: EmbeddingResource, keys: Any, values: Any, zeros: bool) -> Any:
-    """``values`` [n, any] with ``resource.dim`` columns."""
-    found, dim = values.shape[1], resource.dim
-    if found >= dim:
-        return values[:, :dim]
-    out = np.zeros((len(values), dim), np.float32)
-    if resource.init_ran and not zeros:
-        out[:, found:] = resource.default_rows(keys)[:, found:]
-    out[:, :found] = values
-    return out
+    value = np.asarray(tensor)
+    if value.dtype not in (np.dtype(np.int32), np.dtype(np.int64)) or value.size != 1:
+        raise errors.InvalidArgumentError.of(
+            f"The first tensor of a save with embedding variables must be the global step, an int32 or int64, "
+            f"found {value.dtype}{list(value.shape)}.",
+            hint="A Saver adds it by itself.",
+        )
+    return int(value.reshape(-1)[0])

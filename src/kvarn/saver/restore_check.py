@@ -5,11 +5,13 @@ resource variable takes a value of any shape.  Here all shapes are compared firs
 
 One RestoreV2 has all its tensors before the first is assigned.  Where there are several (one for every
 shard) the later ones may find damage when the earlier have done their work, and an embedding variable is
-filled chunk by chunk; so all that these will read is read and compared with its checksums first.
+filled chunk by chunk; so all that these will read is read and compared with its checksums first.  The keys of
+embedding variables and their slots are compared with each other too.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from kvarn.graph.tensor_util import constant_value
 
 if TYPE_CHECKING:
     from kvarn.formats.reader import TensorReader
+    from kvarn.ops.kv_restore import EmbeddingRestore
 
 # The operations that read checkpoints, and which of their inputs has the names.
 _NAMES_AT = {"RestoreV2": 1, "KvResourceImportV2": 4, "KvResourceImportV3": 2}
@@ -38,31 +41,87 @@ class RestoreCheck:
         self._wanted = list(_demands(below))
         self._readers = [op for op in below if op.type in _NAMES_AT]
 
-    def check(self, prefix: str) -> None:
-        """Compares them with what a checkpoint has.
+    def set_key_mismatch(self, rule: str) -> None:
+        """Puts the rule for slots with other keys than their variable into the graph."""
+        from kvarn.ops import kv_key_sets
+
+        for op in self._readers:
+            if op.type != "RestoreV2":
+                op.attrs[kv_key_sets.ATTR] = rule
+
+    @contextlib.contextmanager
+    def checked(self, prefix: str) -> Iterator[None]:
+        """Compares them with what a checkpoint has; inside, the operations may run.
+
+        What was found out about embedding variables is at their operations' hand inside.
 
         Raises:
           InvalidArgumentError: a whole tensor of the checkpoint has another shape than its variable, or an
             embedding variable other types.
-          NotFoundError, DataLossError, OutOfRangeError: names are missing or bytes damaged, where that is
-            not left for the one operation that reads.
+          NotFoundError, DataLossError, OutOfRangeError: names are missing, bytes damaged, or keys of slots not
+            those of their variable, where that is not left for the one operation that reads.
         """
-        self._check_shapes(prefix)
-        if len(self._readers) > 1 or any(op.type != "RestoreV2" for op in self._readers):
-            self._check_bytes(prefix)
-
-    def _check_bytes(self, prefix: str) -> None:
         from kvarn.formats.detect import open_checkpoint
+
+        self._check_shapes(prefix)
+        if all(op.type == "RestoreV2" for op in self._readers):
+            if len(self._readers) > 1:
+                with self._naming_operations(), open_checkpoint(prefix) as reader:
+                    self._check_tensors(reader)
+            yield
+            return
+        from kvarn.ops import kv_restore
+
+        with contextlib.ExitStack() as stack:
+            with self._naming_operations():
+                reader = stack.enter_context(open_checkpoint(prefix))
+                self._check_tensors(reader)
+                run = kv_restore.EmbeddingRestore(reader)
+                self._look_at_embeddings(run)
+            stack.enter_context(kv_restore.running(run))
+            yield
+
+    @contextlib.contextmanager
+    def _naming_operations(self) -> Iterator[None]:
+        """Adds the operation that is looked at to errors."""
         from kvarn.graph.executor import with_node
 
-        verified: set[str] = set()
-        op = self._readers[0]
+        self._looked_at = self._readers[0]
         try:
-            with open_checkpoint(prefix) as reader:
-                for op in self._readers:
-                    _verify(op, reader, prefix, verified)
+            yield
         except errors.OpError as e:
-            raise with_node(e, op) from e
+            raise with_node(e, self._looked_at) from e
+
+    def _check_tensors(self, reader: TensorReader) -> None:
+        from kvarn.ops import checkpoint
+
+        for op in self._readers:
+            if op.type != "RestoreV2":
+                continue
+            self._looked_at = op
+            known = constant_value(op.inputs[_NAMES_AT[op.type]])
+            if known is not None:
+                checkpoint.verify(reader, [decode_name(name) for name in known], op.attrs["dtypes"])
+
+    def _look_at_embeddings(self, run: EmbeddingRestore) -> None:
+        from kvarn.ops import kv_key_sets
+        from kvarn.ops.kv import tensor_name
+
+        for op in self._readers:
+            self._looked_at = op
+            known = None if op.type == "RestoreV2" else constant_value(op.inputs[_NAMES_AT[op.type]])
+            if known is None:
+                continue
+            family, is_primary = _family(op)
+            run.look_at(
+                tensor_name(known),
+                variable=op.inputs[1].op.name,
+                key_dtype=op.attrs["Tkeys"],
+                family=family,
+                is_primary=is_primary,
+                key_mismatch=op.attrs.get(kv_key_sets.ATTR),
+            )
+        run.settle()
 
     def _check_shapes(self, prefix: str) -> None:
         from kvarn.formats.detect import open_checkpoint
@@ -89,25 +148,23 @@ class RestoreCheck:
         raise errors.InvalidArgumentError(op.node_def, op, "\n".join(lines), name=name, path=prefix)
 
 
-def _verify(op: Operation, reader: TensorReader, prefix: str, verified: set[str]) -> None:
-    """Raises what an operation would find wrong; nothing if its names are not constants."""
-    from kvarn.ops import checkpoint, kv_checkpoint
-    from kvarn.ops.kv import tensor_name
+def _family(importing: Operation) -> tuple[Any, bool]:
+    """What is equal for a primary and its slots, and whether the variable that an operation fills is the primary."""
+    if importing.type == "KvResourceImportV3":
+        # Only the operation that makes the variable knows.
+        handle = importing.inputs[1]
+        made_by = next((op for op in handle.consumers() if _makes(op, handle)), None)
+        if made_by is None:
+            return handle, False
+        primary = made_by.inputs[1]
+    else:
+        made_by, primary = importing, importing.inputs[2]
+    # Blocks of a variable of dynamic dimension have keys of their own.
+    return (primary, made_by.attrs["emb_index"]), made_by.attrs["slot_index"] == 0
 
-    known = constant_value(op.inputs[_NAMES_AT[op.type]])
-    if known is None:
-        return
-    if op.type == "RestoreV2":
-        names = [decode_name(name) for name in known]
-        checkpoint.verify(reader, names, op.attrs["dtypes"])
-        return
-    kv_checkpoint.verify(
-        reader,
-        tensor_name(known),
-        variable=op.inputs[1].op.name,
-        key_dtype=op.attrs["Tkeys"],
-        verified=verified,
-    )
+
+def _makes(op: Operation, handle: Any) -> bool:
+    return op.type.startswith("InitializeKvVariable") and op.inputs[0] is handle
 
 
 def _demands(below: dict[Operation, None]) -> Iterator[tuple[str, tuple[int, ...], Operation]]:

@@ -55,8 +55,12 @@ class Saver:
       pad_step_number: write steps with eight digits at least.
       save_relative_paths: write paths relative to the state file into it.
       filename: the prefix used when none is fed, ``model`` by default.
+      ev_key_mismatch: what a restore does if a slot of an embedding variable has other keys than the variable:
+        ``"refuse"``, ``"primary"``, ``"intersection"`` or ``"union"``, see `kvarn.ops.kv_key_sets`.  It is kept in
+        the graph.  None leaves it to the environment variable ``KVARN_EV_KEY_MISMATCH``.
 
     Raises:
+      InvalidArgumentError: ``ev_key_mismatch`` is no such rule.
       TypeError, ValueError: ``var_list`` is not such a list or dictionary, or has a name twice.
     """
 
@@ -77,6 +81,8 @@ class Saver:
         pad_step_number: bool = False,
         save_relative_paths: bool = False,
         filename: str | None = None,
+        *,
+        ev_key_mismatch: str | None = None,
     ) -> None:
         if defer_build and var_list:
             raise ValueError(
@@ -99,6 +105,11 @@ class Saver:
         self._pad_step_number = pad_step_number
         self._filename = filename
         self._save_relative_paths = save_relative_paths
+        self._ev_key_mismatch = ev_key_mismatch
+        if ev_key_mismatch is not None:
+            from kvarn.ops import kv_key_sets
+
+            kv_key_sets.rule(ev_key_mismatch)
         self._object_restore_saver: Saver | None = None
         self._check: tuple[Any, RestoreCheck] | None = None
         self._retention = Retention(max_to_keep or 0, keep_checkpoint_every_n_hours)
@@ -136,6 +147,9 @@ class Saver:
                 restore_sequentially=self._restore_sequentially,
                 filename=self._filename,
             )
+            if self._ev_key_mismatch is not None:
+                restore_op = ops.get_default_graph().get_operation_by_name(self.saver_def.restore_op_name)
+                RestoreCheck(restore_op).set_key_mismatch(self._ev_key_mismatch)
         elif self._name:
             for field in ("filename_tensor_name", "save_tensor_name", "restore_op_name"):
                 setattr(self.saver_def, field, prepend_name_scope(getattr(self.saver_def, field), self._name))
@@ -322,8 +336,8 @@ class Saver:
             raise
         return os.fsdecode(written)
 
-    def _check_fits(self, graph: Any, prefix: str) -> None:
-        """Raises InvalidArgumentError for values that do not fit, while nothing is changed yet.
+    def _checked(self, graph: Any, prefix: str) -> contextlib.AbstractContextManager[None]:
+        """Raises errors for what does not fit, while nothing is changed yet; inside, the restore may run.
 
         What the restore operation demands is worked out once for each graph.
         """
@@ -331,9 +345,9 @@ class Saver:
             try:
                 restore_op = graph.get_operation_by_name(self.saver_def.restore_op_name)
             except KeyError:
-                return  # the session knows better how to say that
+                return contextlib.nullcontext()  # the session knows better how to say that
             self._check = (graph, RestoreCheck(restore_op))
-        self._check[1].check(prefix)
+        return self._check[1].checked(prefix)
 
     def _delete(self, prefix: str, meta_graph_suffix: str) -> None:
         from kvarn import checkpoint
@@ -406,8 +420,8 @@ class Saver:
             raise restore_errors.no_checkpoint(prefix)
         _log.info("Restoring parameters from %s", prefix)
         try:
-            self._check_fits(sess.graph, prefix)
-            sess.run(self.saver_def.restore_op_name, {self.saver_def.filename_tensor_name: prefix})
+            with self._checked(sess.graph, prefix):
+                sess.run(self.saver_def.restore_op_name, {self.saver_def.filename_tensor_name: prefix})
         except errors.NotFoundError as e:
             try:
                 names_to_keys = object_graph.object_graph_key_mapping(prefix)

@@ -23,7 +23,7 @@ from kvarn.errors import (
     OpError,
     UnimplementedError,
 )
-from kvarn.formats import embedding
+from kvarn.formats import embedding, embedding_rows
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.tensor_slice import TensorSlice
 from kvarn.io import MemoryFileSystem
@@ -145,7 +145,7 @@ def rows_of(path: Any, name: str, fs: Any = None) -> dict:
                 None if chunk.versions is None else chunk.versions[i],
                 None if chunk.freqs is None else chunk.freqs[i],
             )
-            for chunk in embedding.read_embedding(reader, name)
+            for chunk in embedding_rows.read_embedding(reader, name)
             for i, key in enumerate(chunk.keys.tolist())
         }
 

@@ -23,7 +23,7 @@ from kvarn.errors import (
     NotFoundError,
     UnimplementedError,
 )
-from kvarn.formats import embedding
+from kvarn.formats import embedding, embedding_rows
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.tensor_slice import TensorSlice
 from kvarn.io import MemoryFileSystem
@@ -84,7 +84,7 @@ def read_ev(fs: MemoryFileSystem, prefix: str, name: str = "b") -> tuple[dict, d
     freqs: dict = {}
     filtered: dict = {}
     with BundleReader(prefix, fs) as reader:
-        for chunk in embedding.read_embedding(reader, name):
+        for chunk in embedding_rows.read_embedding(reader, name):
             for i, key in enumerate(chunk.keys.tolist()):
                 if chunk.values is None:
                     filtered[key] = int(chunk.freqs[i])
@@ -190,7 +190,7 @@ def test_what_real_files_hold_survives_a_merge_and_a_mean_with_itself(tmp_path: 
 def rows_of(reader: BundleReader, name: str) -> dict:
     return {
         key: (None if chunk.values is None else chunk.values[i].tobytes(), chunk.versions[i], chunk.freqs[i])
-        for chunk in embedding.read_embedding(reader, name)
+        for chunk in embedding_rows.read_embedding(reader, name)
         for i, key in enumerate(chunk.keys.tolist())
         if chunk.versions is not None and chunk.freqs is not None
     }

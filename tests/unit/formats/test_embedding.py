@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kvarn import dtypes, errors
 from kvarn.formats import embedding as ev
+from kvarn.formats import embedding_rows
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.io import MemoryFileSystem
 
@@ -32,7 +33,9 @@ def write(
 
 def collect(reader: BundleReader, name: str, part: int = 0, parts: int = 1) -> dict[int, list[float]]:
     rows: dict[int, list[float]] = {}
-    for chunk in ev.read_embedding(reader, name, partition_id=part, partition_num=parts, chunk_bytes=64):
+    for chunk in embedding_rows.read_embedding(
+        reader, name, partition_id=part, partition_num=parts, chunk_bytes=64
+    ):
         assert chunk.admitted
         assert not set(chunk.keys.tolist()) & set(rows)
         rows |= dict(zip(chunk.keys.tolist(), chunk.values.tolist(), strict=True))
@@ -148,7 +151,9 @@ def test_not_admitted_keys_come_without_values() -> None:
             keys_filtered=np.array([4, 5, 6]),
             freqs_filtered=np.array([1, 2, 3]),
         )
-    admitted, waiting = ev.read_embedding(BundleReader("m", fs), "e", partition_id=1, partition_num=2)
+    admitted, waiting = embedding_rows.read_embedding(
+        BundleReader("m", fs), "e", partition_id=1, partition_num=2
+    )
     assert (admitted.keys.tolist(), admitted.freqs.tolist(), admitted.versions) == ([1], [9], None)
     assert (waiting.keys.tolist(), waiting.freqs.tolist(), waiting.admitted) == ([5], [2], False)
 
@@ -161,10 +166,10 @@ def test_older_eras_have_fewer_tensors(key_dtype: type) -> None:
         writer.add("b-values", np.array([[1.0], [2.0]], np.float32))
         writer.add("b-versions", np.array([3, 4]))
     reader = BundleReader("m", fs)
-    info = ev.embedding_info(reader, "b")
+    info = embedding_rows.embedding_info(reader, "b")
     assert (info.sources, info.dim, info.num_keys) == (("b",), 1, 2)
     assert info.key_dtype is dtypes.as_dtype(key_dtype)
-    (rows,) = ev.read_embedding(reader, "b/part_1", partition_id=1, partition_num=2)
+    (rows,) = embedding_rows.read_embedding(reader, "b/part_1", partition_id=1, partition_num=2)
     assert (rows.keys.tolist(), rows.values.tolist(), rows.versions.tolist()) == ([5], [[2.0]], [4])
     assert rows.freqs is None
 
@@ -174,7 +179,7 @@ def test_a_scope_called_part_does_not_confuse() -> None:
     with BundleWriter("m", fs) as writer:
         write(writer, "my_part_0/b/part_0", [2])
         write(writer, "my_part_0/b/part_1", [1])
-    assert ev.embedding_sources(BundleReader("m", fs), "my_part_0/b") == [
+    assert embedding_rows.embedding_sources(BundleReader("m", fs), "my_part_0/b") == [
         "my_part_0/b/part_0",
         "my_part_0/b/part_1",
     ]
@@ -188,10 +193,10 @@ def test_what_is_missing_is_an_error() -> None:
         writer.add("c-values", np.ones((1, 2), np.float32))
     reader = BundleReader("m", fs)
     with pytest.raises(errors.NotFoundError, match="'x' in 'm'") as caught:
-        list(ev.read_embedding(reader, "x"))
+        list(embedding_rows.read_embedding(reader, "x"))
     assert "'b'" in str(caught.value)
     with pytest.raises(errors.NotFoundError, match="c-versions"):
-        list(ev.read_embedding(reader, "c"))
+        list(embedding_rows.read_embedding(reader, "c"))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +217,7 @@ def test_tensors_that_do_not_fit(suffix: str, value: Any) -> None:
         for name, column in (columns | {suffix: value}).items():
             writer.add(f"b{name}", column)
     with pytest.raises(errors.DataLossError, match="does not fit an embedding variable"):
-        list(ev.read_embedding(BundleReader("m", fs), "b"))
+        list(embedding_rows.read_embedding(BundleReader("m", fs), "b"))
 
 
 def test_damaged_values_are_found() -> None:

@@ -14,7 +14,7 @@ from kvarn.graph.convert import constant
 from kvarn.graph.graph import Graph
 from kvarn.graph.resources import ResourceHandle, ResourceManager
 from kvarn.graph.session import Session
-from kvarn.ops import array, kv, kv_checkpoint, kv_resource  # noqa: F401 - array declares what constants are made of
+from kvarn.ops import array, kv, kv_checkpoint, kv_resource, kv_restore  # noqa: F401 - array declares what constants are made of
 
 SUFFIXES = [
     "keys",
@@ -137,7 +137,7 @@ def test_rows_frequencies_and_versions_come_back_bit_for_bit(tmp_path):
     ev.table.apply("GradientDescent", keys, grads, params=[0.1], step=12)
     path = save(tmp_path / "ck", ev)
     again = table(record_freq=True, record_version=True)
-    kv_checkpoint.restore(again, path, "ev")
+    kv_restore.restore(again, path, "ev")
     assert contents(again) == contents(ev)
     np.testing.assert_array_equal(again.table.frequency(keys), ev.table.frequency(keys))
     np.testing.assert_array_equal(again.table.version(keys), [12] * 5)
@@ -145,7 +145,7 @@ def test_rows_frequencies_and_versions_come_back_bit_for_bit(tmp_path):
     for s in (".index", ".data-00000-of-00001"):
         assert (tmp_path / f"again{s}").read_bytes() == (tmp_path / f"ck{s}").read_bytes()
     fresh = table(record_freq=True, record_version=True)
-    kv_checkpoint.restore(fresh, path, "ev", reset_version=True)
+    kv_restore.restore(fresh, path, "ev", reset_version=True)
     np.testing.assert_array_equal(fresh.table.version(keys), [0] * 5)
 
 
@@ -155,7 +155,7 @@ def test_a_restore_adds_to_what_is_there(tmp_path):
     path = save(tmp_path / "ck", ev)
     target = table()
     target.table.import_rows(0, np.array([2, 3]), np.full((2, 2), 7, np.float32))
-    kv_checkpoint.restore(target, path, "ev")
+    kv_restore.restore(target, path, "ev")
     assert contents(target) == {1: [5, 5], 2: [5, 5], 3: [7, 7]}
 
 
@@ -178,8 +178,8 @@ def test_any_number_of_parts_into_any_other(tmp_path, old, new):
     for i in range(new):
         ev = table("ev" if new == 1 else f"ev/part_{i}", resources=resources)
         accum = slot_of(ev, resources, f"{ev.name}/Adagrad")
-        kv_checkpoint.restore(ev, path, ev.name, partition_id=i, partition_num=new)
-        kv_checkpoint.restore(accum, path, accum.name, partition_id=i, partition_num=new)
+        kv_restore.restore(ev, path, ev.name, partition_id=i, partition_num=new)
+        kv_restore.restore(accum, path, accum.name, partition_id=i, partition_num=new)
         assert all(k % 1000 % new == i for k in contents(ev))
         found |= contents(ev)
         found_sums |= contents(accum)
@@ -192,7 +192,7 @@ def test_a_smaller_dim_keeps_the_common_columns(tmp_path):
     ev.table.lookup_or_create(np.array([4]))
     path = save(tmp_path / "ck", ev)
     smaller = table(dim=2)
-    kv_checkpoint.restore(smaller, path, "ev")
+    kv_restore.restore(smaller, path, "ev")
     assert contents(smaller) == {4: [1, 2]}
 
 
@@ -201,7 +201,7 @@ def test_a_larger_dim_is_filled_from_the_initial_values_if_the_initializer_ran(t
     ev.table.lookup_or_create(np.array([4, -5, -(2**63)]))
     path = save(tmp_path / "ck", ev)
     larger = table(dim=3, default=[[0.0, 10.0, 20.0], [1.0, 11.0, 21.0], [2.0, 12.0, 22.0]])
-    kv_checkpoint.restore(larger, path, "ev")
+    kv_restore.restore(larger, path, "ev")
     assert contents(larger) == {4: [9, 11, 21], -5: [9, 12, 22], -(2**63): [9, 12, 22]}
 
 
@@ -268,7 +268,7 @@ def test_a_slot_that_comes_later_gives_restored_keys_their_initial_row(tmp_path)
     path = save(tmp_path / "ck", ev)
     resources = ResourceManager()
     again = table(resources=resources)
-    kv_checkpoint.restore(again, path, "ev")
+    kv_restore.restore(again, path, "ev")
     accum = slot_of(again, resources)
     np.testing.assert_array_equal(
         accum.table.lookup(np.array([1]), slot=accum.slot), np.full((1, 2), 0.1, np.float32)
@@ -297,13 +297,13 @@ def test_import_v3_fills_an_object_that_an_initializing_op_made(tmp_path):
 def test_missing_and_unfitting_tensors_are_named(tmp_path):
     path = save(tmp_path / "ck", table())
     with pytest.raises(errors.NotFoundError, match="other-keys not found in checkpoint") as e:
-        kv_checkpoint.restore(table("other"), path, "other")
+        kv_restore.restore(table("other"), path, "other")
     assert (e.value.name, e.value.path) == ("other", path)
     with pytest.raises(errors.InvalidArgumentError, match=r"keys of 'ev' in '.*' are int64") as e:
-        kv_checkpoint.restore(table(keys=dtypes.int32), path, "ev")
+        kv_restore.restore(table(keys=dtypes.int32), path, "ev")
     assert e.value.path == path
     with pytest.raises(errors.NotFoundError):
-        kv_checkpoint.restore(table(), str(tmp_path / "nothing"), "ev")
+        kv_restore.restore(table(), str(tmp_path / "nothing"), "ev")
 
 
 def test_keys_not_admitted_by_a_filter_start_from_the_initial_values(tmp_path):
@@ -322,6 +322,6 @@ def test_keys_not_admitted_by_a_filter_start_from_the_initial_values(tmp_path):
         )
         writer.finish()
     ev = table(record_freq=True)
-    kv_checkpoint.restore(ev, str(tmp_path / "ck"), "ev")
+    kv_restore.restore(ev, str(tmp_path / "ck"), "ev")
     assert contents(ev) == {1: [5, 5], 2: [1, 1]}
     assert ev.table.frequency(np.array([1, 2])).tolist() == [9, 1]

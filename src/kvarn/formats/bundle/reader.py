@@ -44,6 +44,7 @@ from kvarn.formats.reader import CHUNK_BYTES, DAMAGED, TensorInfo
 from kvarn.formats.table.reader import Table
 from kvarn.formats.tensor_slice import TensorSlice, first_overlap, print_shape
 from kvarn.io import FileSystem, Path, as_path, file_system_of
+from kvarn.io.local import LocalReadFile
 
 # Shards without a tensor, which the index does not name, that a bundle may have.
 _MOST_EMPTY_SHARDS = 1000
@@ -384,6 +385,13 @@ class BundleReader:
     def has_plain_bytes(self, info: TensorInfo) -> bool:
         """Whether a tensor lies in one piece in its file, as it lies in memory."""
         return not info.slices and not self.big_endian and elements.is_plain(info.dtype)
+
+    def is_mapped(self, name: str | bytes) -> bool:
+        """Whether `views` gives a tensor where it lies in a file of the machine's own, rather than reading it."""
+        info = self.info(name)
+        if not self.has_plain_bytes(info):
+            return False
+        return isinstance(self.data.of(info.name, self.entry(name)), LocalReadFile)
 
     def stored_checksum(self, name: str | bytes) -> int:
         """The CRC-32C that the index has of the bytes of a tensor stored whole."""

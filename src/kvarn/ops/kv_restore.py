@@ -1,0 +1,395 @@
+"""Embedding variables from checkpoints: looked through as a whole, then filled table by table.
+
+An `EmbeddingRestore` is one restore.  First it is told of every variable that will ask for rows (`look_at`), reads
+all that they need and compares checksums, types and key sets, changing nothing.  Then each importing op hands in its
+variable (`add`); the last of a primary and its slots fills their table for all of them, one pass over the keys
+where the files have them in the same order, as saves write them.
+
+A Saver does so for all importing ops of its graph and makes its restore the one that they find (`running`).  An
+importing op that runs by itself is a restore of its own.
+
+What a policy makes of the rows is the table's: see `import_rows` and `import_filtered` of
+`kvarn.engine.table.EmbeddingTable`.
+
+Source: tensorflow/core/framework/embedding/embedding_var_restore.cc of DeepRec.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kvarn import errors
+from kvarn.ops import kv_key_sets
+from kvarn.ops.kv_resource import EmbeddingResource
+
+if TYPE_CHECKING:
+    from kvarn.dtypes import DType
+    from kvarn.formats.embedding_rows import EmbeddingInfo, EmbeddingRows, StoredPart
+    from kvarn.formats.reader import TensorReader
+
+_log = logging.getLogger("tensorflow")
+
+_running: ContextVar[EmbeddingRestore | None] = ContextVar("running", default=None)
+
+
+def restore(
+    resource: EmbeddingResource,
+    prefix: str,
+    name: str,
+    *,
+    partition_id: int = 0,
+    partition_num: int = 1,
+    reset_version: bool = False,
+    zeros: bool = False,
+    key_mismatch: str | bytes | None = None,
+) -> None:
+    """Adds to a variable the rows that checkpoint ``prefix`` has of ``name``; keys it has stay.
+
+    The checkpoint may have another number of parts.  If it has another embedding_dim, the common columns are
+    taken; what is missing comes from the variable's initial values if its initializer has run and ``zeros`` is
+    not set, else it is 0.
+
+    Inside `running` the rows are there when the last of the variables that share a table was handed in.
+
+    Args:
+      name: the variable's name in the checkpoint, such as ``ev/part_0/Adagrad``.
+      partition_id, partition_num: only keys with ``key mod 1000 mod partition_num == partition_id``.
+      reset_version: let all versions be 0; so does the environment variable ``TF_EV_RESET_VERSION``.
+      key_mismatch: what to do if a slot has other keys than its variable, see `kvarn.ops.kv_key_sets`.
+
+    Raises:
+      NotFoundError: the checkpoint, the variable in it, or a tensor of it does not exist.
+      InvalidArgumentError: keys or values of another type.
+      DataLossError: damaged bytes, or a slot whose keys are not those of its variable.
+    """
+    from kvarn.formats.detect import open_checkpoint
+
+    member = _Member(resource, name, partition_id, partition_num, reset_version or _resets_versions(), zeros)
+    run = _running.get()
+    if run is not None and run.reader.prefix == prefix and run.expects(name):
+        run.add(member)
+        return
+    with open_checkpoint(prefix) as reader:
+        run = EmbeddingRestore(reader)
+        key_dtype = resource.shared.key_dtype
+        run.look_at(name, variable=resource.name, key_dtype=key_dtype, family=name, key_mismatch=key_mismatch)
+        primary = name.rpartition("/")[0]
+        if resource.slot != 0 and run.is_stored(primary):
+            run.compare_keys(primary, [name], key_mismatch)
+        run.add(member)
+
+
+@contextlib.contextmanager
+def running(run: EmbeddingRestore) -> Iterator[None]:
+    """Inside, importing ops of this thread take their rows from ``run``."""
+    token = _running.set(run)
+    try:
+        yield
+        run.finish()
+    finally:
+        _running.reset(token)
+
+
+@dataclass(slots=True)
+class _Member:
+    """A variable that asks for rows; arguments as of `restore`."""
+
+    resource: EmbeddingResource
+    name: str
+    partition_id: int
+    partition_num: int
+    reset_version: bool
+    zeros: bool
+
+
+@dataclass(slots=True)
+class _Family:
+    """A primary and its slots, which share a table."""
+
+    primary: str | None = None
+    names: list[str] = field(default_factory=list)
+    key_mismatch: str | bytes | None = None
+    added: list[_Member] = field(default_factory=list)
+
+
+class EmbeddingRestore:
+    """One restore of embedding variables.  For one thread.
+
+    Args:
+      reader: the checkpoint; it stays open until the last variable was added.
+    """
+
+    def __init__(self, reader: TensorReader) -> None:
+        self.reader = reader
+        self._verified: set[str] = set()
+        self._infos: dict[str, EmbeddingInfo | None] = {}
+        self._parts: dict[str, StoredPart] = {}
+        self._families: dict[Any, _Family] = {}
+        self._family_of: dict[str, _Family] = {}
+        self._seen: set[str] = set()
+        # What the rule for key sets leaves out, by the parts that a variable is read from.
+        self._without: dict[tuple[str, ...], Any] = {}
+
+    # -- looking ----------------------------------------------------------------------------------
+
+    def look_at(
+        self,
+        name: str,
+        *,
+        variable: str,
+        key_dtype: DType,
+        family: Any,
+        is_primary: bool = False,
+        key_mismatch: str | bytes | None = None,
+    ) -> None:
+        """Finds all that `add` of ``name`` will read, and compares its checksums and types.
+
+        Args:
+          variable: what errors call the variable.
+          family: equal for a primary and its slots.
+
+        Raises: see `restore`.
+        """
+        info = self._info(name)
+        if info is not None:
+            _check_types(variable, info, name, self.reader.prefix, key_dtype)
+            for source in info.sources:
+                self._part(source).verify()
+        found = self._families.setdefault(family, _Family())
+        if name in self._seen:
+            # Of several variables that read the same each is a restore of its own.
+            before = self._family_of.pop(name, None)
+            if before is not None:
+                before.names.remove(name)
+            return
+        self._seen.add(name)
+        self._family_of[name] = found
+        found.names.append(name)
+        if is_primary:
+            found.primary = name
+        if key_mismatch is not None:
+            found.key_mismatch = key_mismatch
+
+    def settle(self) -> None:
+        """Compares the keys of each slot with those of its primary, once all variables were looked at.
+
+        Raises:
+          DataLossError: they differ, and no rule says what to do.
+        """
+        for family in self._families.values():
+            if family.primary in family.names:
+                slots = [name for name in family.names if name != family.primary]
+                self.compare_keys(family.primary, slots, family.key_mismatch)
+
+    def compare_keys(self, primary: str, slots: Sequence[str], key_mismatch: str | bytes | None) -> None:
+        """`settle` for one primary and some of its slots."""
+        rule = kv_key_sets.rule(key_mismatch)
+        if self._info(primary) is None:
+            return
+        differences = {}
+        for slot in slots:
+            if self._info(slot) is None or self._lie_alike(primary, slot):
+                continue
+            found = kv_key_sets.difference(self.reader, self._sources(primary), self._sources(slot))
+            if found is not None:
+                differences[slot] = found
+        if not differences:
+            return
+        text = kv_key_sets.describe(self.reader.prefix, primary, differences)
+        if rule == kv_key_sets.REFUSE:
+            raise kv_key_sets.refusal(self.reader.prefix, primary, text)
+        _log.warning("%s\n  restored by the rule '%s'", text, rule)
+        for name, keys in kv_key_sets.left_out(rule, primary, slots, differences).items():
+            self._without[self._sources(name)] = keys
+
+    def is_stored(self, name: str) -> bool:
+        """Whether the checkpoint has an embedding variable ``name``."""
+        from kvarn.formats.embedding_rows import embedding_sources
+
+        return bool(name) and bool(embedding_sources(self.reader, name))
+
+    # -- filling ----------------------------------------------------------------------------------
+
+    def expects(self, name: str) -> bool:
+        """Whether a variable of that name was looked at and not added yet."""
+        family = self._family_of.get(name)
+        return family is not None and all(member.name != name for member in family.added)
+
+    def add(self, member: _Member) -> None:
+        """Takes a variable that was looked at; fills its table if it is the last of its family."""
+        family = self._family_of[member.name]
+        family.added.append(member)
+        if len(family.added) == len(family.names):
+            self._fill(family)
+
+    def finish(self) -> None:
+        """Fills the tables of families that were not added as a whole."""
+        for family in self._families.values():
+            if family.added:
+                self._fill(family)
+
+    def _fill(self, family: _Family) -> None:
+        members, family.added = family.added, []
+        # The primary first: its rows say what a key's frequency is.
+        members.sort(key=lambda member: member.resource.slot)
+        stored = [member for member in members if self._info(member.name) is not None]
+        first = stored[0] if stored else None
+        alike = [m for m in stored if first is not None and self._go_together(first, m)]
+        others = [[m] for m in stored if m not in alike]
+        for together in [alike, *others] if stored else []:
+            for parts in zip(*(self._sources(m.name) for m in together), strict=True):
+                self._import(together, [self._part(source) for source in parts], together[0] is first)
+        for member in members:
+            member.resource.is_initialized = True
+
+    def _go_together(self, first: _Member, other: _Member) -> bool:
+        return (
+            other.resource.shared is first.resource.shared
+            and (other.partition_id, other.partition_num) == (first.partition_id, first.partition_num)
+            and not any(self._sources(m.name) in self._without for m in (first, other))
+            and self._lie_alike(first.name, other.name)
+        )
+
+    def _import(self, members: Sequence[_Member], parts: Sequence[StoredPart], counted: bool) -> None:
+        """Rows of parts that lie alike, one for each member.
+
+        Args:
+          counted: these are the first rows of the family: they bring versions, frequencies and filtered keys.
+        """
+        from kvarn.formats.embedding_rows import read_parts
+
+        first = members[0]
+        for rows in read_parts(
+            parts,
+            partition_id=first.partition_id,
+            partition_num=first.partition_num,
+            without=self._without.get(self._sources(first.name)),
+        ):
+            if rows.admitted:
+                _import_rows(members, rows, counted)
+            elif counted:
+                _import_filtered(first, rows)
+
+    # -- what is stored ---------------------------------------------------------------------------
+
+    def _info(self, name: str) -> EmbeddingInfo | None:
+        """None for what the checkpoint lacks, if that is to be passed over."""
+        from kvarn.formats.embedding_rows import embedding_info
+
+        if name not in self._infos:
+            try:
+                self._infos[name] = embedding_info(self.reader, name)
+            except errors.NotFoundError as error:
+                if not _passes_over_missing():
+                    raise
+                _log.error("Embedding variable %s is not restored: %s", name, error.message)
+                self._infos[name] = None
+        return self._infos[name]
+
+    def _sources(self, name: str) -> tuple[str, ...]:
+        info = self._info(name)
+        return () if info is None else info.sources
+
+    def _part(self, source: str) -> StoredPart:
+        from kvarn.formats.embedding_rows import StoredPart
+
+        if source not in self._parts:
+            self._parts[source] = StoredPart(self.reader, source, self._verified)
+        return self._parts[source]
+
+    def _lie_alike(self, first: str, second: str) -> bool:
+        """Whether two variables have the same keys in the same order, part by part."""
+        pairs = list(zip(self._sources(first), self._sources(second), strict=False))
+        if len(pairs) != max(len(self._sources(first)), len(self._sources(second))):
+            return False
+        return all(a == b or self._part(a).has_keys_of(self._part(b)) for a, b in pairs)
+
+
+def _import_rows(members: Sequence[_Member], rows: EmbeddingRows, counted: bool) -> None:
+    first = members[0]
+    shared = first.resource.shared
+    freqs, versions = (rows.freqs, rows.versions) if counted else (None, None)
+    if first.resource.slot == 0:
+        # A key that comes without them has been seen once, or as often as a filter asks, and never updated.
+        if freqs is None and shared.options.is_save_freq and shared.table.admission is None:
+            freqs = np.ones(len(rows.keys), np.int64)
+        if versions is None and shared.options.is_save_version:
+            versions = np.full(len(rows.keys), -1, np.int64)
+    if first.reset_version and counted:
+        versions = np.zeros(len(rows.keys), np.int64)
+    keys = _aligned(rows.keys)
+    columns = {
+        member.resource.slot: _of_dim(member.resource, keys, _aligned(values), member.zeros)
+        for member, values in zip(members, rows.columns, strict=True)
+    }
+    import_columns = getattr(shared.table, "import_columns", None)
+    if import_columns is not None:
+        import_columns(keys, columns, freqs, versions)
+        return
+    for slot, values in columns.items():
+        shared.table.import_rows(slot, keys, values, freqs, versions)
+        freqs = versions = None
+
+
+def _import_filtered(member: _Member, rows: EmbeddingRows) -> None:
+    """Keys that a filter had not admitted: they have no values."""
+    # One whose count is not told was seen at least once.
+    freqs = np.ones(len(rows.keys), np.int64) if rows.freqs is None else rows.freqs
+    versions = np.zeros(len(rows.keys), np.int64) if member.reset_version else rows.versions
+    member.resource.table.import_filtered(rows.keys, freqs, versions)
+
+
+def _aligned(array: Any) -> Any:
+    """The map of a file may have elements at any address."""
+    return array if array.flags.aligned else array.copy()
+
+
+def _of_dim(resource: EmbeddingResource, keys: Any, values: Any, zeros: bool) -> Any:
+    """``values`` [n, any] with ``resource.dim`` columns."""
+    found, dim = values.shape[1], resource.dim
+    if found >= dim:
+        return values[:, :dim]
+    out = np.zeros((len(values), dim), np.float32)
+    if resource.init_ran and not zeros:
+        out[:, found:] = resource.default_rows(keys)[:, found:]
+    out[:, :found] = values
+    return out
+
+
+def _check_types(variable: str, info: EmbeddingInfo, name: str, prefix: str, key_dtype: DType) -> None:
+    for what, found, wanted in (
+        ("keys", info.key_dtype.name, key_dtype.name),
+        ("values", info.value_dtype.name, "float32"),
+    ):
+        if found != wanted:
+            raise errors.InvalidArgumentError.of(
+                f"The {what} of '{name}' in '{prefix}' are {found}, those of embedding variable "
+                f"'{variable}' {wanted}.",
+                name=name,
+                path=prefix,
+                hint="Create the variable with the types of the checkpoint.",
+            )
+
+
+def _resets_versions() -> bool:
+    return os.environ.get("TF_EV_RESET_VERSION", "false").lower() in ("1", "true")
+
+
+def _passes_over_missing() -> bool:
+    """Whether a variable that the checkpoint lacks stays without its rows, as in DeepRec, instead of an error."""
+    rule = os.environ.get("KVARN_EV_MISSING", "refuse")
+    if rule not in ("refuse", "skip"):
+        raise errors.InvalidArgumentError.of(
+            f"The environment variable KVARN_EV_MISSING is '{rule}'; it can be 'refuse' or 'skip'.",
+            name="KVARN_EV_MISSING",
+            hint="Unset it for the default, 'refuse': what a checkpoint lacks is an error.",
+        )
+    return rule == "skip"
