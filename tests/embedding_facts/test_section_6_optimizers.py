@@ -11,7 +11,6 @@ import pytest
 
 import kvarn as tf
 from kvarn import errors
-from kvarn.engine.table import EmbeddingTable
 from kvarn.graph import registry
 from kvarn.graph.tensor import IndexedSlices
 
@@ -32,8 +31,6 @@ programs = load_programs()
 
 @pytest.fixture(autouse=True, params=["reference", "native"])
 def engine(request, monkeypatch):
-    if request.param == "native" and not hasattr(EmbeddingTable, "apply"):
-        pytest.skip("the native table does not have the rules yet")
     monkeypatch.setenv("KVARN_ENGINE", request.param)
     with tf.Graph().as_default():
         yield request.param

@@ -1,5 +1,3 @@
-#include "kvarn/kernels/adagrad.h"
-
 #include <cmath>
 
 #include "update_rows.h"
@@ -12,10 +10,6 @@ KVARN_SIMD void update_by_adagrad(const RowUpdate& update, const size_t* slot_of
     a += g * g;
     v -= lr * g / std::sqrt(a);
   });
-}
-
-void apply_adagrad(const RowUpdate& update, size_t accum_offset, float lr) {
-  update_by_adagrad(update, &accum_offset, &lr);
 }
 
 }  // namespace kvarn

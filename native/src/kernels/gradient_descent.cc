@@ -1,5 +1,3 @@
-#include "kvarn/kernels/gradient_descent.h"
-
 #include "update_rows.h"
 
 namespace kvarn {
@@ -8,10 +6,6 @@ KVARN_SIMD void update_by_gradient_descent(const RowUpdate& update, const size_t
                                            const float* params) {
   const float lr = params[0];
   update_elements<0>(update, slot_offsets, [=](float& v, float g) { v -= lr * g; });
-}
-
-void apply_gradient_descent(const RowUpdate& update, float lr) {
-  update_by_gradient_descent(update, nullptr, &lr);
 }
 
 }  // namespace kvarn
