@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from kvarn.engine import arguments
 from kvarn.engine.policies import (
     BloomAdmission,
     CounterAdmission,
@@ -105,27 +106,37 @@ def explain(
     step: int | None,
 ) -> Explanation:
     """Why `key` is in the table, filtered or gone; see `EmbeddingTable.explain`."""
+    if policy is not None and policy.by_age and step is None:
+        raise arguments.invalid(
+            "whether a key would be evicted by age, without a step", "Give explain() a step."
+        )
     keys = np.array([key], table.key_dtype)
     present = bool(table.contains(keys)[0])
     frequency, version = int(table.frequency(keys)[0]), int(table.version(keys)[0])
     admission = table.admission
     needed = None if admission is None else admission.filter_freq
-    would_evict = None
+    # Counters of a Bloom filter outlive the key, a counter record does not.
+    counted = frequency > 0 and not present
+    gone = evicted.last(key)
     state: Literal["in", "filtered", "absent", "evicted"]
     if present:
         state, reason = "in", "every key is admitted"
         if needed is not None:
-            reason = f"admitted: counted {frequency} times, {needed} were needed"
-        if policy is not None and step is not None:
-            would_evict = policy.reason(
-                step=step, version=version, frequency=frequency, value=table.lookup(keys)[0]
-            )
-    elif needed is not None and frequency > 0:
-        state, reason = "filtered", f"counted {frequency} times, {needed} are needed"
-    elif (gone := evicted.last(key)) is not None:
+            reason = f"admitted: counted {frequency} times, the filter asks for {needed}"
+    elif gone is not None and not (counted and isinstance(admission, CounterAdmission)):
         state, reason = "evicted", f"evicted at step {gone[1]} by {gone[0]}"
+    elif counted:
+        state, reason = "filtered", f"counted {frequency} times, {needed} are needed"
     else:
         state, reason = "absent", "never updated, or gone so long ago that it is not remembered"
+    would_evict = None
+    if policy is not None and (present or (counted and isinstance(admission, CounterAdmission))):
+        would_evict = policy.reason(
+            step=0 if step is None else step,
+            version=version,
+            frequency=frequency,
+            value=table.lookup(keys)[0] if present else None,
+        )
     return Explanation(
         key=key,
         state=state,

@@ -377,6 +377,19 @@ class EvictionReport:
     spared: int = 0
     dry_run: bool = False
 
+    def __add__(self, other: EvictionReport) -> EvictionReport:
+        """Both as one, of parts of a variable: with the sample keys of both."""
+        reasons = {**self.by_reason, **other.by_reason}
+        return EvictionReport(
+            self.examined + other.examined,
+            self.removed + other.removed,
+            {reason: self.by_reason.get(reason, 0) + other.by_reason.get(reason, 0) for reason in reasons},
+            self.bytes + other.bytes,
+            self.sample_keys + other.sample_keys,
+            self.spared + other.spared,
+            self.dry_run and other.dry_run,
+        )
+
 
 @dataclass(frozen=True)
 class Explanation:
