@@ -7,8 +7,10 @@ Slow and short on purpose. Where both differ, the native table is wrong. Who get
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+import functools
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +29,21 @@ from kvarn.engine.reference_snapshot import ReferenceSnapshot, Touches
 
 _FloatArray = npt.NDArray[np.float32]
 _Int64Array = npt.NDArray[np.int64]
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 _T = TypeVar("_T", bound=np.generic)
+
+
+def _one_at_a_time(method: Callable[_P, _R]) -> Callable[_P, _R]:
+    """A method of a table that other threads wait for: every call is one step."""
+
+    @functools.wraps(method)
+    def locked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        table: Any = args[0]
+        with table._lock:
+            return method(*args, **kwargs)
+
+    return locked
 
 
 class _Entry(Counts):
@@ -62,11 +78,13 @@ class ReferenceEmbeddingTable:
         self.storage = storage
         self._slots: list[tuple[str, int]] = [("", self.value_dim)]
         self._defaults: list[_FloatArray | SeededRows] = [np.zeros((1, self.value_dim), np.float32)]
+        self._lock = threading.RLock()
         self._entries: dict[int, _Entry] = {}
         self._door = door(admission)
         self._touches = Touches()
         self._evicted = evictions.EvictedKeys()
 
+    @_one_at_a_time
     def add_slot(self, name: str, dim: int, default: npt.ArrayLike | SeededRows) -> int:
         dim = arguments.dimension("dim", dim)
         self._defaults.append(arguments.default_of(default, dim))
@@ -76,6 +94,7 @@ class ReferenceEmbeddingTable:
             entry.rows.append(self._default_row(slot, key))
         return slot
 
+    @_one_at_a_time
     def set_default(self, slot: int, default: npt.ArrayLike | SeededRows) -> None:
         self._defaults[slot] = arguments.default_of(default, arguments.slot(slot, self._slots))
 
@@ -102,6 +121,7 @@ class ReferenceEmbeddingTable:
 
     # -- reading ----------------------------------------------------------------------------------
 
+    @_one_at_a_time
     def lookup(self, keys: npt.ArrayLike, out: _FloatArray | None = None, *, slot: int = 0) -> _FloatArray:
         flat, out, rows = self._reading(keys, out, slot)
         for i, key in enumerate(flat.tolist()):
@@ -113,6 +133,7 @@ class ReferenceEmbeddingTable:
                 rows[i] = self.no_permission if slot == 0 else 0.0
         return out
 
+    @_one_at_a_time
     def lookup_or_create(
         self, keys: npt.ArrayLike, out: _FloatArray | None = None, *, slot: int = 0
     ) -> _FloatArray:
@@ -148,6 +169,7 @@ class ReferenceEmbeddingTable:
 
     # -- changing ---------------------------------------------------------------------------------
 
+    @_one_at_a_time
     def create_from(self, keys: npt.ArrayLike, rows: npt.ArrayLike, *, slot: int = 0) -> None:
         flat, _ = arguments.keys(keys, self.key_dtype)
         given = arguments.rows("rows", rows, flat.size, arguments.slot(slot, self._slots))
@@ -155,6 +177,7 @@ class ReferenceEmbeddingTable:
             if key not in self._entries:
                 self._create(key, self._door.let_in_given(key)).rows[slot] = row.copy()
 
+    @_one_at_a_time
     def apply(
         self,
         rule: str,
@@ -205,8 +228,21 @@ class ReferenceEmbeddingTable:
         freqs: npt.ArrayLike | None = None,
         versions: npt.ArrayLike | None = None,
     ) -> None:
+        self.import_columns(keys, {slot: values}, freqs, versions)
+
+    @_one_at_a_time
+    def import_columns(
+        self,
+        keys: npt.ArrayLike,
+        columns: Mapping[int, npt.ArrayLike],
+        freqs: npt.ArrayLike | None = None,
+        versions: npt.ArrayLike | None = None,
+    ) -> None:
         flat, _ = arguments.keys(keys, self.key_dtype)
-        rows = arguments.rows("values", values, flat.size, arguments.slot(slot, self._slots))
+        rows_of = {
+            slot: arguments.rows("values", values, flat.size, arguments.slot(slot, self._slots))
+            for slot, values in columns.items()
+        }
         freq_of = arguments.per_key("freqs", freqs, flat.size)
         version_of = arguments.per_key("versions", versions, flat.size)
         for i, key in enumerate(flat.tolist()):
@@ -216,13 +252,15 @@ class ReferenceEmbeddingTable:
                 entry = self._create(key, self._door.let_in_row(key, freq))
             else:
                 self._door.seen_row(key, freq)
-            entry.rows[slot] = rows[i].copy()
+            for slot, rows in rows_of.items():
+                entry.rows[slot] = rows[i].copy()
             if freq is not None:
                 entry.freq = self._door.least(freq)
             if version_of is not None and self.record_version:
                 entry.version = int(version_of[i])
             self._touches.touch(key)
 
+    @_one_at_a_time
     def import_filtered(
         self, keys: npt.ArrayLike, freqs: npt.ArrayLike, versions: npt.ArrayLike | None = None
     ) -> None:
@@ -242,6 +280,7 @@ class ReferenceEmbeddingTable:
             else:
                 self._touch_record(key)
 
+    @_one_at_a_time
     def evict(
         self, policy: EvictionPolicy, step: int, *, dry_run: bool = False, sample: int = 10
     ) -> EvictionReport:
@@ -281,12 +320,14 @@ class ReferenceEmbeddingTable:
             self._entry_bytes, examined, len(spared), keys, reasons, dry_run=dry_run, sample=sample
         )
 
+    @_one_at_a_time
     def clear(self) -> None:
         for key in (*self._entries, *self._door.records):
             self._touches.touch(key)
         self._entries.clear()
         self._door.clear()
 
+    @_one_at_a_time
     def remove(self, keys: npt.ArrayLike) -> int:
         flat, _ = arguments.keys(keys, self.key_dtype)
         return sum(self._forget(key) for key in flat.tolist())
@@ -301,6 +342,7 @@ class ReferenceEmbeddingTable:
     def record_touches(self, recording: bool) -> None:
         self._touches.record(recording)
 
+    @_one_at_a_time
     def forget_touches(self, before: int) -> None:
         self._touches.forget(before)
 
@@ -310,6 +352,7 @@ class ReferenceEmbeddingTable:
         with self.snapshot(buckets=buckets) as cut:
             return cut.keys, cut.values(slot), cut.freqs, cut.versions
 
+    @_one_at_a_time
     def snapshot(self, *, buckets: int = 1000, since: int | None = None) -> ReferenceSnapshot:
         if buckets < 1:
             raise arguments.invalid(f"snapshot: {buckets} buckets, expected at least 1")
