@@ -5,6 +5,50 @@
 #include <unordered_map>
 
 #include "kvarn/base/hash.h"
+#include "kvarn/engine/key_index.h"
+
+namespace kvarn {
+
+struct KeyIndexInspector {
+  // Whether the index is what it says it is: the directory leads to the segments, every key lies in its
+  // segment on its way, every passed key is counted in just the buckets it passed, and these are full.
+  static bool sound(const KeyIndex& index) {
+    bool right = index.ranges_.size() == size_t{1} << index.depth_;
+    size_t n_keys = 0;
+    for (size_t at = index.first_entry(index.depth_); at < index.segments_.size();) {
+      const KeySegment& segment = *index.segments_[at];
+      const size_t end = index.next_entry(at);
+      for (size_t i = at; i < end; i++) {
+        right =
+            right && index.segments_[i] == &segment && index.ranges_[i].begin() == segment.buckets.begin();
+      }
+      right = right && segment.size <= segment.limit;
+      std::unordered_map<const KeyBucket*, uint32_t> passed;
+      size_t n = 0;
+      const BucketRange& range = segment.buckets;
+      for (KeyBucket* b = range.begin(); b != range.end(); b++) {
+        for (unsigned slot = 0; slot < KeyBucket::kSlots; slot++) {
+          if ((b->used() >> slot & 1) == 0) continue;
+          const uint64_t hash = hash_id(b->keys[slot]);
+          const size_t entry = index.entry_of(hash);
+          right = right && at <= entry && entry < end;
+          for (KeyBucket* on = range.at(KeyIndex::fraction(hash)); on != b; on = range.after(on))
+            passed[on]++;
+          n++;
+        }
+      }
+      for (const KeyBucket* b = range.begin(); b != range.end(); b++) {
+        right = right && b->meta >> KeyBucket::kSlots == passed[b] && (b->full() || !b->passed());
+      }
+      right = right && n == segment.size;
+      n_keys += n;
+      at = end;
+    }
+    return right && n_keys == index.size();
+  }
+};
+
+}  // namespace kvarn
 
 namespace kvarn::testing {
 

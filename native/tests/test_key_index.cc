@@ -13,6 +13,7 @@ namespace {
 
 using kvarn::KeyBucket;
 using kvarn::KeyIndex;
+using kvarn::KeyIndexInspector;
 using kvarn::testing::Model;
 using kvarn::testing::same;
 using kvarn::testing::unhash;
@@ -42,9 +43,9 @@ void play(uint64_t seed, size_t n_steps, size_t n_keys, unsigned inserts_in_8, K
       model.erase(key);
       CHECK(index.erase(key) == row);
     }
-    if (i % (n_steps / 8) == 0) CHECK(same(index, model));
+    if (i % (n_steps / 8) == 0) CHECK(same(index, model) && KeyIndexInspector::sound(index));
   }
-  CHECK(same(index, model));
+  CHECK(same(index, model) && KeyIndexInspector::sound(index));
 }
 
 TEST(random_operations_on_key_sets_of_several_shapes) {
@@ -68,6 +69,29 @@ TEST(no_key_is_reserved) {
   for (uint32_t i = 0; i < keys.size(); i++) CHECK(index.erase(keys[i]) == 7 + i);
   for (const int64_t key : keys) CHECK(index.find(key) == kNoRow && index.erase(key) == kNoRow);
   CHECK(index.size() == 0);
+}
+
+// Keys come and go: the table stays as it would be without those that went.
+TEST(a_table_that_is_always_nearly_full) {
+  std::mt19937_64 random(6);
+  KeyIndex index;
+  std::vector<int64_t> keys;
+  for (uint32_t i = 0; i < 4090; i++) {
+    keys.push_back(static_cast<int64_t>(random()));
+    index.insert(keys.back(), i);
+  }
+  const size_t bytes = index.bytes();
+  for (uint32_t i = 0; i < 100'000; i++) {
+    int64_t& key = keys[random() % keys.size()];
+    index.erase(key);
+    key = static_cast<int64_t>(random());
+    index.insert(key, i);
+    CHECK(index.find(key) == i);
+    if (i % 10'000 == 0) CHECK(KeyIndexInspector::sound(index));
+  }
+  CHECK(KeyIndexInspector::sound(index) && index.bytes() == bytes && index.size() == keys.size());
+  for (const int64_t key : keys) CHECK(index.erase(key) != kNoRow);
+  CHECK(KeyIndexInspector::sound(index) && index.size() == 0);
 }
 
 // Row kNoRow - 1 is the last one; and a used slot is known by its bit, not by its row or key.

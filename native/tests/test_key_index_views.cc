@@ -53,7 +53,7 @@ TEST(views_keep_what_they_saw) {
       model.clear();
     }
   }
-  CHECK(same(index, model));
+  CHECK(same(index, model) && kvarn::KeyIndexInspector::sound(index));
   CHECK(views.size() > 10);
   for (const auto& [view, seen] : views) CHECK(same(*view, seen));
 }
@@ -212,7 +212,7 @@ TEST(pieces_on_threads) {
       CHECK(it->second == rows[i]);
       CHECK(!is_new || (rows[i] >= first_row && rows[i] < first_row + n));
     }
-    CHECK(same(index, model));
+    CHECK(same(index, model) && kvarn::KeyIndexInspector::sound(index));
     // The next round has to copy segments.
     if (n == 150'000) {
       view = index.view();

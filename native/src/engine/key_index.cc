@@ -279,6 +279,30 @@ void KeyIndex::find_many(const int64_t* keys, size_t n, uint32_t* rows) const {
 
 // ---- changes
 
+void KeyIndex::fill_hole(const BucketRange& range, Found hole) {
+  const auto distance = [&](const KeyBucket* from, const KeyBucket* to) {
+    return static_cast<size_t>(to >= from ? to - from
+                                          : to - from + static_cast<ptrdiff_t>(range.n_buckets()));
+  };
+  while (hole.bucket->passed()) {
+    Found passed{nullptr, 0};
+    for (KeyBucket* b = range.after(hole.bucket); passed.bucket == nullptr && b != hole.bucket;
+         b = range.after(b)) {
+      for (uint32_t used = b->used(); used != 0; used &= used - 1) {
+        const auto slot = static_cast<unsigned>(std::countr_zero(used));
+        const KeyBucket* first = range.at(fraction(hash_id(b->keys[slot])));
+        if (distance(first, b) >= distance(hole.bucket, b)) passed = {b, slot};
+      }
+    }
+    if (passed.bucket == nullptr) break;  // a count that had reached its end
+    hole.bucket->keys[hole.slot] = passed.bucket->keys[passed.slot];
+    hole.bucket->rows[hole.slot] = passed.bucket->rows[passed.slot];
+    for (KeyBucket* b = hole.bucket; b != passed.bucket; b = range.after(b)) b->take_passed();
+    hole = passed;
+  }
+  hole.bucket->meta &= ~(1u << hole.slot);
+}
+
 void KeyIndex::insert(int64_t key, uint32_t row) {
   uint32_t given;
   find_or_insert_many(&key, nullptr, 1, row, &given);
@@ -302,11 +326,12 @@ uint32_t KeyIndex::erase(int64_t key) {
     place = place_of(key);
     found = find_in(range, place.bucket, key);
   }
+  const uint32_t row = found.bucket->rows[found.slot];
   for (KeyBucket* b = place.bucket; b != found.bucket; b = range.after(b)) b->take_passed();
-  found.bucket->meta &= ~(1u << found.slot);
+  fill_hole(range, found);
   segments_[place.entry]->size--;
   size_.fetch_sub(1, std::memory_order_relaxed);
-  return found.bucket->rows[found.slot];
+  return row;
 }
 
 void KeyIndex::find_or_insert(const int64_t* keys, const uint32_t* positions, size_t n, uint32_t first_row,

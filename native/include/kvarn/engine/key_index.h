@@ -93,6 +93,8 @@ class KeyIndex {
   std::shared_ptr<const View> view() const;
 
  private:
+  friend struct KeyIndexInspector;  // of the tests
+
   static constexpr unsigned kPieceBits = 6;
   static constexpr unsigned kMinDepth = 2;
   static constexpr unsigned kMaxDepth = 26;
@@ -147,6 +149,9 @@ class KeyIndex {
 
   // Searched from `bucket` on, where the search for this key begins.
   static void put(KeySegment& segment, KeyBucket* bucket, int64_t key, uint32_t row);
+  // Frees a slot: a key that passed its bucket comes back to it, which frees another slot, and so on. Without
+  // this, keys that come and go would leave longer and longer ways behind.
+  static void fill_hole(const BucketRange& range, Found hole);
   struct Moving;
   // Puts all keys of a segment into `all`, in front those of which upper(hash) is 0. Returns how many they
   // are.
