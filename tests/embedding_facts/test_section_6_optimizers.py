@@ -664,10 +664,7 @@ def test_3_4_partitioned_variables_count_in_their_parts(monkeypatch):
 def test_6_an_id_that_is_not_admitted_is_only_counted(monkeypatch):
     """6, 3.4: unadmitted ids get counts and a version, no slot and no value; step 2 admits and updates."""
     monkeypatch.setenv("TF_RECORD_VERSION", "1")
-    try:
-        b = variable(ev_option=tf.EmbeddingVariableOption(filter_option=tf.CounterFilter(4)))
-    except errors.UnimplementedError:
-        pytest.skip("embedding variables do not have filters yet")
+    b = variable(ev_option=tf.EmbeddingVariableOption(filter_option=tf.CounterFilter(4)))
     training = Training(lambda s: tf.train.AdagradOptimizer(0.05), b=b, ids=(4, 4), gradient=1.5)
     training.run()
     assert training.read().tolist() == [[0.0], [0.0]]
@@ -878,6 +875,46 @@ def test_2_4_shapes_are_checked_when_the_node_is_made():
     ):
         with pytest.raises(ValueError, match=r"hape|imension"):
             apply(b.handle, slot.handle, lr, grad, indices, step, counts)
+
+
+@pytest.mark.parametrize(
+    ("fed", "message"),
+    [
+        ({"lr": [0.1, 0.2]}, "lr is not a scalar"),
+        ({"step": [1]}, "global_step is not a scalar"),
+        ({"grad": [[1.0]]}, "grads of shape"),
+        ({"ids": [[1]]}, "indices must be one-dimensional"),
+        ({"ids": [1, 2]}, "grads of shape"),
+        ({"counts": [1, 2]}, "counts"),
+        ({"counts": [-1]}, "counts"),
+    ],
+)
+def test_2_4_shapes_are_checked_when_the_update_runs(fed, message, monkeypatch):
+    """2.4: what was not known when the node was made is InvalidArgument later, and nothing has changed."""
+    from kvarn.ops import training_kv
+
+    monkeypatch.setenv("TF_RECORD_FREQ", "1")
+    b, (slot,) = slots_of(1)
+    given = {"lr": 0.1, "grad": [[1.0, 2.0]], "ids": [1], "step": 0, "counts": [1]} | fed
+    types = {"lr": tf.float32, "grad": tf.float32, "ids": tf.int64, "step": tf.int64, "counts": tf.int64}
+    inputs = {name: tf.placeholder(types[name]) for name in given}
+    update = training_kv.kv_resource_sparse_apply_adagrad_with_counts(b.handle, slot.handle, *inputs.values())
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        feed = {inputs[name]: value for name, value in given.items()}
+        with pytest.raises(errors.InvalidArgumentError, match=message):
+            sess.run(update, feed)
+        assert sess.run(b.total_count()).tolist() == [0, 2]
+
+
+def test_2_4_addresses_as_indices_are_refused():
+    """2.4: indices_as_pointer, which a pass over DeepRec's own session sets; keys would be taken for addresses."""
+    from kvarn.ops import training_kv
+
+    b = variable(dim=2)
+    inputs = (b.handle, 0.1, tf.constant([[1.0, 2.0]]), keys(1), tf.constant(0, tf.int64))
+    with pytest.raises(errors.UnimplementedError, match="indices_as_pointer"):
+        run_op(training_kv.kv_resource_sparse_apply_gradient_descent, *inputs, indices_as_pointer=True)
 
 
 def test_2_4_handles_of_another_variable_are_refused():

@@ -32,9 +32,9 @@ from kvarn.ops.training_deeprec import quotient
 
 _INDICES: Final = "indices:Tindices"
 _STEP: Final = "global_step:Tstep"
+_POINTERS: Final = "indices_as_pointer: bool = false"
 # The plain op and the one with counts of each rule.
 _BY_NAME: Final[dict[str, tuple[OpFunction, OpFunction]]] = {}
-_POINTERS: Final = "indices_as_pointer: bool = false"
 
 
 class _Update:
@@ -141,6 +141,13 @@ def _declare(
         def kernel(ctx: Any, *args: Any) -> None:
             values = dict(zip(names, args, strict=True))
             check_scalars(scalars, [values[x] for x in scalars])
+            if np.ndim(values["indices"]) != 1:
+                raise errors.InvalidArgumentError.of("indices must be one-dimensional")
+            if ctx.attrs.get("indices_as_pointer", False):
+                raise errors.UnimplementedError.of(
+                    "indices_as_pointer: indices that are addresses of a running DeepRec mean nothing here.",
+                    hint="Leave the attribute out and give keys.",
+                )
             run(_Update(ctx, variables.split(), values))
 
         op_type = f"KvResourceSparseApply{name}{suffix}"
