@@ -42,6 +42,8 @@ ELSEWHERE = frozenset(
         "state",
         "string",
         "training",
+        "training_deeprec",
+        "training_kv",
     )
 )
 
