@@ -13,7 +13,8 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "op_defs" / "tensorflow_1.15.5.p
 # DeepRec's own, which TensorFlow does not have.
 DEEPREC_ONLY = frozenset(
     (
-        "DestroyKvResourceOp", "EVGetFrequency", "EVGetVersion", "GroupEmbeddingVarLookup",
+        "ActivateSparseRecorder", "CollectSparseIndices", "IncrRestore", "IncrSave", "KvResourceIncrImport",
+        "RecordSparseIndices", "DestroyKvResourceOp", "EVGetFrequency", "EVGetVersion", "GroupEmbeddingVarLookup",
         "GroupEmbeddingVarLookupDense", "GroupEmbeddingVariableLookupGrad", "GroupVariableLookup",
         "GroupVariableLookupDense", "GroupVariableLookupGrad", "InitializeKvVariableOp",
         "InitializeKvVariableV2Op", "KvResourceExport", "KvResourceGather", "KvResourceGatherV1",

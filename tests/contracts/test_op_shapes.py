@@ -28,6 +28,7 @@ ELSEWHERE = frozenset(
         "control_flow",
         "encoding",
         "files",
+        "incremental",
         "kv",
         "kv_group",
         "logging",

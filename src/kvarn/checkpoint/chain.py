@@ -193,9 +193,10 @@ class Chain:
             of another chain.
           DataLossError: an index on the way is not the one that was saved.
         """
-        return self._path_to(self._newest_link() if step is None else self._link_of(step))
+        return self.path_to(self._newest_link() if step is None else self._link_of(step))
 
-    def _path_to(self, link: Link) -> list[Link]:
+    def path_to(self, link: Link) -> list[Link]:
+        """As `path`, for a save of the chain."""
         found = [link]
         while True:
             self._check_alone(link)
@@ -397,7 +398,7 @@ class Chain:
         told: set[str] = set()
         for link in self.links:
             try:
-                path = self._path_to(link)
+                path = self.path_to(link)
             except OpError as error:
                 if error.without_hint not in told:
                     told.add(error.without_hint)

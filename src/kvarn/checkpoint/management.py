@@ -18,6 +18,7 @@ from kvarn.errors import OpError
 from kvarn.formats import checkpoint_state
 from kvarn.formats.bundle.naming import index_filename
 from kvarn.formats.detect import checkpoint_exists as _exists
+from kvarn.formats.manifest import manifest_filename
 from kvarn.formats.meta_graph import meta_graph_filename
 from kvarn.io import FileSystem, Path, as_path, file_system_of, join_path, root_of
 
@@ -189,7 +190,7 @@ def remove_checkpoint(
     meta_graph_suffix: str = "meta",
     fs: FileSystem | None = None,
 ) -> None:
-    """Removes the files of a checkpoint: the meta graph, the index, then the data.
+    """Removes the files of a checkpoint: the meta graph, the manifest, the index, then the data.
 
     TensorFlow takes the prefix for a pattern: there one with ``?`` or ``*`` in its name takes the files of
     others along.  Here a prefix of V2 means itself alone.
@@ -201,6 +202,7 @@ def remove_checkpoint(
     own = glob.escape(prefix) if checkpoint_format_version == _V2 else prefix
     _remove(files, meta_graph_filename(own, meta_graph_suffix))
     if checkpoint_format_version == _V2:
+        _remove(files, manifest_filename(own))
         _remove(files, index_filename(own))
         _remove(files, f"{own}.data-?????-of-?????")
     else:

@@ -151,7 +151,9 @@ def _print(done: Replay) -> None:
 def _row(link: Link) -> tuple[str, ...]:
     first, last = (("?" if step is None else str(step)) for step in link.manifest.steps)
     parent = link.manifest.parent
-    primaries = link.manifest.variables.values()
+    # Slots have the keys of their variables again, and no counters.
+    variables = link.manifest.variables.values()
+    primaries = [counts for counts in variables if counts.counters] or variables
     return (
         str(link.number),
         link.kind,

@@ -21,6 +21,7 @@ MODULES = [
     "encoding",
     "files",
     "gather",
+    "incremental",
     "joining",
     "kv",
     "kv_group",

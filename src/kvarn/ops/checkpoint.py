@@ -25,6 +25,7 @@ from kvarn.graph.shape_inference import UNKNOWN, fmt, merge, merge_dim, with_ran
 if TYPE_CHECKING:
     from kvarn.formats.reader import TensorReader
     from kvarn.formats.writer import TensorWriter
+    from kvarn.graph.operation import Operation
 
 
 def _check_names(c, names, *others):
@@ -79,7 +80,7 @@ class save_v2:
             for i in range(first, len(names))
             if not isinstance(tensors[i], ResourceHandle)
         ]
-        _write(path, tables, dense, tensors[0] if first else None)
+        _write(ctx, path, tables, dense, tensors[0] if first else None)
 
     grad = NOT_DIFFERENTIABLE
 
@@ -123,7 +124,7 @@ class save_v3:
             for name, address in zip(evs, addresses, strict=True)
         ]
         dense = [(names[i], slices[i], tensors[i], ctx.attrs["dtypes"][i]) for i in range(first, len(names))]
-        _write(path, tables, dense, tensors[0] if first else None)
+        _write(ctx, path, tables, dense, tensors[0] if first else None)
 
     grad = NOT_DIFFERENTIABLE
 
@@ -382,6 +383,7 @@ def _tables(ctx: Any, handles: Sequence[tuple[str, ResourceHandle]]) -> list[tup
 
 
 def _write(
+    ctx: Any,
     path: str,
     tables: Sequence[tuple[str, Any]],
     dense: Sequence[tuple[str, str, Any, dtypes.DType]],
@@ -395,14 +397,30 @@ def _write(
     from kvarn.formats.bundle.writer import BundleWriter
 
     parsed = [_parse_slice(part, np.shape(value), name, path) for name, part, value, _ in dense]
+    written = []
+    # If increments will follow, the tables remember what is touched from before their snapshot on.
+    record = _is_activated(ctx.op)
     with BundleWriter(path) as writer:
         if tables:
             from kvarn.ops import kv_checkpoint
 
             step = None if global_step is None else kv_checkpoint.step_of(global_step)
-            kv_checkpoint.save_group(tables, writer, global_step=step)
+            written = kv_checkpoint.save_group(tables, writer, global_step=step, record=record)
         for (name, _, value, dtype), part in zip(dense, parsed, strict=True):
             _add(writer, name, value, dtype, part)
+    if written:
+        from kvarn.ops.save_marks import save_log
+
+        for item in written:
+            item.marks.written(item.cut)
+        save_log(ctx.resources).add(path, written)
+
+
+def _is_activated(save: Operation) -> bool:
+    """Whether an `ActivateSparseRecorder` waits for a save, itself or by the constant that names its tensors."""
+    waiting = save.control_outputs
+    waiting += [op for other in waiting for x in other.outputs for op in x.consumers()]
+    return any(op.type == "ActivateSparseRecorder" for op in waiting)
 
 
 def _add(writer: TensorWriter, name: str, value: Any, dtype: dtypes.DType, part: Any) -> None:

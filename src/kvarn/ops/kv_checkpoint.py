@@ -21,6 +21,7 @@ import numpy as np
 from kvarn import errors
 from kvarn.ops.kv_blocks import standing_still
 from kvarn.ops.kv_resource import EmbeddingResource, SharedTable
+from kvarn.ops.save_marks import Written, marks_of, written_of
 
 if TYPE_CHECKING:
     from kvarn.engine.table import Snapshot
@@ -37,7 +38,8 @@ def save_group(
     writer: BundleWriter,
     *,
     global_step: int | None = None,
-) -> None:
+    record: bool = False,
+) -> list[Written]:
     """Writes embedding variables, each under its name.
 
     First every primary variable among them that has an eviction gives up the keys whose time has come.  Then a
@@ -47,6 +49,10 @@ def save_group(
     Args:
       resources: (name, variable) in the order to write.
       global_step: the step that ages are counted to; None evicts nothing.
+      record: increments will follow: touches are remembered from before the snapshot on.
+
+    Returns:
+      What was written of each, for the session's `SaveLog` once the checkpoint is there.
 
     Raises:
       FailedPreconditionError: a variable is not initialised; nothing was evicted or written.
@@ -62,6 +68,10 @@ def save_group(
         for name, resource in resources:
             if resource.slot == 0:
                 _evict(name, resource, global_step)
+    if record:
+        for shared in {id(r.shared): r.shared for _, r in resources}.values():
+            marks_of(shared).record()
+    written: list[Written] = []
     with contextlib.ExitStack() as stack:
         cuts: dict[int, _Cut] = {}
         with standing_still(resource.shared for _, resource in resources):
@@ -70,11 +80,12 @@ def save_group(
                     cuts[id(resource.shared)] = _Cut(resource.shared, stack)
         for at, (name, resource) in enumerate(resources):
             cut = cuts[id(resource.shared)]
-            cut.write(writer, name, resource)
+            written.append(cut.write(writer, name, resource))
             following = resources[at + 1][1].shared if at + 1 < len(resources) else None
             if following is not resource.shared:
                 # Columns of one table at a time are in memory.
                 cut.forget_columns()
+    return written
 
 
 def _evict(name: str, resource: EmbeddingResource, global_step: int) -> None:
@@ -110,7 +121,7 @@ class _Cut:
             shared.table.snapshot(buckets=embedding.SAVED_PARTITION_NUM)
         )
 
-    def write(self, writer: BundleWriter, name: str, resource: EmbeddingResource) -> None:
+    def write(self, writer: BundleWriter, name: str, resource: EmbeddingResource) -> Written:
         """Writes the nine tensors of the primary or a slot."""
         from kvarn.formats import embedding
 
@@ -134,6 +145,13 @@ class _Cut:
             freqs=self._freqs if options.is_save_freq else None,
             partition_offset=snapshot.partition_offset,
             **filtered,
+        )
+        return written_of(
+            name,
+            resource,
+            snapshot,
+            upserts=len(self._keys),
+            filtered=len(filtered.get("keys_filtered", ())),
         )
 
     def forget_columns(self) -> None:

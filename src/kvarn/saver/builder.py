@@ -32,6 +32,12 @@ class BaseSaverBuilder:
 
     Args:
       write_version: ``SaverDef.V2`` or ``V1``.
+      build_incr_activateop: increments will follow a save: see `kvarn.saver.incremental_saver`.
+      incremental_include_normal_var: of ordinary variables that only single rows are changed of, increments have
+        these rows alone.
+
+    Attributes:
+      filename_tensor: the tensor that the prefix is fed to, once built.
     """
 
     SaveSpec = SaveSpec
@@ -39,8 +45,16 @@ class BaseSaverBuilder:
     VariableSaveable = reference_variable.ReferenceVariableSaveable
     ResourceVariableSaveable = resource_variable.ResourceVariableSaveable
 
-    def __init__(self, write_version: int = V2) -> None:
+    def __init__(
+        self,
+        write_version: int = V2,
+        build_incr_activateop: bool = False,
+        incremental_include_normal_var: bool = False,
+    ) -> None:
         self._write_version = write_version
+        self._build_incr_activateop = build_incr_activateop
+        self._incremental_include_normal_var = incremental_include_normal_var
+        self.filename_tensor: Tensor | None = None
 
     # -- single ops, to be replaced by derived builders -------------------------------------------
 
@@ -108,6 +122,13 @@ class BaseSaverBuilder:
         from kvarn.ops import control
 
         save = self.save_op(filename_tensor, saveables)
+        if self._build_incr_activateop:
+            from kvarn.ops import incremental
+            from kvarn.saver.incremental_builder import activated_names
+
+            names = [encode_name(name) for name in activated_names(saveables)]
+            with ops.control_dependencies([save]):
+                save = incremental.activate_sparse_recorder(names)
         tensor: Tensor = control.with_dependencies([save], filename_tensor)
         return tensor
 
@@ -277,6 +298,7 @@ class BaseSaverBuilder:
             filename_tensor = array.placeholder_with_default(filename or "model", shape=(), name="filename")
             # The name that programs feed is older than the file name's own node.
             filename_tensor = array.placeholder_with_default(filename_tensor, shape=(), name="Const")
+            self.filename_tensor = filename_tensor
             if sharded:
                 per_device = self._GroupByDevices(saveables)
                 save_tensor = self._AddShardedSaveOps(filename_tensor, per_device)

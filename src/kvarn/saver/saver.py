@@ -22,7 +22,9 @@ from kvarn import errors
 from kvarn.graph import graph as ops
 from kvarn.graph.graph import GraphKeys
 from kvarn.graph.proto_functions import prepend_name_scope, strip_name_scope
+from kvarn.ops.save_marks import touch_all_rows
 from kvarn.saver.builder import V2, BulkSaverBuilder
+from kvarn.saver.chain_state import ChainState, SaveManifest
 from kvarn.saver.meta_graph import export_meta_graph, import_meta_graph
 from kvarn.saver.restore_check import RestoreCheck
 from kvarn.saver.retention import Retention
@@ -55,6 +57,9 @@ class Saver:
       pad_step_number: write steps with eight digits at least.
       save_relative_paths: write paths relative to the state file into it.
       filename: the prefix used when none is fed, ``model`` by default.
+      incremental_save_restore: increments will follow the saves: see `kvarn.saver.incremental_saver`.
+      incremental_include_normal_var: of ordinary variables that only single rows are changed of, increments have
+        these rows alone.
       ev_key_mismatch: what a restore does if a slot of an embedding variable has other keys than the variable:
         ``"refuse"``, ``"primary"``, ``"intersection"`` or ``"union"``, see `kvarn.ops.kv_key_sets`.  It is kept in
         the graph.  None leaves it to the environment variable ``KVARN_EV_KEY_MISMATCH``.
@@ -81,6 +86,8 @@ class Saver:
         pad_step_number: bool = False,
         save_relative_paths: bool = False,
         filename: str | None = None,
+        incremental_save_restore: bool = False,
+        incremental_include_normal_var: bool = False,
         *,
         ev_key_mismatch: str | None = None,
     ) -> None:
@@ -105,6 +112,10 @@ class Saver:
         self._pad_step_number = pad_step_number
         self._filename = filename
         self._save_relative_paths = save_relative_paths
+        self._incremental_save_restore = incremental_save_restore
+        self._incremental_include_normal_var = incremental_include_normal_var
+        # Where its next save stands among those before, when no increments follow.
+        self._chain = ChainState()
         self._ev_key_mismatch = ev_key_mismatch
         if ev_key_mismatch is not None:
             from kvarn.ops import kv_key_sets
@@ -128,7 +139,11 @@ class Saver:
         self._is_built = True
         if not self.saver_def:
             if self._builder is None:
-                self._builder = BulkSaverBuilder(self._write_version)
+                self._builder = BulkSaverBuilder(
+                    self._write_version,
+                    build_incr_activateop=self._incremental_save_restore,
+                    incremental_include_normal_var=self._incremental_include_normal_var,
+                )
             if self._var_list is None:
                 self._var_list = listing._all_saveable_objects()
             if not self._var_list:
@@ -299,13 +314,18 @@ class Saver:
                 meta = self.export_meta_graph(strip_default_attrs=strip_default_attrs)
         written = None
         is_new = not checkpoint.checkpoint_exists(prefix)
+        manifest = SaveManifest(sess, prefix, self._chain)
         try:
             if not self._is_empty:
+                manifest.begin()
                 written = self._write_values(sess, save_path, prefix)
+                if self._write_version == V2:
+                    manifest.write(global_step)
             if meta is not None:
                 write_meta_graph_file(meta_graph_filename(prefix, meta_graph_suffix), meta)
         except BaseException:
             # What took the place of an older checkpoint is whole, and all there is; anything else goes.
+            manifest.roll_back()
             if not self._is_empty:
                 _remove_shards(prefix)
                 if is_new:
@@ -323,6 +343,7 @@ class Saver:
             leaving = self._retention.next_to_delete()
             if leaving is not None:
                 self._delete(leaving, meta_graph_suffix)
+        manifest.settle()
         return written
 
     def _write_values(self, sess: Any, save_path: str, prefix: str) -> str:
@@ -422,6 +443,7 @@ class Saver:
         try:
             with self._checked(sess.graph, prefix):
                 sess.run(self.saver_def.restore_op_name, {self.saver_def.filename_tensor_name: prefix})
+            touch_all_rows(sess.resources)
         except errors.NotFoundError as e:
             try:
                 names_to_keys = object_graph.object_graph_key_mapping(prefix)

@@ -98,13 +98,17 @@ def test_no_bar_without_a_terminal_or_when_quiet(monkeypatch: pytest.MonkeyPatch
     assert stream.getvalue() == ""
 
 
-@pytest.mark.parametrize("name", [name for name, _ in app.COMMANDS])
+@pytest.mark.parametrize(
+    "name",
+    [name for name, _ in app.COMMANDS if name != "chain"]
+    + [f"chain {name}" for name in ("ls", "verify", "compact", "at")],
+)
 def test_every_command_has_help_with_an_example_and_json(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit) as ended:
-        main([name, "--help"])
+        main([*name.split(), "--help"])
     assert not ended.value.code
     text = capsys.readouterr().out
     assert f"Example: kvarn {name} " in " ".join(text.split())

@@ -14,9 +14,11 @@ from typing import Any
 
 from kvarn import dtypes
 from kvarn.graph import graph as ops
+from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.graph import GraphKeys
 from kvarn.saver.saveable_object import SaveableObject, SaveEntry, SaveSpec
 from kvarn.saver.saveables import Kind, add_unique, saveable_for
+from kvarn.variables.dependencies import guard
 from kvarn.variables.embedding_variable import EmbeddingVariable
 
 
@@ -59,6 +61,23 @@ class EmbeddingVariableSaveable(SaveableObject):
         """The operation that reads the variable from the prefix that ``restored_tensors`` holds."""
         with ops.control_dependencies(_layout_ops(self.var)):
             return self.var._restore_op(restored_tensors[0], self.name, zeros=self.restores_a_part)
+
+    def incr_restore(self, restored_tensors: Sequence[Any], restored_shapes: Sequence[Any] | None) -> Any:
+        """The operation that brings the variable from a full save to the increment in ``restored_tensors``."""
+        from kvarn.ops import incremental
+
+        var = self.var
+        info = var._get_save_slice_info()
+        with ops.control_dependencies(_layout_ops(var)):
+            return incremental.kv_resource_incr_import(
+                restored_tensors[0],
+                var.handle,
+                convert_to_tensor(self.name),
+                convert_to_tensor(var._invalid_key, dtype=var._invalid_key_type),
+                guard(var._shared_name, var._initial_value),
+                partition_id=0 if info is None else int(info.var_offset[0]),
+                partition_num=1 if info is None else int(info.full_shape[0]),
+            )
 
 
 def _layout_ops(var: EmbeddingVariable) -> list[Any]:

@@ -1,0 +1,202 @@
+"""Where the next save of a session stands in its chain, and the manifests that Savers write.
+
+The Savers of a session that makes increments share one `ChainState`; every other Saver has a chain of full
+saves of its own.
+
+Source of the format: kvarn.formats.manifest.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+from kvarn.formats import manifest as manifests
+from kvarn.formats.bundle.naming import index_filename
+from kvarn.formats.manifest import FULL, INCREMENT, Manifest, Parent, RowCounts, VariableCounts
+from kvarn.graph.graph import GraphKeys
+from kvarn.graph.resources import KERNEL_STATE, ResourceHandle, ResourceManager
+from kvarn.ops.save_marks import SaveMarks, Written, begin_full_save, recorders, save_log
+
+_log = logging.getLogger("tensorflow")
+
+
+class ChainState:
+    """A chain that goes on.
+
+    Attributes:
+      id: 32 hex digits.
+      number: of the last save.
+      full, last: the last full save, and the last of either kind; None before the first.
+    """
+
+    def __init__(self) -> None:
+        self.id = os.urandom(16).hex()
+        self.number = 0
+        self.full: Parent | None = None
+        self.last: Parent | None = None
+        # The cuts that these were made of: an increment that begins elsewhere does not follow them.
+        self._full_cuts: weakref.WeakKeyDictionary[SaveMarks, int] = weakref.WeakKeyDictionary()
+        self._last_cuts: weakref.WeakKeyDictionary[SaveMarks, int] = weakref.WeakKeyDictionary()
+
+    def follow(self, chain: str, number: int, full: Parent, last: Parent, marks: Sequence[SaveMarks]) -> None:
+        """Goes on with a chain that a session was recovered from."""
+        self.id, self.number, self.full, self.last = chain, number, full, last
+        self._full_cuts.clear()
+        self._last_cuts.clear()
+        for own in marks:
+            if own.full is not None and own.last is not None:
+                self._full_cuts[own] = own.full
+                self._last_cuts[own] = own.last
+
+    def write_full(
+        self, prefix: str, written: Sequence[Written], step: int | None, rows: Sequence[SaveMarks] = ()
+    ) -> None:
+        """Writes the manifest of a full save, whose index is in its place.
+
+        Args:
+          rows: the marks of ordinary variables of which increments have single rows.
+        """
+        manifest = Manifest(
+            self.id,
+            self.number + 1,
+            FULL,
+            False,
+            self.last,
+            (None if self.last is None else self.last.step, step),
+            _index_digest(prefix),
+            _variables(written),
+        )
+        self._written(manifest, manifests.write_manifest(prefix, manifest))
+        self.full = self.last
+        self._full_cuts.clear()
+        self._last_cuts.clear()
+        for item in written:
+            # Of several shards the first cut counts.
+            cut = min(item.cut, self._full_cuts.get(item.marks, item.cut))
+            self._full_cuts[item.marks] = self._last_cuts[item.marks] = cut
+        for own in rows:
+            if own.full is not None:
+                self._full_cuts[own] = self._last_cuts[own] = own.full
+
+    def write_increment(
+        self, prefix: str, written: Sequence[Written], step: int | None, *, since_last: bool
+    ) -> bool:
+        """Writes the manifest of an increment, unless it follows no save that has one.
+
+        Returns:
+          Whether it was written.
+        """
+        parent = self.last if since_last else self.full
+        cuts = self._last_cuts if since_last else self._full_cuts
+        if parent is None or any(
+            cuts.get(item.marks) != (item.marks.last if since_last else item.marks.full) for item in written
+        ):
+            _log.warning(
+                "The increment %s has no manifest: it follows no full save of a Saver made with "
+                "incremental_save_restore=True in this session, or one of other variables.",
+                prefix,
+            )
+            return False
+        manifest = Manifest(
+            self.id,
+            self.number + 1,
+            INCREMENT,
+            not since_last,
+            parent,
+            (parent.step, step),
+            _index_digest(prefix),
+            _variables(written),
+            {
+                item.name: RowCounts(*item.rows_of, item.upserts)
+                for item in written
+                if item.rows_of is not None
+            },
+        )
+        self._written(manifest, manifests.write_manifest(prefix, manifest))
+        for item in written:
+            self._last_cuts[item.marks] = item.cut
+        return True
+
+    def _written(self, manifest: Manifest, digest: str) -> None:
+        self.number = manifest.number
+        self.last = Parent(manifest.number, manifest.kind, manifest.step, digest)
+
+
+class SaveManifest:
+    """The manifest of one full save, and what the session remembers of it.
+
+    Args:
+      sess: the Session.
+      prefix: of the checkpoint.
+      alone: the chain that it belongs to if no increments follow it.
+    """
+
+    def __init__(self, sess: Any, prefix: str, alone: ChainState) -> None:
+        self._sess = sess
+        self._prefix = prefix
+        self._alone = alone
+        self._log = save_log(sess.resources)
+        self._marks: list[SaveMarks] = []
+
+    def begin(self) -> None:
+        """Before the first variable is read."""
+        self._log.take(self._prefix)
+        begin_full_save(self._sess.resources, self._sess.graph)
+
+    def write(self, global_step: int | None) -> None:
+        """The index is in its place: the manifest follows, if there are embedding variables or increments."""
+        written = self._log.take(self._prefix)
+        rows = [recorder.marks for recorder in recorders(self._sess.resources, self._sess.graph)]
+        self._marks = [item.marks for item in written] + rows
+        activated = [marks for marks in self._marks if marks.is_activated]
+        if not written and not activated:
+            return
+        # Increments follow where the save was activated.
+        chain = chain_of(self._sess.resources) if activated else self._alone
+        chain.write_full(self._prefix, written, step_of(self._sess, global_step), rows if activated else [])
+
+    def settle(self) -> None:
+        """The save is complete."""
+        for marks in self._marks:
+            marks.settle()
+
+    def roll_back(self) -> None:
+        """The save has failed; increments go on from the one before."""
+        written = self._log.take(self._prefix)
+        rows = [recorder.marks for recorder in recorders(self._sess.resources, self._sess.graph)]
+        for marks in [*self._marks, *(item.marks for item in written), *rows]:
+            marks.roll_back()
+
+
+def chain_of(resources: ResourceManager) -> ChainState:
+    """The chain of a session that makes increments."""
+    return resources.look_up_or_create(ResourceHandle(KERNEL_STATE, "chain", "ChainState"), ChainState)
+
+
+def step_of(sess: Any, global_step: int | None) -> int | None:
+    """The step of a save: what it was called with, else the graph's global step; None if there is none."""
+    if global_step is not None:
+        return global_step
+    found = sess.graph.get_collection(GraphKeys.GLOBAL_STEP)
+    if len(found) != 1:
+        return None
+    try:
+        return int(sess.run(found[0]))
+    except Exception:  # not initialised: it is not saved either
+        return None
+
+
+def _variables(written: Sequence[Written]) -> dict[str, VariableCounts]:
+    return {
+        item.name: VariableCounts(item.upserts, item.filtered, item.deletions, item.keeps, item.counters)
+        for item in written
+        if item.rows_of is None
+    }
+
+
+def _index_digest(prefix: str) -> str:
+    return manifests.digest(manifests.read_bounded(index_filename(prefix)))

@@ -1,0 +1,113 @@
+"""Which ordinary variables a graph changes by rows only, and the recording of these rows.
+
+A variable counts as sparse if every operation that changes it takes the rows to change as its input
+``indices``, its initializer and the restores of Savers apart.  DeepRec's optimizers put a `RecordSparseIndices`
+beside every such update; here they are put in when an IncrementalSaver is built that wants them, so that graphs
+without one stay TensorFlow's.
+
+Source: `apply_gradients` in tensorflow/python/training/optimizer.py of DeepRec.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kvarn.graph import graph as ops
+from kvarn.graph.operation import Operation
+from kvarn.graph.tensor import Tensor
+
+# What only looks at a variable behind a resource handle.
+_READS = (
+    "ReadVariableOp",
+    "ResourceGather",
+    "ResourceGatherNd",
+    "VariableShape",
+    "VarIsInitializedOp",
+)
+_RESTORES = ("RestoreV2", "Restore", "RestoreSlice", "IncrRestore")
+
+
+def record_sparse_updates(variable: Any) -> bool:
+    """Lets every change of a variable's rows be recorded under its name.
+
+    Args:
+      variable: an ordinary variable, or a part of one.
+
+    Returns:
+      Whether it is sparse; otherwise nothing is recorded.
+    """
+    owner: Operation = variable.op
+    if variable.shape.rank in (None, 0):
+        return False
+    updates = _updates(owner.outputs[0], variable)
+    if not updates or any(_indices(op) is None for op in updates):
+        return False
+    for op in updates:
+        _record(op, owner.name)
+    return True
+
+
+def _updates(source: Tensor, variable: Any) -> list[Operation]:
+    """The operations that change a variable, its initializer and restores left out."""
+    found = []
+    for op in source.consumers():
+        if source.dtype.name == "resource":
+            changes = op.type not in _READS
+        else:
+            args = op.registration.op_def.inputs
+            at = [number for number, x in enumerate(op.inputs) if x is source]
+            # Operations with lists of inputs read: none of TensorFlow's changes a list of variables.
+            changes = len(args) == len(op.inputs) and any(args[number].is_ref for number in at)
+        if changes and op is not variable.initializer and not _restores(op):
+            found.append(op)
+    return found
+
+
+def _restores(op: Operation) -> bool:
+    """Whether an operation assigns what was read from a checkpoint."""
+    if op.type not in ("Assign", "AssignVariableOp"):
+        return False
+    value = op.inputs[1]
+    while value.op.type in ("Identity", "Reshape"):
+        value = value.op.inputs[0]
+    return value.op.type in _RESTORES
+
+
+def _indices(op: Operation) -> Tensor | None:
+    """The rows that an operation changes; None if it may change any."""
+    if "Scatter" in op.type and "Nd" in op.type:
+        return None
+    names = [arg.name for arg in op.registration.op_def.inputs]
+    return op.inputs[names.index("indices")] if "indices" in names else None
+
+
+def _record(op: Operation, name: str) -> None:
+    """Puts a recorder behind an update, before whatever waits for it."""
+    from kvarn.ops import incremental
+
+    indices = _indices(op)
+    assert indices is not None
+    if any(c.type == "RecordSparseIndices" and c.attrs["var_name"] == name for c in op.control_inputs):
+        return
+    waiting = dict.fromkeys(op.control_outputs)
+    waiting.update(dict.fromkeys(other for x in op.outputs for other in x.consumers()))
+
+    def recorder(after: list[Operation]) -> Operation:
+        with (
+            op.graph.as_default(),
+            ops.control_dependencies(None),
+            ops.device(op.device),
+            ops.control_dependencies(after),
+        ):
+            made: Operation = incremental.record_sparse_indices(
+                indices, var_name=name, name=f"{op.name}/record_{name.replace('/', '_')}"
+            )
+            return made
+
+    # Before the update, so that it never runs unrecorded; and behind it, for a save that comes between the two: it
+    # has read the rows unchanged, and the next has to hold them.
+    op._add_control_input(recorder([]))
+    if waiting:
+        behind = recorder([op])
+        for other in waiting:
+            other._add_control_input(behind)
