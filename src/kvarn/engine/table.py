@@ -363,7 +363,11 @@ class EmbeddingTable:
         """
         if buckets < 1:
             raise arguments.invalid(f"snapshot: {buckets} buckets, expected at least 1")
-        return Snapshot(self._table.snapshot(buckets, since), self.key_dtype, self.slots, self.counters)
+        native = self._table.snapshot(buckets, since)
+        counters = self.counters
+        if since is None:  # the table may have gone on meanwhile
+            counters |= {"admitted": len(native.keys), "filtered": len(native.filtered_keys)}
+        return Snapshot(native, self.key_dtype, self.slots, counters)
 
     def clear(self) -> None:
         """Forgets all keys; slots and what they start from stay."""
