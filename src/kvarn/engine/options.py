@@ -119,8 +119,8 @@ class CombinedEvict:
       l2_weight_threshold: rows of which half the sum of squares is below it; -1.0 for no such condition.
       min_frequency: rows of keys counted fewer times; 0 for no such condition.
       require: whether "any" condition drops a row, or "all" of those given must hold.
-      min_keys: so many keys stay in any case, those used most.
-      max_keys: of more keys than that, those used least are dropped in any case.
+      min_keys: so many keys, of each part, stay in any case: those used most.
+      max_keys: of more keys than that, in each part, those used least are dropped in any case.
 
     Raises:
       InvalidArgumentError: numbers that do not go together, or no condition at all.

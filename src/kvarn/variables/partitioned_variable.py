@@ -5,12 +5,17 @@ Source: `PartitionedVariable` of tensorflow/python/ops/variables.py (1.15).
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvarn.graph.convert import register_tensor_conversion_function
 from kvarn.graph.graph import control_dependencies, name_scope
 from kvarn.graph.tensor_shape import dimension_value
+
+if TYPE_CHECKING:
+    from kvarn.engine.policies import EvictionReport, Explanation
 
 
 class PartitionedVariable:
@@ -165,6 +170,31 @@ class PartitionedVariable:
     ) -> list[Any]:
         """Subtracts from each part; returns as `assign`."""
         return self._assign_each("assign_sub", value, use_locking, name, read_value)
+
+    # -- of an embedding variable -----------------------------------------------------------------
+
+    def explain(self, key: int, *, session: Any = None, step: int | None = None) -> Explanation:
+        """`EmbeddingVariable.explain` of the part that has ``key``."""
+        from kvarn.formats.embedding import SAVED_PARTITION_NUM
+
+        part = self._variable_list[key % SAVED_PARTITION_NUM % len(self._variable_list)]
+        found: Explanation = part.explain(key, session=session, step=step)
+        return found
+
+    def evict(
+        self, step: int | None = None, *, dry_run: bool = False, policy: Any = None, session: Any = None
+    ) -> EvictionReport:
+        """`EmbeddingVariable.evict` of every part, whose bounds are its own; the report is of all."""
+        reports = [
+            part.evict(step, dry_run=dry_run, policy=policy, session=session) for part in self._variable_list
+        ]
+        total: EvictionReport = functools.reduce(operator.add, reports)
+        return total
+
+    def counters(self, session: Any = None) -> dict[str, int]:
+        """`EmbeddingVariable.counters` of all parts together."""
+        each = [part.counters(session) for part in self._variable_list]
+        return {name: sum(counters[name] for counters in each) for name in each[0]}
 
 
 def _to_tensor(
