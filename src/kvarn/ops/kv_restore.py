@@ -330,13 +330,7 @@ def _import_rows(members: Sequence[_Member], rows: EmbeddingRows, counted: bool)
         member.resource.slot: _of_dim(member.resource, keys, _aligned(values), member.zeros)
         for member, values in zip(members, rows.columns, strict=True)
     }
-    import_columns = getattr(shared.table, "import_columns", None)
-    if import_columns is not None:
-        import_columns(keys, columns, freqs, versions)
-        return
-    for slot, values in columns.items():
-        shared.table.import_rows(slot, keys, values, freqs, versions)
-        freqs = versions = None
+    shared.table.import_columns(keys, columns, freqs, versions)
 
 
 def _import_filtered(member: _Member, rows: EmbeddingRows) -> None:
