@@ -48,5 +48,6 @@ void bind_base(nb::module_& m);
 void bind_kernels(nb::module_& m);
 void bind_engine(nb::module_& m);
 void bind_formats(nb::module_& m);
+void bind_group_lookup(nb::module_& m);
 
 }  // namespace kvarn::bindings

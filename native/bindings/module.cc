@@ -47,4 +47,5 @@ NB_MODULE(_native, m) {
   kvarn::bindings::bind_kernels(m);
   kvarn::bindings::bind_engine(m);
   kvarn::bindings::bind_formats(m);
+  kvarn::bindings::bind_group_lookup(m);
 }

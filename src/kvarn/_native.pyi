@@ -123,6 +123,25 @@ class Snapshot:
     def freqs(self, start: int, out: _Int64) -> None: ...
     def versions(self, start: int, out: _Int64) -> None: ...
 
+def group_lookup(
+    tables: list[EmbeddingTable],
+    slots: list[int],
+    create: list[bool],
+    keys: list[_Int64],
+    indices: list[_Int64],
+    weights: list[npt.NDArray[np.float32] | None],
+    out: list[npt.NDArray[np.float32]],
+    ends: list[npt.NDArray[np.int32]],
+    unique_idx: list[npt.NDArray[np.int32]],
+    combiner: str,
+) -> list[_Int64]:
+    """What `kvarn.engine.group_lookup.combined` documents: fills out, ends and unique_idx, gives the distinct keys.
+
+    out [rows, dim] combines the keys of a row, [rows, columns, dim] does not.
+
+    Raises InvalidArgumentError when arrays do not fit each other; no table has been touched then.
+    """
+
 # Tables and bundles (formats): plain Python says the same in kvarn.formats.table.reference and
 # kvarn.formats.bundle.entry. -----------------------------------------------------------------------------
 

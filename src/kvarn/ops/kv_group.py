@@ -14,6 +14,7 @@ import numpy as np
 
 from kvarn import errors
 from kvarn.engine import group_lookup
+from kvarn.engine.table import EmbeddingTable
 from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.graph import control_dependencies
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
@@ -68,67 +69,39 @@ def _dense_shape(c: InferenceContext, params: Any, values: Any, default_value: A
 # -- kernels ----------------------------------------------------------------------------------------
 
 
-def _sparse_lookups(ctx: Any, reads: list[Any], inputs: Any) -> Any:
-    """Combines the rows that ``reads`` gives: outputs, keys, places, and numbers of ids up to each row."""
-    values, indices, weights, dense_shapes = inputs
+def _sparse_lookups(ctx: Any, sources: list[tuple[Any, Any]], inputs: Any) -> Any:
+    """Combines the rows of each source: outputs, keys, places, and numbers of ids up to each row.
+
+    Args:
+      sources: for each lookup what reads rows of distinct keys, and the native table it reads, or None.
+      inputs: values, indices, weights and dense shapes of the sparse tensors.
+    """
     attrs = ctx.attrs
-    is_sequence, dim = attrs["is_sequence"], attrs["dimension"]
-    lookups, batch_nums, shapes = [], [], []
-    for i, read in enumerate(reads):
-        nnz = values[i].size
-        where, shape = _places(i, indices[i], dense_shapes[i], nnz, 2 if is_sequence else 1)
-        rows = int(shape[0])
-        of_ids = None if attrs["ignore_weights"] else _checked_weights(i, weights[i], nnz)
-        segments = where[:, 0] * shape[1] + where[:, 1] if is_sequence else np.ascontiguousarray(where[:, 0])
-        batch_nums.append(np.cumsum(np.bincount(where[:, 0], minlength=rows)).astype(np.int32))
-        shapes.append((*(int(d) for d in shape), dim))
+    rank = 2 if attrs["is_sequence"] else 1
+    lookups: list[group_lookup.Lookup] = []
+    for (read, source), values, indices, weights, dense_shape in zip(sources, *inputs, strict=True):
+        shape = tuple(dense_shape.ravel()[:rank].tolist())
+        of_ids = None if attrs["ignore_weights"] else weights.ravel()
+        if len(shape) < rank or min(shape) < 0 or indices.shape[1:] != dense_shape.shape:
+            raise errors.InvalidArgumentError.of(
+                f"Lookup {len(lookups)} of the group has sp_indices of shape {list(indices.shape)} and the "
+                f"dense_shape {dense_shape.tolist()}; expected {rank} or more numbers from 0 on, as many columns.",
+                hint="Take values, indices and dense_shape from one SparseTensor.",
+            )
         lookups.append(
-            group_lookup.Lookup(read, dim, values[i].ravel(), segments, of_ids, int(np.prod(shape)))
+            group_lookup.Lookup(read, source, attrs["dimension"], values.ravel(), indices, shape, of_ids)
         )
-    # An id of a sequence stands alone at its place.
-    combiner = "sum" if is_sequence else attrs["combiner"].decode()
-    found = group_lookup.reference(lookups, combiner, attrs["max_norm"])
+    found = group_lookup.combined(lookups, attrs["combiner"].decode(), attrs["max_norm"])
     return (
-        *(one.rows.reshape(shape) for one, shape in zip(found, shapes, strict=True)),
-        *(one.unique_keys for one in found),
-        *(one.unique_idx for one in found),
-        *batch_nums,
+        *[one.rows for one in found],
+        *[one.unique_keys for one in found],
+        *[one.unique_idx for one in found],
+        *[one.ends for one in found],
     )
 
 
-def _places(i: int, indices: Any, dense_shape: Any, nnz: int, rank: int) -> tuple[Any, Any]:
-    """The first ``rank`` columns [nnz, rank] of the indices of lookup ``i``, and as many of its dimensions.
-
-    Raises:
-      InvalidArgumentError: they do not fit each other.
-    """
-    shape = np.ravel(dense_shape)
-    if indices.ndim != 2 or len(indices) != nnz or indices.shape[1] != len(shape) or len(shape) < rank:
-        raise errors.InvalidArgumentError.of(
-            f"Lookup {i} of the group has {nnz} sp_values, sp_indices of shape {list(indices.shape)} and a "
-            f"dense_shape of {len(shape)} dimensions; expected shape [{nnz}, {max(len(shape), rank)}] and at "
-            f"least {rank} dimensions.",
-            hint="Take all three from one SparseTensor.",
-        )
-    where, shape = indices[:, :rank], shape[:rank]
-    if (shape < 0).any() or (nnz and ((where < 0).any() or (where >= shape).any())):
-        raise errors.InvalidArgumentError.of(
-            f"Lookup {i} of the group has sp_indices outside of its dense_shape {shape.tolist()}.",
-            hint="Take both from one SparseTensor.",
-        )
-    return where, shape
-
-
-def _checked_weights(i: int, weights: Any, nnz: int) -> Any:
-    if weights.size != nnz:
-        raise errors.InvalidArgumentError.of(
-            f"Lookup {i} of the group has {weights.size} sp_weights for {nnz} sp_values."
-        )
-    return weights.ravel()
-
-
-def _reader(ctx: Any, i: int, handle: Any, default_value: Any) -> Any:
-    """What reads rows of distinct keys of the variable behind ``handle``."""
+def _source(ctx: Any, i: int, handle: Any, default_value: Any) -> tuple[Any, Any]:
+    """What reads rows of distinct keys of the variable behind ``handle``, and its table if native code can."""
     resource: EmbeddingResource = initialized(ctx.resources, handle)
     if resource.dim != ctx.attrs["dimension"]:
         raise errors.InvalidArgumentError.of(
@@ -136,9 +109,13 @@ def _reader(ctx: Any, i: int, handle: Any, default_value: Any) -> Any:
             f"the group has dimension {ctx.attrs['dimension']}.",
             name=resource.name,
         )
-    if not ctx.attrs["is_use_default_value_tensor"]:
-        return resource.lookup
-    return lambda keys: resource.lookup_or_start_from(keys, _first_rows(default_value, len(keys)))
+    if ctx.attrs["is_use_default_value_tensor"]:
+        return lambda keys: resource.lookup_or_start_from(keys, _first_rows(default_value, len(keys))), None
+    shared = resource.shared
+    # A block's table has doors of its own, which native code would pass by.
+    if type(shared.table) is not EmbeddingTable or shared.family is not None:
+        return resource.lookup, None
+    return resource.lookup, group_lookup.Source(shared.table, resource.slot, not shared.insert_in_apply)
 
 
 def _first_rows(default_value: Any, n: int) -> Any:
@@ -301,8 +278,8 @@ class group_embedding_var_lookup:
         dense_shape: Any,
         default_value: Any,
     ) -> Any:
-        reads = [_reader(ctx, i, handle, default_value) for i, handle in enumerate(resource)]
-        return _sparse_lookups(ctx, reads, (sp_values, sp_indices, sp_weights, dense_shape))
+        sources = [_source(ctx, i, handle, default_value) for i, handle in enumerate(resource)]
+        return _sparse_lookups(ctx, sources, (sp_values, sp_indices, sp_weights, dense_shape))
 
     def grad(node: Operation, *d: Any) -> Any:
         def rows_of(handle: Tensor, keys: Tensor) -> Any:
@@ -335,7 +312,7 @@ class group_embedding_var_lookup_dense:
     shape = _dense_shape
 
     def kernel(ctx: Any, resource: Any, dense_values: Any, default_value: Any) -> Any:
-        reads = [_reader(ctx, i, handle, default_value) for i, handle in enumerate(resource)]
+        reads = [_source(ctx, i, handle, default_value)[0] for i, handle in enumerate(resource)]
         return _dense_lookups(reads, dense_values)
 
     def grad(node: Operation, *d: Any) -> Any:
@@ -401,8 +378,8 @@ class group_variable_lookup:
         dense_shape: Any,
         default_value: Any,
     ) -> Any:
-        reads = [_gatherer(i, v, ctx.attrs["dimension"]) for i, v in enumerate(emb_variables)]
-        return _sparse_lookups(ctx, reads, (sp_values, sp_indices, sp_weights, dense_shape))
+        sources = [(_gatherer(i, v, ctx.attrs["dimension"]), None) for i, v in enumerate(emb_variables)]
+        return _sparse_lookups(ctx, sources, (sp_values, sp_indices, sp_weights, dense_shape))
 
     def grad(node: Operation, *d: Any) -> Any:
         return _sparse_grad(node, d, gather.gather, group_variable_lookup_grad, _table_shape)

@@ -416,12 +416,12 @@ def test_arguments_that_do_not_fit(arguments: dict[str, Any], error: type[Except
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"indices": [[0, 0], [9, 0]]}, "outside of its dense_shape"),
-        ({"indices": [[0, 0], [-1, 0]]}, "outside of its dense_shape"),
-        ({"indices": [[0, 0]]}, "expected shape"),
-        ({"weights": [1.0]}, "1 sp_weights for 2 sp_values"),
-        ({"shape": [-1, 1]}, "outside of its dense_shape"),
-        ({"shape": [2, 1, 1]}, "expected shape"),
+        ({"indices": [[0, 0], [9, 0]]}, "outside of its shape"),
+        ({"indices": [[0, 0], [-1, 0]]}, "outside of its shape"),
+        ({"indices": [[0, 0]]}, "1 indices for 2 keys"),
+        ({"weights": [1.0]}, "1 weights for 2 keys"),
+        ({"shape": [-1, 1]}, r"the dense_shape \[-1, 1\]"),
+        ({"shape": [2, 1, 1]}, r"sp_indices of shape \[2, 2\] and the dense_shape \[2, 1, 1\]"),
         ({"dimension": 5}, "dimension 5"),
         ({"values": [1, 99], "kind": "ordinary"}, r"id 99, which is not in \[0, 16\)"),
         ({"values": [1, -1], "kind": "ordinary"}, r"id -1, which is not in \[0, 16\)"),
