@@ -200,12 +200,29 @@ TEST(small_tables_are_small_and_clear_gives_memory_back) {
   CHECK(index.size() == 1 && index.find(5) == 6);
 }
 
+TEST(removals_give_memory_back) {
+  KeyIndex index;
+  for (uint32_t i = 0; i < 600'000; i++) index.insert(i, i);
+  const size_t before = index.bytes();
+  for (uint32_t i = 0; i < 600'000; i++) {
+    if (i % 20 != 0) CHECK(index.erase(i) == i);
+  }
+  CHECK(KeyIndexInspector::sound(index));
+  CHECK(index.bytes() < before / 3);
+  for (uint32_t i = 0; i < 600'000; i++) CHECK(index.find(i) == (i % 20 == 0 ? i : kNoRow));
+  for (uint32_t i = 0; i < 600'000; i++) {
+    if (i % 20 != 0) index.insert(i, i);
+  }
+  CHECK(KeyIndexInspector::sound(index));
+  CHECK(index.bytes() < before + before / 4);
+}
+
 TEST(bytes_a_key_are_about_the_same_at_every_size_and_grow_by_little) {
   KeyIndex index;
   double sum = 0;
   size_t n_sizes = 0;
   size_t before = index.bytes();
-  for (uint32_t i = 0; i < 1'500'000; i++) {
+  for (uint32_t i = 0; i < 1'100'000; i++) {
     index.insert(static_cast<int64_t>(i) * 64, i);
     const size_t bytes = index.bytes();
     CHECK(bytes <= before + (3 << 20));

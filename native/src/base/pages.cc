@@ -27,6 +27,8 @@ Pages::Pages(size_t bytes, bool /*huge*/) : bytes_(bytes) {
 
 Pages::~Pages() { std::free(data_); }
 
+void Pages::discard(std::byte* data, size_t bytes) noexcept { std::memset(data, 0, bytes); }
+
 #else
 
 Pages::Pages(size_t bytes, bool huge) : bytes_((bytes + kPage - 1) / kPage * kPage) {
@@ -50,6 +52,10 @@ Pages::Pages(size_t bytes, bool huge) : bytes_((bytes + kPage - 1) / kPage * kPa
 
 Pages::~Pages() {
   if (data_ != nullptr) munmap(data_, bytes_);
+}
+
+void Pages::discard(std::byte* data, size_t bytes) noexcept {
+  if (madvise(data, bytes, MADV_DONTNEED) != 0) std::memset(data, 0, bytes);
 }
 
 #endif

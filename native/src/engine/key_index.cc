@@ -73,14 +73,6 @@ size_t KeyIndex::bytes() const {
          segments_.capacity() * sizeof(KeySegment*);
 }
 
-bool KeyIndex::directory_may_grow() const {
-  if (depth_ == kMaxDepth) return false;
-  size_t n_segments = 0;
-  for (size_t at = first_entry(depth_); at < segments_.size(); at = next_entry(at)) n_segments++;
-  // Keys that share many bits of the hash must not make the directory large.
-  return segments_.size() <= 8 * n_segments;
-}
-
 void KeyIndex::grow_directory() {
   std::vector<BucketRange> ranges(2 * ranges_.size());
   std::vector<KeySegment*> segments(2 * segments_.size());
@@ -93,14 +85,17 @@ void KeyIndex::grow_directory() {
   depth_++;
 }
 
-void KeyIndex::replace(size_t entry, KeySegment* segment) {
-  KeySegment* old = segments_[entry];
-  const size_t end = next_entry(entry);
-  const size_t begin = std::max(end - entries_at(entry), first_entry(depth_));
-  for (size_t at = begin; at < end; at++) {
+void KeyIndex::fill(size_t begin, size_t n, KeySegment* segment) {
+  for (size_t at = std::max(begin, first_entry(depth_)); at < begin + n; at++) {
     segments_[at] = segment;
     ranges_[at] = segment->buckets;
   }
+}
+
+void KeyIndex::replace(size_t entry, KeySegment* segment) {
+  KeySegment* old = segments_[entry];
+  const size_t n = entries_at(entry);
+  fill(entry & ~(n - 1), n, segment);
   if (old != no_keys()) arena_->leave(old);
 }
 
@@ -120,16 +115,18 @@ bool KeyIndex::unshare(size_t entry) {
 bool KeyIndex::make_room(size_t entry, bool may_grow_directory) {
   const KeySegment& segment = *segments_[entry];
   if (segment.size_class < KeyArena::kUsualClass) {
-    resize(entry);
+    resize(entry, segment.size_class + 1u);
   } else if (segment.depth < depth_) {
     split(entry);
   } else if (!may_grow_directory) {
     return false;
-  } else if (directory_may_grow()) {
+  } else if (depth_ < kMaxDepth) {
+    // If all keys go to one half, split gives it more buckets than before: keys that share many bits of the
+    // hash cannot make the directory double more often than their segment grows.
     grow_directory();
     split(2 * entry);
   } else {
-    resize(entry);
+    resize(entry, segment.size_class + 1u);
   }
   return true;
 }
@@ -173,13 +170,40 @@ void KeyIndex::put_all(KeySegment& segment, const Moving* all, size_t n) {
   for (size_t i = 0; i < n; i++) put(segment, segment.buckets.at(all[i].fraction), all[i].key, all[i].row);
 }
 
-void KeyIndex::resize(size_t entry) {
+void KeyIndex::give_room(size_t entry) {
+  const KeySegment& segment = *segments_[entry];
+  if (segment.depth <= 2 || segment.size_class > KeyArena::kUsualClass) {
+    // One of the first three, or one that grew instead of being split.
+    if (segment.size_class > kMinClass) resize(entry, class_for(segment.size));
+    return;
+  }
+  const size_t beside = entry ^ entries_at(entry);
+  const KeySegment& other = *segments_[beside];
+  if (other.depth == segment.depth && segment.size + other.size <= segment.limit / 2) merge(entry, beside);
+}
+
+void KeyIndex::merge(size_t entry, size_t beside) {
+  KeySegment& first = *segments_[entry];
+  KeySegment& second = *segments_[beside];
+  const std::unique_ptr<Moving[]> all(new Moving[std::max(first.size, second.size) + 1]);
+  KeySegment* both = arena_->make(class_for(first.size + second.size), first.depth - 1u);
+  for (const KeySegment* segment : {&first, &second}) {
+    pick_up(*segment, all.get(), [](uint64_t) { return size_t{0}; });
+    put_all(*both, all.get(), segment->size);
+  }
+  const size_t n = 2 * entries_at(entry);
+  fill(entry & ~(n - 1), n, both);
+  arena_->leave(&first);
+  arena_->leave(&second);
+}
+
+void KeyIndex::resize(size_t entry, unsigned size_class) {
   const KeySegment& old = *segments_[entry];
   const std::unique_ptr<Moving[]> all(new Moving[old.size + 1]);
-  KeySegment* larger = arena_->make(old.size_class + 1u, old.depth);
+  KeySegment* other = arena_->make(size_class, old.depth);
   pick_up(old, all.get(), [](uint64_t) { return size_t{0}; });
-  put_all(*larger, all.get(), old.size);
-  replace(entry, larger);
+  put_all(*other, all.get(), old.size);
+  replace(entry, other);
 }
 
 void KeyIndex::split(size_t entry) {
@@ -202,13 +226,10 @@ void KeyIndex::split(size_t entry) {
   put_all(*lower, all.get(), n_lower);
   put_all(*upper, all.get() + n_lower + 1, old.size - n_lower);
 
-  const size_t end = next_entry(entry);
-  const size_t middle = end - entries_at(entry) / 2;
-  const size_t begin = std::max(end - entries_at(entry), first_entry(depth_));
-  for (size_t at = begin; at < end; at++) {
-    segments_[at] = at < middle ? lower : upper;
-    ranges_[at] = segments_[at]->buckets;
-  }
+  const size_t half = entries_at(entry) / 2;
+  const size_t begin = entry & ~(2 * half - 1);
+  fill(begin, half, lower);
+  fill(begin + half, half, upper);
   arena_->leave(&old);
 }
 
@@ -222,7 +243,7 @@ bool KeyIndex::prepare(size_t n) {
   while (depth_ < std::clamp(depth, kPieceBits, kMaxDepth)) grow_directory();
   for (size_t at = first_entry(depth_); at < segments_.size();) {
     if (segments_[at] == no_keys()) {
-      resize(at);
+      resize(at, kMinClass);
     } else if (segments_[at]->depth < kPieceBits) {
       split(at);
     } else {
@@ -329,8 +350,16 @@ uint32_t KeyIndex::erase(int64_t key) {
   const uint32_t row = found.bucket->rows[found.slot];
   for (KeyBucket* b = place.bucket; b != found.bucket; b = range.after(b)) b->take_passed();
   fill_hole(range, found);
-  segments_[place.entry]->size--;
+  KeySegment& segment = *segments_[place.entry];
+  segment.size--;
   size_.fetch_sub(1, std::memory_order_relaxed);
+  if (segment.size < segment.limit / 4) {
+    try {
+      give_room(place.entry);
+    } catch (const std::bad_alloc&) {
+      // It stays larger than it has to be.
+    }
+  }
   return row;
 }
 

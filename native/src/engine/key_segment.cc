@@ -17,6 +17,10 @@ namespace {
 
 constexpr size_t kBlockBytes = 2 << 20;
 constexpr size_t kPoolFrom = 1 << 20;  // smaller tables would not use again most of what comes back
+// Of more pieces that nobody uses (after a view of a table that changed, or removals) only a page each is
+// kept.
+constexpr size_t kMaxIdleFraction = 16;
+constexpr size_t kPage = 4096;
 // From here on blocks are huge pages; before, a block costs only what is touched of it.
 constexpr size_t kHugeFrom = 16 << 20;
 // At most this full. At 9/10 a key passes ten full buckets on average before it is inserted, at 3/4 there is
@@ -75,9 +79,14 @@ void KeyArena::free_segment(KeySegment* segment) noexcept {
   const size_t bytes = bytes_of(segment->size_class);
   void* memory = segment->buckets.begin();
   if (segment->pooled) {
+    const bool discard = idle_.load(std::memory_order_relaxed) > this->bytes() / kMaxIdleFraction;
+    const size_t given_back = discard ? bytes - kPage : 0;
+    if (discard) Pages::discard(static_cast<std::byte*>(memory) + kPage, bytes - kPage);
+    held_.fetch_sub(given_back, std::memory_order_relaxed);
+    idle_.fetch_add(bytes - given_back, std::memory_order_relaxed);
     const std::lock_guard lock(mutex_);
     Free*& pieces = free_pieces(bytes);
-    pieces = new (memory) Free{pieces};
+    pieces = new (memory) Free{pieces, discard};
     ASAN_POISON_MEMORY_REGION(pieces + 1, bytes - sizeof(Free));
   } else {
     ::operator delete(memory, std::align_val_t{BucketRange::kAlignment});
@@ -95,6 +104,9 @@ void* KeyArena::take_piece(size_t bytes) {
   if (pieces != nullptr) {
     Free* piece = std::exchange(pieces, pieces->next);
     ASAN_UNPOISON_MEMORY_REGION(piece, bytes);
+    const size_t given_back = piece->discarded ? bytes - kPage : 0;
+    held_.fetch_add(given_back, std::memory_order_relaxed);
+    idle_.fetch_sub(bytes - given_back, std::memory_order_relaxed);
     return piece;
   }
   if (static_cast<size_t>(fresh_end_ - fresh_) < bytes) {

@@ -21,6 +21,10 @@ class Pages {
   }
   ~Pages();
 
+  // Gives a part back to the system, in whole pages: it reads as zeros, and costs nothing, until it is
+  // touched.
+  static void discard(std::byte* data, size_t bytes) noexcept;
+
   std::byte* data() const { return data_; }
   size_t size() const { return bytes_; }
 

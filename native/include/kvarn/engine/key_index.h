@@ -97,7 +97,7 @@ class KeyIndex {
 
   static constexpr unsigned kPieceBits = 6;
   static constexpr unsigned kMinDepth = 2;
-  static constexpr unsigned kMaxDepth = 26;
+  static constexpr unsigned kMaxDepth = 24;
   static constexpr size_t kGroup = 32;  // keys whose buckets are fetched together
   static_assert(kPieces == (size_t{1} << kPieceBits) / 4 * 3);
 
@@ -153,20 +153,26 @@ class KeyIndex {
   // this, keys that come and go would leave longer and longer ways behind.
   static void fill_hole(const BucketRange& range, Found hole);
   struct Moving;
-  // Puts all keys of a segment into `all`, in front those of which upper(hash) is 0. Returns how many they
-  // are.
+  // Puts the keys of a segment into `all`: those of which upper(hash) is 0, whose number it returns; one
+  // place free; the others.
   template <typename Upper>
   static size_t pick_up(const KeySegment& segment, Moving* all, Upper upper);
   static void put_all(KeySegment& segment, const Moving* all, size_t n);
+  // Lets n entries of the directory lead to a segment.
+  void fill(size_t begin, size_t n, KeySegment* segment);
   // Replaces the segment at an entry by `segment`, of the same depth.
   void replace(size_t entry, KeySegment* segment);
   // Before a change: true if the segment at an entry was shared, and is now a copy.
   bool unshare(size_t entry);
   // Makes room for one more key; false if only a larger directory could and it may not grow now.
   bool make_room(size_t entry, bool may_grow_directory);
-  void resize(size_t entry);
+  // Other buckets for the segment at an entry.
+  void resize(size_t entry, unsigned size_class);
   void split(size_t entry);
-  bool directory_may_grow() const;
+  // After removals: the reverse of make_room, where there is anything to gain.
+  void give_room(size_t entry);
+  // Puts the segments at two entries, halves of one range, together.
+  void merge(size_t entry, size_t beside);
   void grow_directory();
   // Counts up what is done, whatever ends it.
   void find_or_insert(const int64_t* keys, const uint32_t* positions, size_t n, uint32_t first_row,

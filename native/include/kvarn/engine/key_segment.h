@@ -103,6 +103,7 @@ class KeyArena {
  private:
   struct Free {  // the first bytes of a piece that nobody uses
     Free* next;
+    bool discarded;  // all but its first page
   };
 
   void* take(size_t bytes, bool pooled);
@@ -118,6 +119,7 @@ class KeyArena {
   bool huge_ = false;
   std::vector<Pages> blocks_;
   std::atomic<size_t> held_{0};
+  std::atomic<size_t> idle_{0};  // of it, in pieces that nobody uses
   std::atomic<size_t> only_viewed_{0};
 };
 
