@@ -102,6 +102,40 @@ void bind_table(nb::module_& m) {
           nb::arg("record_freq"), nb::arg("record_version"), nb::arg("filter_freq") = 0,
           nb::arg("num_hash") = 0, nb::arg("num_counter") = 0, nb::arg("counter_bytes") = 8,
           nb::arg("no_permission") = 0.0f)
+      .def(
+          "set_tiers",
+          [](Table& t, const std::string& path, size_t dram_bytes, bool lfu, size_t file_bytes) {
+            const auto cache = lfu ? CacheStrategy::kLfu : CacheStrategy::kLru;
+            run([&] { return t.set_tiers({path, dram_bytes, cache, file_bytes}); });
+          },
+          nb::arg("path"), nb::arg("dram_bytes"), nb::arg("lfu"), nb::arg("file_bytes"))
+      .def(
+          "set_cache",
+          [](Table& t, bool lfu) {
+            const nb::gil_scoped_release no_gil;
+            t.set_cache(lfu ? CacheStrategy::kLfu : CacheStrategy::kLru);
+          },
+          nb::arg("lfu"))
+      .def("tier_counts",
+           [](const Table& t) {
+             EmbeddingTable::TierCounts c;
+             {
+               const nb::gil_scoped_release no_gil;
+               c = t.tier_counts();
+             }
+             nb::dict out;
+             out["hits_dram"] = c.hits_dram;
+             out["hits_disk"] = c.hits_disk;
+             out["misses"] = c.misses;
+             out["dram_keys"] = c.hot;
+             out["dram_capacity"] = c.capacity;
+             out["disk_keys"] = c.disk.live;
+             out["disk_records"] = c.disk.total;
+             out["disk_files"] = c.disk.files;
+             out["disk_bytes"] = c.disk.bytes;
+             out["compaction_errors"] = c.compaction_errors;
+             return out;
+           })
       .def("add_slot",
            [](Table& t, Rows matrix) {
              auto init = matrix_rows(matrix);
@@ -138,7 +172,7 @@ void bind_table(nb::module_& m) {
           nb::arg("keys"), nb::arg("slot"), nb::arg("out").noconvert())
       .def(
           "lookup",
-          [](const Table& t, Keys keys, size_t slot, MutableMatrix<float> out) {
+          [](Table& t, Keys keys, size_t slot, MutableMatrix<float> out) {
             run([&] { return t.lookup(span_of(keys), slot, span_of(out)); });
           },
           nb::arg("keys"), nb::arg("slot"), nb::arg("out").noconvert())
@@ -258,24 +292,21 @@ void bind_snapshot(nb::module_& m) {
               raise_if_error(Status::invalid("snapshot: no slot " + std::to_string(slot) + " of dimension " +
                                              std::to_string(out.shape(1))));
             }
-            const nb::gil_scoped_release no_gil;
-            s.values(slot, start, span_of(out));
+            run([&] { return s.values(slot, start, span_of(out)); });
           },
           nb::arg("slot"), nb::arg("start"), nb::arg("out").noconvert())
       .def(
           "freqs",
           [](const Snapshot& s, size_t start, MutableVector<int64_t> out) {
             check_range("keys", s.admitted().keys.size(), start, out.size());
-            const nb::gil_scoped_release no_gil;
-            s.freqs(start, span_of(out));
+            run([&] { return s.freqs(start, span_of(out)); });
           },
           nb::arg("start"), nb::arg("out").noconvert())
       .def(
           "versions",
           [](const Snapshot& s, size_t start, MutableVector<int64_t> out) {
             check_range("keys", s.admitted().keys.size(), start, out.size());
-            const nb::gil_scoped_release no_gil;
-            s.versions(start, span_of(out));
+            run([&] { return s.versions(start, span_of(out)); });
           },
           nb::arg("start"), nb::arg("out").noconvert())
       .def(

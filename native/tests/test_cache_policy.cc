@@ -128,9 +128,9 @@ TEST(a_row_costs_few_bytes) {
   for (const auto strategy : {CacheStrategy::kLru, CacheStrategy::kLfu}) {
     const auto policy = make_cache_policy(strategy);
     policy->touch(rows.data(), nullptr, rows.size());
-    CHECK(policy->memory_bytes() < 13 * rows.size());
+    CHECK(policy->memory_bytes() < 12 * rows.size() + 200'000);
     policy->clear();
-    CHECK(policy->memory_bytes() == 0);
+    CHECK(policy->memory_bytes() < 200'000);
   }
 }
 

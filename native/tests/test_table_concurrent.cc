@@ -59,9 +59,9 @@ void run(bool record_freq) {
       if (!table->snapshot(1000, {}, &cut).ok()) good = false;
       before.resize(cut->admitted().keys.size() * kDim);
       after.resize(before.size());
-      cut->values(0, 0, before);
+      CHECK(cut->values(0, 0, before).ok());
       std::this_thread::yield();
-      cut->values(0, 0, after);
+      CHECK(cut->values(0, 0, after).ok());
       if (before != after || !rows_are_whole(before)) good = false;
     }
   });

@@ -35,14 +35,14 @@ TEST(shows_its_moment_whatever_follows) {
 
   CHECK(first->admitted().keys.size() == keys.size() && second->admitted().keys.size() == keys.size());
   CHECK(first->admitted().partition_offset.size() == 1001 && second->admitted().partition_offset.size() == 8);
-  first->values(0, 0, out);
+  CHECK(first->values(0, 0, out).ok());
   CHECK(out == std::vector<float>(out.size(), 0.5f));
-  second->values(0, 0, out);
+  CHECK(second->values(0, 0, out).ok());
   CHECK(out == std::vector<float>(out.size(), -0.5f));
   std::vector<int64_t> versions(keys.size());
-  first->versions(0, versions);
+  CHECK(first->versions(0, versions).ok());
   CHECK(versions == std::vector<int64_t>(keys.size(), -1));
-  second->versions(0, versions);
+  CHECK(second->versions(0, versions).ok());
   CHECK(versions == std::vector<int64_t>(keys.size(), 9));
 }
 
@@ -72,12 +72,12 @@ TEST(reused_rows_do_not_show) {
   CHECK(descend(*table, range(50'000, 3000), ones, -5.0f, 2).ok());
   CHECK(cut->admitted().keys.size() == 2000);
   out = std::vector<float>(2000 * kDim);
-  cut->values(0, 0, out);
+  CHECK(cut->values(0, 0, out).ok());
   CHECK(out == std::vector<float>(out.size(), 1.0f));
   std::vector<int64_t> metas(2000);
-  cut->versions(0, metas);
+  CHECK(cut->versions(0, metas).ok());
   CHECK(metas == std::vector<int64_t>(2000, 1));
-  cut->freqs(0, metas);
+  CHECK(cut->freqs(0, metas).ok());
   CHECK(metas == std::vector<int64_t>(2000, 1));
 }
 

@@ -26,15 +26,17 @@ void give_back(std::vector<T>& memory) {
   std::vector<T>().swap(memory);
 }
 
+size_t above_all(const uint32_t* rows, size_t n) {
+  return n == 0 ? 0 : size_t{*std::max_element(rows, rows + n)} + 1;
+}
+
 // The links of all rows; every row is in one list at most.
 class Chains {
  public:
   bool has(uint32_t row) const { return row < links_.size() && links_[row].previous != kAbsent; }
-  // Room for every row of a batch. Throws std::bad_alloc.
-  void grow(const uint32_t* rows, size_t n) {
-    if (n == 0) return;
-    const size_t needed = size_t{*std::max_element(rows, rows + n)} + 1;
-    if (needed > links_.size()) links_.resize(std::max(needed, links_.size() + links_.size() / 4));
+  // Room for rows below n. Throws std::bad_alloc.
+  void reserve(size_t n) {
+    if (n > links_.size()) links_.resize(std::max(n, links_.size() + links_.size() / 4));
   }
   size_t rows() const { return links_.size(); }
   void append(List& list, uint32_t row) {
@@ -57,8 +59,10 @@ class Chains {
 
 class Lru final : public CachePolicy {
  public:
+  void reserve(size_t n) override { chains_.reserve(n); }
+
   void touch(const uint32_t* rows, const int64_t*, size_t n) override {
-    chains_.grow(rows, n);
+    reserve(above_all(rows, n));
     for (size_t i = 0; i < n; i++) {
       if (chains_.has(rows[i])) {
         chains_.remove(list_, rows[i]);
@@ -102,21 +106,13 @@ class Lru final : public CachePolicy {
 // A list for every frequency up to kExact, above that for every 1 / kSteps of a doubling.
 class Lfu final : public CachePolicy {
  public:
-  void touch(const uint32_t* rows, const int64_t* counts, size_t n) override {
-    chains_.grow(rows, n);
+  void reserve(size_t n) override {
+    chains_.reserve(n);
     sums_.resize(std::max(sums_.size(), chains_.rows()));
-    // All memory is taken before anything changes; a row may come more than once.
-    uint64_t most = 0;
-    uint64_t all = 0;
-    for (size_t i = 0; i < n; i++) {
-      if (chains_.has(rows[i])) most = std::max<uint64_t>(most, sums_[rows[i]]);
-      all = capped(all + count(counts, i));
-    }
-    const size_t lists = list_of(static_cast<uint32_t>(capped(most + all))) + 1;
-    if (lists > lists_.size()) {
-      lists_.resize(std::max(lists, std::min(lists_.size() * 2, list_of(kMostCounted) + 1)));
-      filled_.resize((lists_.size() + 63) / 64);
-    }
+  }
+
+  void touch(const uint32_t* rows, const int64_t* counts, size_t n) override {
+    reserve(above_all(rows, n));
     for (size_t i = 0; i < n; i++) {
       const uint32_t row = rows[i];
       uint64_t sum = count(counts, i);
@@ -150,8 +146,8 @@ class Lfu final : public CachePolicy {
   void clear() override {
     chains_.clear();
     give_back(sums_);
-    give_back(lists_);
-    give_back(filled_);
+    lists_ = std::vector<List>(kLists);
+    filled_ = std::vector<uint64_t>(kLists / 64);
     lowest_ = 0;
     size_ = 0;
   }
@@ -167,6 +163,7 @@ class Lfu final : public CachePolicy {
   static constexpr unsigned kStepBits = 9;
   static constexpr uint32_t kSteps = uint32_t{1} << kStepBits;
   static constexpr uint32_t kExact = 2 * kSteps;
+  static constexpr size_t kLists = (size_t{32 - kStepBits} + 1) << kStepBits;
 
   static uint64_t capped(uint64_t sum) { return std::min<uint64_t>(sum, kMostCounted); }
   static uint64_t count(const int64_t* counts, size_t i) {
@@ -196,9 +193,9 @@ class Lfu final : public CachePolicy {
 
   Chains chains_;
   std::vector<uint32_t> sums_;  // of the counts of a row
-  std::vector<List> lists_;
-  std::vector<uint64_t> filled_;  // a bit for every list that has a row
-  size_t lowest_ = 0;             // lists before it have none
+  std::vector<List> lists_ = std::vector<List>(kLists);
+  std::vector<uint64_t> filled_ = std::vector<uint64_t>(kLists / 64);  // a bit for every list that has a row
+  size_t lowest_ = 0;                                                  // lists before it have none
   size_t size_ = 0;
 };
 

@@ -222,7 +222,14 @@ Status ColdStore::compact(size_t max_records, const Moved& moved, bool* more) {
   for (size_t i = 0; i < from.size(); i++) {
     int64_t key;
     std::memcpy(&key, records.data() + i * record_bytes(), sizeof key);
-    if (!moved(key, from[i], to[i])) release(&to[i], 1);
+    try {
+      if (!moved(key, from[i], to[i])) release(&to[i], 1);
+    } catch (...) {
+      // This record and those after it are referred to where they were.
+      release(&to[i], to.size() - i);
+      release(from.data(), i);
+      throw;
+    }
   }
   cursor_ = place;
   // The file goes with its last record.

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstring>
 #include <mutex>
+#include <new>
 #include <shared_mutex>
 #include <string>
 #include <utility>
@@ -30,6 +31,17 @@ EmbeddingTable::EmbeddingTable(Options options)
       rows_(EntryLayout(has_meta())),
       counters_(EntryLayout(true)) {}
 
+Status EmbeddingTable::set_tiers(const TierOptions& options) {
+  const std::unique_lock lock(*mutex_);
+  if (index_.size() != 0) return Status::invalid("tiers of a table that has keys");
+  return Tiers::open(options, &index_, &rows_, &tiers_);
+}
+
+void EmbeddingTable::set_cache(CacheStrategy strategy) {
+  const std::unique_lock lock(*mutex_);
+  if (tiers_ != nullptr) tiers_->set_cache(strategy);
+}
+
 Status EmbeddingTable::add_slot(size_t dim, std::unique_ptr<RowInit> init) {
   if (dim == 0) return Status::invalid("add_slot: rows of dimension 0");
   const std::unique_lock lock(*mutex_);
@@ -37,16 +49,27 @@ Status EmbeddingTable::add_slot(size_t dim, std::unique_ptr<RowInit> init) {
   layout.add_slot(dim);
   const SlotLayout added = layout.slots().back();
   inits_.reserve(inits_.size() + 1);
-  const auto admitted = [&](auto fn) {
+  std::unique_ptr<Tiers::Relayout> on_disk;
+  if (tiers_ != nullptr) {
+    if (Status s = tiers_->relayout(layout, *init, &on_disk); !s.ok()) return s;
+    tiers_->exchange(*on_disk);
+  }
+  const auto in_memory = [&](auto fn) {
     index_.for_each([&](int64_t key, uint32_t row) {
-      if (is_admitted(row)) fn(row, key);
+      if (is_hot(row)) fn(row, key);
     });
   };
-  rows_.relayout(layout, admitted, [&](int64_t key, const float* from, float* to) {
-    if (added.offset != 0) std::memcpy(to, from, added.offset * sizeof(float));
-    init->fill(key, {to + added.offset, dim});
-  });
+  try {
+    rows_.relayout(layout, in_memory, [&](int64_t key, const float* from, float* to) {
+      if (added.offset != 0) std::memcpy(to, from, added.offset * sizeof(float));
+      init->fill(key, {to + added.offset, dim});
+    });
+  } catch (...) {
+    if (tiers_ != nullptr) tiers_->exchange(*on_disk);
+    throw;
+  }
   inits_.push_back(std::move(init));
+  settle();
   return {};
 }
 
@@ -72,7 +95,8 @@ size_t EmbeddingTable::admitted_size() const {
 
 size_t EmbeddingTable::memory_bytes() const {
   const std::shared_lock lock(*mutex_);
-  return index_.bytes() + rows_.bytes() + counters_.bytes();
+  return index_.bytes() + rows_.bytes() + counters_.bytes() +
+         (tiers_ == nullptr ? 0 : tiers_->memory_bytes());
 }
 
 size_t EmbeddingTable::n_slots() const {
@@ -178,16 +202,30 @@ bool EmbeddingTable::find_and_copy(std::span<const int64_t> keys, size_t slot, f
   return missing.load(std::memory_order_relaxed);
 }
 
-Status EmbeddingTable::lookup(std::span<const int64_t> keys, size_t slot, std::span<float> out) const {
+Status EmbeddingTable::lookup(std::span<const int64_t> keys, size_t slot, std::span<float> out) {
   static thread_local Buffer<uint32_t> buffer;
   uint32_t* const rows = buffer.at_least(keys.size());
-  const std::shared_lock lock(*mutex_);
-  if (Status s = check_batch("lookup", keys.size(), slot, out.size()); !s.ok()) return s;
-  if (!find_and_copy(keys, slot, out.data(), rows)) return {};
-  const size_t dim = rows_.layout().slots()[slot].dim;
-  for (size_t i = 0; i < keys.size(); i++) {
-    if (!is_admitted(rows[i])) default_row(slot, keys[i], out.subspan(i * dim, dim));
+  const auto defaults = [&] {
+    const size_t dim = rows_.layout().slots()[slot].dim;
+    for (size_t i = 0; i < keys.size(); i++) {
+      if (!is_admitted(rows[i])) default_row(slot, keys[i], out.subspan(i * dim, dim));
+    }
+  };
+  {
+    const std::shared_lock lock(*mutex_);
+    if (Status s = check_batch("lookup", keys.size(), slot, out.size()); !s.ok()) return s;
+    const bool all_found = !find_and_copy(keys, slot, out.data(), rows);
+    if (all_found || !any_cold({rows, keys.size()})) {
+      count_hits({rows, keys.size()});
+      if (!all_found) defaults();
+      return {};
+    }
   }
+  const std::unique_lock lock(*mutex_);
+  if (Status s = check_batch("lookup", keys.size(), slot, out.size()); !s.ok()) return s;
+  find_and_copy(keys, slot, out.data(), rows);
+  if (Status s = fetch(keys, slot, {}, rows, out); !s.ok()) return s;
+  defaults();
   return {};
 }
 
@@ -199,18 +237,23 @@ Status EmbeddingTable::lookup_or_create(std::span<const int64_t> keys, size_t sl
     // The usual batch finds all its keys, beside other readers.
     const std::shared_lock lock(*mutex_);
     if (Status s = check_batch("lookup", keys.size(), slot, out.size()); !s.ok()) return s;
-    if (!find_and_copy(keys, slot, out.data(), rows)) return {};
+    if (!find_and_copy(keys, slot, out.data(), rows)) {
+      count_hits({rows, keys.size()});
+      return {};
+    }
   }
   const std::unique_lock lock(*mutex_);
   if (Status s = check_batch("lookup", keys.size(), slot, out.size()); !s.ok()) return s;
   // What others did between the locks is seen by looking again.
-  if (!find_and_copy(keys, slot, out.data(), rows)) return {};
-  const SlotLayout layout = rows_.layout().slots()[slot];
+  const bool all_found = !find_and_copy(keys, slot, out.data(), rows);
   std::vector<uint32_t> missing;
-  for (size_t i = 0; i < keys.size(); i++) {
+  for (size_t i = 0; i < keys.size() && !all_found; i++) {
     if (rows[i] == kNoRow) missing.push_back(static_cast<uint32_t>(i));
   }
+  if (Status s = fetch(keys, slot, missing, rows, out); !s.ok()) return s;
+  if (missing.empty()) return {};
   create_missing(keys, missing, rows, 0);
+  const SlotLayout layout = rows_.layout().slots()[slot];
   parallel_for(missing.size(), kLookupGrain, [&](size_t begin, size_t end) {
     for (size_t m = begin; m < end; m++) {
       const size_t i = missing[m];
@@ -226,9 +269,10 @@ Status EmbeddingTable::create_from(std::span<const int64_t> keys, size_t slot, s
   uint32_t* const rows = buffer.at_least(keys.size());
   const std::unique_lock lock(*mutex_);
   if (Status s = check_batch("create_from", keys.size(), slot, given.size()); !s.ok()) return s;
+  if (Status s = make_room(0); !s.ok()) return s;
   find(keys, rows);
   const SlotLayout layout = rows_.layout().slots()[slot];
-  rows_.reserve(keys.size());
+  reserve_rows(keys.size());
   const RowStore::Writing writing(rows_, keys.size());
   for (size_t i = 0; i < keys.size(); i++) {
     if (is_admitted(rows[i])) continue;
@@ -238,6 +282,7 @@ Status EmbeddingTable::create_from(std::span<const int64_t> keys, size_t slot, s
     std::memcpy(rows_.entry(row) + layout.offset, given.data() + i * layout.dim, layout.dim * sizeof(float));
     if (touches_.active()) touches_.touch(keys[i], cuts_);
   }
+  settle();
   return {};
 }
 
@@ -264,13 +309,14 @@ uint32_t EmbeddingTable::create(int64_t key, uint32_t counter, const RowStore::W
   }
   if (has_meta()) rows_.meta(row) = meta;
   fill_defaults(rows_.entry(row), key, but);
+  if (tiers_ != nullptr) tiers_->enter(key, row, meta.freq);
   return row;
 }
 
 void EmbeddingTable::create_missing(std::span<const int64_t> keys, std::span<const uint32_t> missing,
                                     uint32_t* rows, uint64_t but) {
   if (missing.empty()) return;
-  rows_.reserve(missing.size());
+  reserve_rows(missing.size());
   size_t done = 0;
   if (rows_.n_free() != 0) {
     // Rows that were given back have numbers here and there: one by one.
@@ -299,6 +345,8 @@ void EmbeddingTable::create_missing(std::span<const int64_t> keys, std::span<con
         fill_defaults(rows_.entry(rows[i]), keys[i], but);
       }
     });
+    if (tiers_ == nullptr) return;
+    for (const uint32_t i : created) tiers_->enter(keys[i], rows[i], 0);
   };
   try {
     index_.find_or_insert_many(keys.data(), rest.data(), rest.size(), first, rows);
@@ -327,16 +375,23 @@ Status EmbeddingTable::contains(std::span<const int64_t> keys, std::span<bool> o
 Status EmbeddingTable::frequency(std::span<const int64_t> keys, std::span<int64_t> out) const {
   if (out.size() != keys.size()) return Status::invalid("frequency: one answer per key expected");
   const std::shared_lock lock(*mutex_);
+  std::vector<uint32_t> rows(keys.size());
+  find(keys, rows.data());
+  ColdEntries on_disk(rows_.layout());
+  if (record_freq_) {
+    if (Status s = read_cold(keys, rows, &on_disk); !s.ok()) return s;
+  }
   for (size_t i = 0; i < keys.size(); i++) {
-    const uint32_t row = index_.find(keys[i]);
-    if (is_counter(row)) {
-      out[i] = counters_.meta(row - kCounterBase).freq;
+    if (is_counter(rows[i])) {
+      out[i] = counters_.meta(rows[i] - kCounterBase).freq;
       continue;
     }
-    const std::optional<int64_t> recorded =
-        is_admitted(row) && record_freq_ ? std::optional(rows_.meta(row).freq) : std::nullopt;
+    std::optional<int64_t> recorded;
+    if (is_admitted(rows[i]) && record_freq_) {
+      recorded = is_hot(rows[i]) ? rows_.meta(rows[i]).freq : on_disk.meta(i).freq;
+    }
     out[i] = admission_ == nullptr ? recorded.value_or(0)
-                                   : admission_->frequency(keys[i], is_admitted(row), recorded);
+                                   : admission_->frequency(keys[i], is_admitted(rows[i]), recorded);
   }
   return {};
 }
@@ -344,21 +399,108 @@ Status EmbeddingTable::frequency(std::span<const int64_t> keys, std::span<int64_
 Status EmbeddingTable::version(std::span<const int64_t> keys, std::span<int64_t> out) const {
   if (out.size() != keys.size()) return Status::invalid("version: one answer per key expected");
   const std::shared_lock lock(*mutex_);
+  std::vector<uint32_t> rows(keys.size());
+  find(keys, rows.data());
+  ColdEntries on_disk(rows_.layout());
+  if (record_version_) {
+    if (Status s = read_cold(keys, rows, &on_disk); !s.ok()) return s;
+  }
   for (size_t i = 0; i < keys.size(); i++) {
-    const uint32_t row = index_.find(keys[i]);
-    if (row == kNoRow || !record_version_) {
+    if (rows[i] == kNoRow || !record_version_) {
       out[i] = -1;
+    } else if (is_counter(rows[i])) {
+      out[i] = counters_.meta(rows[i] - kCounterBase).version;
     } else {
-      out[i] = is_counter(row) ? counters_.meta(row - kCounterBase).version : rows_.meta(row).version;
+      out[i] = is_hot(rows[i]) ? rows_.meta(rows[i]).version : on_disk.meta(i).version;
     }
   }
   return {};
 }
 
+// -- tiers ----------------------------------------------------------------------------------------
+
 Status EmbeddingTable::tier(std::span<const int64_t> keys, std::span<int32_t> out) const {
   if (out.size() != keys.size()) return Status::invalid("tier: one answer per key expected");
   const std::shared_lock lock(*mutex_);
-  for (size_t i = 0; i < keys.size(); i++) out[i] = is_hot(index_.find(keys[i])) ? 0 : -1;
+  for (size_t i = 0; i < keys.size(); i++) {
+    const uint32_t row = index_.find(keys[i]);
+    out[i] = is_hot(row) ? 0 : is_cold(row) ? 1 : -1;
+  }
+  return {};
+}
+
+EmbeddingTable::TierCounts EmbeddingTable::tier_counts() const {
+  const std::shared_lock lock(*mutex_);
+  if (tiers_ == nullptr) return {};
+  return {hits_[0],           hits_[1],           hits_[2],
+          tiers_->hot_size(), tiers_->capacity(), tiers_->compaction_errors(),
+          tiers_->disk()};
+}
+
+void EmbeddingTable::reserve_rows(size_t n) {
+  rows_.reserve(n);
+  if (tiers_ != nullptr) tiers_->reserve(rows_.rows_ever() + n);
+}
+
+Status EmbeddingTable::make_room(size_t n) { return tiers_ == nullptr ? Status() : tiers_->make_room(n); }
+
+void EmbeddingTable::settle() {
+  try {
+    if (const Status later = make_room(0); !later.ok()) return;
+  } catch (const std::bad_alloc&) {
+    return;
+  }
+}
+
+Status EmbeddingTable::bring_up(std::span<const int64_t> keys, uint32_t* rows) {
+  return tiers_ == nullptr ? Status() : tiers_->bring_up(keys, {rows, keys.size()});
+}
+
+Status EmbeddingTable::read_cold(std::span<const int64_t> keys, std::span<const uint32_t> rows,
+                                 ColdEntries* out) const {
+  return tiers_ == nullptr ? Status() : out->read(tiers_->store(), keys, rows);
+}
+
+bool EmbeddingTable::any_cold(std::span<const uint32_t> rows) const {
+  return tiers_ != nullptr && std::ranges::any_of(rows, is_cold);
+}
+
+void EmbeddingTable::count_hits(std::span<const uint32_t> rows) const {
+  if (tiers_ == nullptr) return;
+  uint64_t counts[3] = {};
+  for (const uint32_t row : rows) counts[is_hot(row) ? 0 : is_cold(row) ? 1 : 2]++;
+  for (size_t i = 0; i < 3; i++) hits_[i].fetch_add(counts[i], std::memory_order_relaxed);
+}
+
+Status EmbeddingTable::fetch(std::span<const int64_t> keys, size_t slot, std::span<const uint32_t> missing,
+                             uint32_t* rows, std::span<float> out) {
+  if (tiers_ == nullptr) return {};
+  std::vector<uint32_t> cold;
+  std::vector<int64_t> coming;
+  for (size_t i = 0; i < keys.size(); i++) {
+    if (is_cold(rows[i])) cold.push_back(static_cast<uint32_t>(i));
+  }
+  for (const auto& positions : {std::span<const uint32_t>(cold), missing}) {
+    for (const uint32_t i : positions) coming.push_back(keys[i]);
+  }
+  count_hits({rows, keys.size()});
+  std::ranges::sort(coming);
+  const auto equal = std::ranges::unique(coming);
+  // Rows of this batch may have to leave for it: they have been copied.
+  if (Status s = make_room(coming.size() - equal.size()); !s.ok()) return s;
+  if (cold.empty()) return {};
+  // Compaction may have moved them.
+  std::vector<int64_t> cold_keys;
+  for (const uint32_t i : cold) cold_keys.push_back(keys[i]);
+  std::vector<uint32_t> cold_rows(cold.size());
+  find(cold_keys, cold_rows.data());
+  if (Status s = bring_up(cold_keys, cold_rows.data()); !s.ok()) return s;
+  const SlotLayout layout = rows_.layout().slots()[slot];
+  for (size_t c = 0; c < cold.size(); c++) {
+    std::memcpy(out.data() + cold[c] * layout.dim, rows_.entry(cold_rows[c]) + layout.offset,
+                layout.dim * sizeof(float));
+    rows[cold[c]] = cold_rows[c];
+  }
   return {};
 }
 

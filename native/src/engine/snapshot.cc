@@ -12,7 +12,8 @@ namespace kvarn {
 namespace {
 
 constexpr size_t kAhead = 16;
-constexpr size_t kGrain = 4096;  // rows read under one lock
+constexpr size_t kGrain = 4096;       // rows read under one lock
+constexpr size_t kColdRead = 16'384;  // rows whose records are read together: neighbours on disk come at once
 
 size_t bucket_of(int64_t key, int64_t n_buckets) {
   const int64_t r = key % n_buckets;
@@ -61,15 +62,31 @@ void Snapshot::order_all(size_t n_buckets) {
   found[0].there.resize(parts_.rows->n_rows);
   found[1].keys.resize(parts_.counters->n_rows);
   found[1].there.resize(parts_.counters->n_rows);
+  std::vector<std::pair<uint32_t, int64_t>> cold;
   parts_.index->for_each([&](int64_t key, uint32_t row) {
+    if (is_cold(row)) {
+      cold.emplace_back(row, key);
+      return;
+    }
     Found& kind = found[is_counter(row)];
     const size_t at = is_counter(row) ? row - kCounterBase : row;
     kind.keys[at] = key;
     kind.there[at] = true;
     kind.n++;
   });
+  std::ranges::sort(cold);
   for (const bool counters : {false, true}) {
     const Found& kind = found[counters];
+    const auto in_order = [&](auto fn) {
+      for (size_t row = 0; row < kind.keys.size(); row++) {
+        if (kind.there[row]) fn(kind.keys[row], static_cast<uint32_t>(row));
+      }
+      for (const auto& [row, key] : cold) fn(key, row);
+    };
+    if (!counters && !cold.empty()) {
+      order_by_bucket(kind.n + cold.size(), n_buckets, in_order, &admitted_);
+      continue;
+    }
     const auto for_each = [&](auto fn) {
       if (kind.n == kind.keys.size()) {
         for (size_t row = 0; row < kind.keys.size(); row++) fn(kind.keys[row], static_cast<uint32_t>(row));
@@ -121,25 +138,48 @@ void Snapshot::locked(size_t n, Fn fn) const {
   });
 }
 
-void Snapshot::values(size_t slot, size_t start, std::span<float> out) const {
+template <typename Fn>
+Status Snapshot::on_disk(size_t start, size_t n, Fn fn) const {
+  if (parts_.on_disk == nullptr) return {};
+  const std::span<const int64_t> keys(admitted_.keys.data() + start, n);
+  const std::span<const uint32_t> rows(admitted_.rows.data() + start, n);
+  ColdEntries entries(layout());
+  for (size_t begin = 0; begin < n; begin += kColdRead) {
+    const size_t some = std::min(kColdRead, n - begin);
+    const auto piece = rows.subspan(begin, some);
+    if (Status s = entries.read(*parts_.on_disk, keys.subspan(begin, some), piece); !s.ok()) return s;
+    for (size_t i = 0; i < some; i++) {
+      if (is_cold(piece[i])) fn(begin + i, entries, i);
+    }
+  }
+  return {};
+}
+
+Status Snapshot::values(size_t slot, size_t start, std::span<float> out) const {
   const SlotLayout s = layout().slots()[slot];
   const uint32_t* rows = admitted_.rows.data() + start;
   const RowCut& cut = *parts_.rows;
   locked(out.size() / s.dim, [&](size_t begin, size_t end) {
     const bool changed = !cut.undo.empty();
     for (size_t i = begin; i < end; i++) {
-      if (i + kAhead < end) KVARN_PREFETCH(cut.slabs.entry(rows[i + kAhead]) + s.offset);
+      if (i + kAhead < end && is_hot(rows[i + kAhead])) {
+        KVARN_PREFETCH(cut.slabs.entry(rows[i + kAhead]) + s.offset);
+      }
+      if (!is_hot(rows[i])) continue;
       const float* entry = changed ? cut.entry(rows[i]) : cut.slabs.entry(rows[i]);
       std::memcpy(out.data() + i * s.dim, entry + s.offset, s.dim * sizeof(float));
     }
   });
+  return on_disk(start, out.size() / s.dim, [&](size_t i, const ColdEntries& entries, size_t e) {
+    std::memcpy(out.data() + i * s.dim, entries.entry(e) + s.offset, s.dim * sizeof(float));
+  });
 }
 
-void Snapshot::freqs(size_t start, std::span<int64_t> out) const {
+Status Snapshot::freqs(size_t start, std::span<int64_t> out) const {
   locked(out.size(), [&](size_t begin, size_t end) {
     for (size_t i = begin; i < end; i++) {
       if (parts_.record_freq) {
-        out[i] = parts_.rows->meta(admitted_.rows[start + i]).freq;
+        if (is_hot(admitted_.rows[start + i])) out[i] = parts_.rows->meta(admitted_.rows[start + i]).freq;
       } else if (parts_.admission != nullptr) {
         out[i] = parts_.admission->frequency_of_admitted(admitted_.keys[start + i]);
       } else {
@@ -147,14 +187,24 @@ void Snapshot::freqs(size_t start, std::span<int64_t> out) const {
       }
     }
   });
+  if (!parts_.record_freq) return {};
+  return on_disk(start, out.size(),
+                 [&](size_t i, const ColdEntries& entries, size_t e) { out[i] = entries.meta(e).freq; });
 }
 
-void Snapshot::versions(size_t start, std::span<int64_t> out) const {
+Status Snapshot::versions(size_t start, std::span<int64_t> out) const {
+  if (!parts_.record_version) {
+    std::ranges::fill(out, -1);
+    return {};
+  }
   locked(out.size(), [&](size_t begin, size_t end) {
     for (size_t i = begin; i < end; i++) {
-      out[i] = parts_.record_version ? parts_.rows->meta(admitted_.rows[start + i]).version : -1;
+      const uint32_t row = admitted_.rows[start + i];
+      if (is_hot(row)) out[i] = parts_.rows->meta(row).version;
     }
   });
+  return on_disk(start, out.size(),
+                 [&](size_t i, const ColdEntries& entries, size_t e) { out[i] = entries.meta(e).version; });
 }
 
 void Snapshot::filtered_metas(size_t start, std::span<int64_t> freqs, std::span<int64_t> versions) const {

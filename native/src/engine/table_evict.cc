@@ -26,24 +26,52 @@ struct Standing {
 
 }  // namespace
 
-std::optional<EvictReason> EmbeddingTable::judge(const EvictionRule& rule, int64_t step, int64_t key,
-                                                 uint32_t row) const {
-  if (is_counter(row)) {
-    const RowMeta& meta = counters_.meta(row - kCounterBase);
-    return rule.reason(step, record_version_ ? meta.version : -1, meta.freq, nullptr, 0);
-  }
-  const RowMeta meta = standing_of(rule, step, key, row);
-  return rule.reason(step, meta.version, meta.freq, rows_.entry(row), rows_.layout().slots()[0].dim);
-}
+// A piece of keys with what the table has of them, wherever it lies. The caller holds the lock.
+class EmbeddingTable::Examined {
+ public:
+  explicit Examined(const EmbeddingTable& table) : table_(table), on_disk_(table.rows_.layout()) {}
 
-RowMeta EmbeddingTable::standing_of(const EvictionRule& rule, int64_t step, int64_t key, uint32_t row) const {
-  RowMeta meta;
-  if (has_meta()) meta = rows_.meta(row);
-  if (!record_version_) meta.version = -1;
-  if (record_version_ && rule.by_age() && meta.version == -1) meta.version = step;  // its time begins now
-  if (!record_freq_) meta.freq = admission_ == nullptr ? 0 : admission_->frequency_of_admitted(key);
-  return meta;
-}
+  Status look_up(std::span<const int64_t> keys) {
+    keys_ = keys;
+    rows_.resize(keys.size());
+    table_.index_.find_many(keys.data(), keys.size(), rows_.data());
+    return table_.read_cold(keys, rows_, &on_disk_);
+  }
+
+  uint32_t row(size_t i) const { return rows_[i]; }
+  bool found(size_t i) const { return rows_[i] != kNoRow; }
+  RowMeta meta(size_t i) const {
+    if (is_counter(rows_[i])) return table_.counters_.meta(rows_[i] - kCounterBase);
+    if (!table_.has_meta()) return {};
+    return is_hot(rows_[i]) ? table_.rows_.meta(rows_[i]) : on_disk_.meta(i);
+  }
+  // Frequency and version of an admitted key as eviction sees them.
+  RowMeta standing(const EvictionRule& rule, int64_t step, size_t i) const {
+    RowMeta meta = this->meta(i);
+    if (!table_.record_version_) meta.version = -1;
+    if (table_.record_version_ && rule.by_age() && meta.version == -1)
+      meta.version = step;  // its time begins
+    if (!table_.record_freq_) {
+      meta.freq = table_.admission_ == nullptr ? 0 : table_.admission_->frequency_of_admitted(keys_[i]);
+    }
+    return meta;
+  }
+  std::optional<EvictReason> judge(const EvictionRule& rule, int64_t step, size_t i) const {
+    if (is_counter(rows_[i])) {
+      const RowMeta meta = this->meta(i);
+      return rule.reason(step, table_.record_version_ ? meta.version : -1, meta.freq, nullptr, 0);
+    }
+    const RowMeta meta = standing(rule, step, i);
+    const float* entry = is_hot(rows_[i]) ? table_.rows_.entry(rows_[i]) : on_disk_.entry(i);
+    return rule.reason(step, meta.version, meta.freq, entry, table_.rows_.layout().slots()[0].dim);
+  }
+
+ private:
+  const EmbeddingTable& table_;
+  std::span<const int64_t> keys_;
+  std::vector<uint32_t> rows_;
+  ColdEntries on_disk_;
+};
 
 Status EmbeddingTable::evict(const EvictionRule& rule, int64_t step, bool dry_run, EvictionResult* out) {
   const bool ranks = rule.min_keys != 0 || rule.max_keys.has_value();
@@ -52,38 +80,46 @@ Status EmbeddingTable::evict(const EvictionRule& rule, int64_t step, bool dry_ru
   std::vector<Standing> standings;  // of every admitted key, if ranks count
   std::vector<Standing> condemned;  // admitted keys among those leaving
   std::vector<int64_t> keys;
-  std::vector<uint32_t> rows;
+  std::vector<std::pair<uint32_t, int64_t>> on_disk;  // looked at in the order of the files
   std::shared_ptr<const KeyIndex::View> view;
   {
     const std::unique_lock lock(*mutex_);
     view = index_.view();
   }
-  const auto examine = [&] {
-    rows.resize(keys.size());
+  const auto examine = [&]() -> Status {
     const std::shared_lock lock(*mutex_);
-    index_.find_many(keys.data(), keys.size(), rows.data());
+    Examined piece(*this);
+    if (Status s = piece.look_up(keys); !s.ok()) return s;
     for (size_t i = 0; i < keys.size(); i++) {
-      if (rows[i] == kNoRow) continue;
+      if (!piece.found(i)) continue;
       out->examined++;
-      const bool admitted = is_admitted(rows[i]);
-      if (rule.by_age() && record_version_) {
-        const int64_t version =
-            admitted ? rows_.meta(rows[i]).version : counters_.meta(rows[i] - kCounterBase).version;
-        if (version == -1) undated.push_back(keys[i]);
-      }
-      const auto reason = judge(rule, step, keys[i], rows[i]);
+      if (rule.by_age() && record_version_ && piece.meta(i).version == -1) undated.push_back(keys[i]);
+      const auto reason = piece.judge(rule, step, i);
       if (reason) leaving.emplace_back(keys[i], *reason);
-      if (!ranks || !admitted) continue;
-      const RowMeta meta = standing_of(rule, step, keys[i], rows[i]);
+      if (!ranks || !is_admitted(piece.row(i))) continue;
+      const RowMeta meta = piece.standing(rule, step, i);
       (reason ? condemned : standings).push_back({meta.freq, meta.version, keys[i]});
     }
     keys.clear();
+    return {};
   };
-  view->for_each([&](int64_t key, uint32_t) {
+  Status failed;
+  view->for_each([&](int64_t key, uint32_t row) {
+    if (is_cold(row)) {
+      on_disk.emplace_back(row, key);
+      return;
+    }
     keys.push_back(key);
-    if (keys.size() == kPiece) examine();
+    if (keys.size() == kPiece && failed.ok()) failed = examine();
   });
-  examine();
+  std::ranges::sort(on_disk);
+  for (size_t i = 0; i < on_disk.size() && failed.ok(); i++) {
+    keys.push_back(on_disk[i].second);
+    if (keys.size() == kPiece) failed = examine();
+  }
+  if (failed.ok()) failed = examine();
+  if (!failed.ok()) return failed;
+  on_disk.clear();
   view.reset();  // from here on the index need not copy what changes
 
   if (standings.size() < rule.min_keys) {
@@ -119,43 +155,64 @@ Status EmbeddingTable::evict(const EvictionRule& rule, int64_t step, bool dry_ru
   }
   out->keys.reserve(leaving.size() + surplus.size());
   out->reasons.reserve(leaving.size() + surplus.size());
-  const auto in_pieces = [&](size_t n, auto fn) {
-    for (size_t begin = 0; begin < n; begin += kPiece) {
+  // fn(piece, i, n): what is key i of `piece`, number n of all. Keys that the disk does not give any more,
+  // though they were read a moment ago, stay for the next time.
+  const auto in_pieces = [&](const auto& all, auto key_of, auto fn) {
+    Examined piece(*this);
+    for (size_t begin = 0; begin < all.size(); begin += kPiece) {
+      const size_t n = std::min(all.size() - begin, kPiece);
+      keys.clear();
+      for (size_t i = 0; i < n; i++) keys.push_back(key_of(all[begin + i]));
       const std::unique_lock lock(*mutex_);
-      const size_t end = std::min(n, begin + kPiece);
-      rows_.reserve_free(end - begin);
-      counters_.reserve_free(end - begin);
-      for (size_t i = begin; i < end; i++) fn(i);
+      if (const Status s = piece.look_up(keys); !s.ok()) continue;
+      rows_.reserve_free(n);
+      counters_.reserve_free(n);
+      for (size_t i = 0; i < n; i++) {
+        if (piece.found(i)) fn(piece, i, all[begin + i]);
+      }
     }
   };
-  in_pieces(leaving.size(), [&](size_t i) {
-    const auto [key, reason] = leaving[i];
-    const uint32_t row = index_.find(key);
-    // Another may have touched it meanwhile.
-    if (row == kNoRow || !judge(rule, step, key, row)) return;
-    erase(key, row);
-    name(key, reason);
-  });
-  in_pieces(surplus.size(), [&](size_t i) {
-    const int64_t key = surplus[i].key;
-    const uint32_t row = index_.find(key);
-    if (!is_admitted(row)) return;
-    const RowMeta meta = standing_of(rule, step, key, row);
-    if (meta.freq != surplus[i].freq || meta.version != surplus[i].version) return;
-    erase(key, row);
-    name(key, EvictReason::kCeiling);
-  });
-  in_pieces(undated.size(), [&](size_t i) {
-    const uint32_t row = index_.find(undated[i]);
-    if (row == kNoRow) return;
-    RowStore& store = is_counter(row) ? counters_ : rows_;
-    const uint32_t at = is_counter(row) ? row - kCounterBase : row;
-    if (store.meta(at).version != -1) return;
-    const RowStore::Writing writing(store, 1);
-    if (writing.needed()) writing.keep(at);
-    store.meta(at).version = step;
-  });
+  in_pieces(
+      leaving, [](const auto& each) { return each.first; },
+      [&](const Examined& piece, size_t i, const auto& each) {
+        // Another may have touched it meanwhile.
+        if (!piece.judge(rule, step, i)) return;
+        erase(each.first, piece.row(i));
+        name(each.first, each.second);
+      });
+  in_pieces(
+      surplus, [](const Standing& each) { return each.key; },
+      [&](const Examined& piece, size_t i, const Standing& each) {
+        if (!is_admitted(piece.row(i))) return;
+        const RowMeta meta = piece.standing(rule, step, i);
+        if (meta.freq != each.freq || meta.version != each.version) return;
+        erase(each.key, piece.row(i));
+        name(each.key, EvictReason::kCeiling);
+      });
+  for (size_t begin = 0; begin < undated.size(); begin += kPiece) {
+    date(std::span(undated).subspan(begin, std::min(undated.size() - begin, kPiece)), step);
+  }
   return {};
+}
+
+void EmbeddingTable::date(std::span<const int64_t> keys, int64_t step) {
+  std::vector<uint32_t> rows(keys.size());
+  const std::unique_lock lock(*mutex_);
+  find(keys, rows.data());
+  // What does not come up now has its time begin with the next eviction.
+  if (const Status s = bring_up(keys, rows.data()); !s.ok()) return;
+  for (const bool counters : {false, true}) {
+    RowStore& store = counters ? counters_ : rows_;
+    const RowStore::Writing writing(store, keys.size());
+    for (const uint32_t row : rows) {
+      if (row == kNoRow || is_counter(row) != counters) continue;
+      const uint32_t at = counters ? row - kCounterBase : row;
+      if (store.meta(at).version != -1) continue;
+      if (writing.needed()) writing.keep(at);
+      store.meta(at).version = step;
+    }
+  }
+  settle();
 }
 
 // Room to give the row back has been made.
@@ -165,9 +222,10 @@ void EmbeddingTable::erase(int64_t key, uint32_t row) {
   if (is_counter(row)) {
     counters_.give_back(row - kCounterBase);
     n_counters_--;
-  } else {
-    rows_.give_back(row);
+    return;
   }
+  if (tiers_ != nullptr) tiers_->leave(row);
+  if (is_hot(row)) rows_.give_back(row);
 }
 
 size_t EmbeddingTable::remove(std::span<const int64_t> keys) {
@@ -193,6 +251,7 @@ void EmbeddingTable::clear() {
   rows_.clear();
   counters_.clear();
   n_counters_ = 0;
+  if (tiers_ != nullptr) tiers_->clear();
   if (admission_ != nullptr) admission_->clear();
 }
 

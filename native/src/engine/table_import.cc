@@ -42,8 +42,10 @@ Status EmbeddingTable::import_columns(std::span<const int64_t> keys, std::span<c
   if (Status s = check_room("import", keys.size()); !s.ok()) return s;
   if (Status s = check_column("import: frequencies", freqs.size(), keys.size()); !s.ok()) return s;
   if (Status s = check_column("import: versions", versions.size(), keys.size()); !s.ok()) return s;
-  const RowStore::Writing writing(rows_, keys.size());
+  if (Status s = make_room(0); !s.ok()) return s;
   find(keys, rows);
+  if (Status s = bring_up(keys, rows); !s.ok()) return s;
+  const RowStore::Writing writing(rows_, keys.size());
   std::vector<uint32_t> missing;
   std::vector<uint32_t> counted;
   for (size_t i = 0; i < keys.size(); i++) {
@@ -51,7 +53,7 @@ Status EmbeddingTable::import_columns(std::span<const int64_t> keys, std::span<c
     if (is_counter(rows[i])) counted.push_back(static_cast<uint32_t>(i));
   }
   create_missing(keys, missing, rows, covered);
-  rows_.reserve(counted.size());
+  reserve_rows(counted.size());
   for (const uint32_t i : counted) {
     const uint32_t now = index_.find(keys[i]);  // an equal key may have come before
     rows[i] = is_counter(now) ? create(keys[i], now, writing, covered) : now;
@@ -91,6 +93,14 @@ Status EmbeddingTable::import_columns(std::span<const int64_t> keys, std::span<c
     at_least(counted);
   }
   touch(keys);
+  if (tiers_ != nullptr) {
+    // The last in the file are the last to leave, of equal frequencies.
+    for (size_t i = 0; i < keys.size(); i++) {
+      tiers_->leave(rows[i]);
+      tiers_->enter(keys[i], rows[i], has_meta() ? rows_.meta(rows[i]).freq : 0);
+    }
+    settle();
+  }
   return {};
 }
 
@@ -103,7 +113,8 @@ Status EmbeddingTable::import_filtered(std::span<const int64_t> keys, std::span<
                            std::to_string(keys.size()) + " keys that were not admitted");
   }
   if (Status s = check_column("import: versions", versions.size(), keys.size()); !s.ok()) return s;
-  rows_.reserve(keys.size());
+  if (Status s = make_room(0); !s.ok()) return s;
+  reserve_rows(keys.size());
   counters_.reserve(keys.size());
   const RowStore::Writing writing(rows_, keys.size());
   const RowStore::Writing writing_counters(counters_, keys.size());
@@ -128,6 +139,7 @@ Status EmbeddingTable::import_filtered(std::span<const int64_t> keys, std::span<
     }
     if (touches_.active()) touches_.touch(keys[i], cuts_);
   }
+  settle();
   return {};
 }
 
@@ -150,6 +162,7 @@ Status EmbeddingTable::snapshot(size_t n_buckets, std::optional<uint32_t> since,
     parts.index = index_.view();
     parts.rows = rows_.cut();
     parts.counters = counters_.cut();
+    if (tiers_ != nullptr) parts.on_disk = tiers_->store().view();
     parts.admission = admission_;
     parts.record_freq = record_freq_;
     parts.record_version = record_version_;

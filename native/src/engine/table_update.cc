@@ -138,7 +138,7 @@ void EmbeddingTable::admit(const Batch& batch, std::span<const uint32_t> outside
     Candidate& c = candidates[number[i]];
     c.count += batch.counts.empty() ? (c.count == 0 ? 1 : 0) : batch.counts[i];
   }
-  rows_.reserve(n);
+  reserve_rows(n);
   counters_.reserve(n);
   const RowStore::Writing writing_counters(counters_, n);
   std::vector<uint32_t> let_in(n, kNoRow);
@@ -193,12 +193,15 @@ Status EmbeddingTable::apply(const Update& update, std::span<const int64_t> keys
   if (parts.size() < n_parts) parts.resize(n_parts);
   // Memory is taken here, where failing is still harmless; only the pages used are ever touched.
   for (size_t p = 0; p < n_parts; p++) parts[p].reserve(keys.size(), rows_.layout().slots()[0].dim);
-  const RowStore::Writing writing(rows_, keys.size());
-  Batch batch{update, keys, grads.data(), counts, rows, &writing, {}};
+  Batch batch{update, keys, grads.data(), counts, rows, nullptr, {}};
   for (size_t s = 0; s < update.slots.size(); s++) {
     batch.offsets[s] = rows_.layout().slots()[update.slots[s]].offset;
   }
+  if (Status s = make_room(0); !s.ok()) return s;
   find(keys, rows);
+  if (Status s = bring_up(keys, rows); !s.ok()) return s;
+  const RowStore::Writing writing(rows_, keys.size());
+  batch.writing = &writing;
   std::vector<uint32_t> outside;
   for (size_t i = 0; i < keys.size(); i++) {
     if (!is_admitted(rows[i])) outside.push_back(static_cast<uint32_t>(i));
@@ -215,7 +218,32 @@ Status EmbeddingTable::apply(const Update& update, std::span<const int64_t> keys
       }
     }
   }
+  if (tiers_ != nullptr) {
+    note_use(std::span(scratch).first(n_parts), record_freq_ && !counts.empty());
+    settle();
+  }
   return {};
+}
+
+void EmbeddingTable::note_use(std::span<PartScratch> parts, bool counted) {
+  if (parts.size() == 1) {
+    tiers_->used(parts[0].rows.data(), counted ? parts[0].counts.data() : nullptr, parts[0].n_unique);
+    return;
+  }
+  // In order of occurrence, as if there had been one part.
+  struct Use {
+    uint32_t first;
+    uint32_t row;
+    int64_t count;
+  };
+  std::vector<Use> uses;
+  for (const PartScratch& part : parts) {
+    for (size_t u = 0; u < part.n_unique; u++) {
+      uses.push_back({part.first.data()[u], part.rows.data()[u], counted ? part.counts.data()[u] : 1});
+    }
+  }
+  std::ranges::sort(uses, {}, &Use::first);
+  for (const Use& use : uses) tiers_->used(&use.row, &use.count, 1);
 }
 
 Status EmbeddingTable::check_update(const Update& update) const {

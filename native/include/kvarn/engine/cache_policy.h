@@ -15,8 +15,10 @@ class CachePolicy {
  public:
   virtual ~CachePolicy() = default;
 
-  // These rows were used, in this order, counts[i] times each (nullptr: once). A row that is not known is.
-  // Throws std::bad_alloc, and then nothing has changed.
+  // Room for rows below n, which can then be touched without failing. Throws std::bad_alloc.
+  virtual void reserve(size_t n) = 0;
+  // These rows were used, in this order, counts[i] times each (nullptr: once). A row that is not known comes
+  // in. Throws std::bad_alloc, and then nothing has changed.
   virtual void touch(const uint32_t* rows, const int64_t* counts, size_t n) = 0;
   // The row holds nothing any more; nothing happens if it is not known.
   virtual void forget(uint32_t row) = 0;

@@ -74,7 +74,8 @@ class ColdStore {
   void release_all();
   std::shared_ptr<const ColdView> view() const;
 
-  // Told of a record's new number; false: the caller does not refer to it any more, so it is released.
+  // Told of a record's new number; false: the caller does not refer to it any more, so it is released. What
+  // it throws comes out of `compact`, and the record stays where it was.
   using Moved = std::function<bool(int64_t key, uint32_t from, uint32_t to)>;
   // When more than a third of all records, or 10 million, are released, moves up to `max_records` of a file
   // that is at least that far gone to the end; a file that is empty then goes. `more`: there is more to do.

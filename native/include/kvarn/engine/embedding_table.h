@@ -2,13 +2,14 @@
 //
 // Made of parts that know nothing of one another: the index (key_index.h), the rows (row_store.h), who is let
 // in (admission.h), what new rows start from (row_init.h), who has to leave (eviction.h), what changed
-// (touch_log.h) and consistent cuts (snapshot.h).
+// (touch_log.h), which rows are on disk (tiers.h) and consistent cuts (snapshot.h).
 //
 // Thread-safe. A batch is one step under the table's lock, shared where it only reads, split over the pool;
 // results do not depend on the number of threads. Every entry point checks its sizes; a call that returns an
 // error has changed nothing. Running out of memory throws std::bad_alloc.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -26,6 +27,7 @@
 #include "kvarn/engine/row_init.h"
 #include "kvarn/engine/row_store.h"
 #include "kvarn/engine/snapshot.h"
+#include "kvarn/engine/tiers.h"
 #include "kvarn/engine/touch_log.h"
 #include "kvarn/kernels/optimizer_rule.h"
 
@@ -41,6 +43,12 @@ class EmbeddingTable {
   };
   explicit EmbeddingTable(Options options);
 
+  // Before there is any key: entries beyond what memory may hold go to disk. Every call that needs an entry
+  // from there, or room for more, may then fail for the disk's sake.
+  Status set_tiers(const TierOptions& options);
+  // Does nothing without tiers.
+  void set_cache(CacheStrategy strategy);
+
   // A further slot; the first is the primary value. Entries that exist get it filled.
   Status add_slot(size_t dim, std::unique_ptr<RowInit> init);
   // What the rows of entries to come start from.
@@ -54,7 +62,7 @@ class EmbeddingTable {
 
   // out[i] = the row of keys[i]. A key without an entry reads what it would start from, or no_permission
   // where keys must be admitted.
-  Status lookup(std::span<const int64_t> keys, size_t slot, std::span<float> out) const;
+  Status lookup(std::span<const int64_t> keys, size_t slot, std::span<float> out);
   // The same, but where every key is let in, a missing one is created.
   Status lookup_or_create(std::span<const int64_t> keys, size_t slot, std::span<float> out);
   // Creates missing keys with rows[i] in `slot`; the first of equal keys counts. Nobody asks for admission.
@@ -66,6 +74,18 @@ class EmbeddingTable {
   Status version(std::span<const int64_t> keys, std::span<int64_t> out) const;
   // 0 in memory, 1 on disk, -1 without an entry.
   Status tier(std::span<const int64_t> keys, std::span<int32_t> out) const;
+
+  // What the tiers did since the table was made; zeros without them. Hits and misses are of keys in lookups.
+  struct TierCounts {
+    uint64_t hits_dram = 0;
+    uint64_t hits_disk = 0;
+    uint64_t misses = 0;
+    uint64_t hot = 0;  // entries in memory
+    uint64_t capacity = 0;
+    uint64_t compaction_errors = 0;
+    ColdStore::Stats disk{};
+  };
+  TierCounts tier_counts() const;
 
   struct Update {
     const OptimizerRule* rule = nullptr;
@@ -119,6 +139,22 @@ class EmbeddingTable {
   // Finds all keys and copies the rows of those that have one. True if any has none.
   bool find_and_copy(std::span<const int64_t> keys, size_t slot, float* out, uint32_t* rows) const;
 
+  // With tiers: all entries at `rows` are in memory then, and memory is back inside its bound, which the last
+  // batch may have left it above. An error changes no entry.
+  Status bring_up(std::span<const int64_t> keys, uint32_t* rows);
+  Status make_room(size_t n);
+  // What did not get to disk now is tried again by the next call that can report it.
+  void settle();
+  // Entries that are on disk, copied.
+  Status read_cold(std::span<const int64_t> keys, std::span<const uint32_t> rows, ColdEntries* out) const;
+  bool any_cold(std::span<const uint32_t> rows) const;
+  void count_hits(std::span<const uint32_t> rows) const;
+  // For a lookup: counts its hits, brings up what is on disk and copies it to `out`, and makes room for the
+  // keys at the positions `missing`. Rows of the batch that were in memory need not be there any more.
+  Status fetch(std::span<const int64_t> keys, size_t slot, std::span<const uint32_t> missing, uint32_t* rows,
+               std::span<float> out);
+  // Room for n more entries.
+  void reserve_rows(size_t n);
   // Entries for keys at the positions `missing`, which are not in the index, though several may be equal.
   void create_missing(std::span<const int64_t> keys, std::span<const uint32_t> missing, uint32_t* rows,
                       uint64_t but);
@@ -128,11 +164,13 @@ class EmbeddingTable {
   uint32_t create_counter(int64_t key, const RowStore::Writing& writing);
   void admit(const Batch& batch, std::span<const uint32_t> outside);
   void update_part(const Batch& batch, size_t part, size_t n_parts, PartScratch& scratch);
+  // Tells the tiers which rows an update has used, and how often.
+  void note_use(std::span<PartScratch> parts, bool counted);
   void touch(std::span<const int64_t> keys);
   void erase(int64_t key, uint32_t row);
-  std::optional<EvictReason> judge(const EvictionRule& rule, int64_t step, int64_t key, uint32_t row) const;
-  // Frequency and version of an admitted key as eviction sees them.
-  RowMeta standing_of(const EvictionRule& rule, int64_t step, int64_t key, uint32_t row) const;
+  class Examined;  // keys as eviction sees them
+  // Keys that were never updated: their time begins at `step`.
+  void date(std::span<const int64_t> keys, int64_t step);
 
   const std::shared_ptr<FairMutex> mutex_ = std::make_shared<FairMutex>();
   const bool record_freq_;
@@ -144,6 +182,8 @@ class EmbeddingTable {
   RowStore rows_;
   RowStore counters_;
   size_t n_counters_ = 0;
+  std::unique_ptr<Tiers> tiers_;             // null: all entries are in memory
+  mutable std::atomic<uint64_t> hits_[3]{};  // of lookups: in memory, on disk, nowhere
   TouchLog touches_;
   uint32_t cuts_ = 0;  // taken so far
 };

@@ -26,6 +26,7 @@ inline constexpr uint32_t kCounterBase = uint32_t{3} << 30;
 inline constexpr uint32_t kNoRow = UINT32_MAX;
 
 inline bool is_hot(uint32_t row) { return row < kColdBase; }
+inline bool is_cold(uint32_t row) { return row >= kColdBase && row < kCounterBase; }
 inline bool is_admitted(uint32_t row) { return row < kCounterBase; }
 inline bool is_counter(uint32_t row) { return row >= kCounterBase && row != kNoRow; }
 

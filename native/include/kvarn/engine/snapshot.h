@@ -18,6 +18,7 @@
 #include "kvarn/engine/entry_layout.h"
 #include "kvarn/engine/key_index.h"
 #include "kvarn/engine/row_store.h"
+#include "kvarn/engine/tiers.h"
 
 namespace kvarn {
 
@@ -28,6 +29,7 @@ class Snapshot {
     std::shared_ptr<const KeyIndex::View> index;
     std::shared_ptr<RowCut> rows;
     std::shared_ptr<RowCut> counters;
+    std::shared_ptr<const ColdView> on_disk;     // null: all rows are in memory
     std::shared_ptr<const Admission> admission;  // null: every key is admitted
     bool record_freq = false;
     bool record_version = false;
@@ -36,8 +38,8 @@ class Snapshot {
     std::shared_ptr<const KeyIndex::View> touched;
     uint32_t since = 0;
   };
-  // Keys of one kind by bucket (key mod n_buckets, never negative); inside a bucket by row, or by key in a
-  // cut of touched keys.
+  // Keys of one kind by bucket (key mod n_buckets, never negative); inside a bucket by row, those on disk
+  // last, or by key in a cut of touched keys.
   struct Keys {
     std::vector<int64_t> keys;
     std::vector<uint32_t> rows;
@@ -55,16 +57,21 @@ class Snapshot {
   // Touched keys that are no longer there, ordered like the others.
   const Keys& removed() const { return removed_; }
 
-  // out[i] = the value of `slot` for admitted().keys[start + i], for out.size() / dim keys.
-  void values(size_t slot, size_t start, std::span<float> out) const;
-  void freqs(size_t start, std::span<int64_t> out) const;
+  // out[i] = the value of `slot` for admitted().keys[start + i], for out.size() / dim keys. Fails only for
+  // what the disk does not give.
+  Status values(size_t slot, size_t start, std::span<float> out) const;
+  Status freqs(size_t start, std::span<int64_t> out) const;
   // -1 if not recorded.
-  void versions(size_t start, std::span<int64_t> out) const;
+  Status versions(size_t start, std::span<int64_t> out) const;
   void filtered_metas(size_t start, std::span<int64_t> freqs, std::span<int64_t> versions) const;
 
  private:
   void order_all(size_t n_buckets);
   void order_touched(size_t n_buckets);
+  // fn(i, entries, e): key start + i is on disk, and e of `entries`. For every such key of [start, start +
+  // n).
+  template <typename Fn>
+  Status on_disk(size_t start, size_t n, Fn fn) const;
   // fn(begin, end) over pieces of [0, n), under the shared lock.
   template <typename Fn>
   void locked(size_t n, Fn fn) const;
