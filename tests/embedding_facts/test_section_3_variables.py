@@ -340,3 +340,26 @@ def test_policy_given_by_hand() -> None:
         program.b.evict(1, session=program.session)
     policy = EvictionPolicy(max_keys=0)
     assert program.b.evict(1, policy=policy, session=program.session).by_reason == {"ceiling": 1}
+
+
+def test_a_full_save_evicts_from_memory_and_file(tmp_path: Any) -> None:
+    """3.8: right before the snapshot, with the global step; deleted keys vanish from memory and from the file."""
+    program = Program(variable(ev_option=option(evict_option=tf.GlobalStepEvict(3))))
+    saver = tf.train.Saver()
+    program.run(6)  # at step 0
+    for _ in range(3):
+        program.run(7)
+    saver.save(program.session, str(tmp_path / "kept"))  # the step is 4: 6 has not been updated for 4 steps
+    for stem in ("b", "b/Adagrad"):
+        assert tf.train.load_variable(str(tmp_path / "kept"), f"{stem}-keys").tolist() == [7]
+    assert program.count() == 1
+    assert program.b.explain(6, session=program.session).state == "evicted"
+
+
+def test_without_an_eviction_a_save_changes_nothing(tmp_path: Any) -> None:
+    """3.8: none unless asked for."""
+    program = Program(variable())
+    for key in range(9):
+        program.run(key)
+    tf.train.Saver().save(program.session, str(tmp_path / "m"))
+    assert program.count() == 9
