@@ -47,7 +47,7 @@ class Bare:
 
 class Ours:
     def __init__(self, n, options):
-        self.adapter = Adapter(options, dim=DIM)
+        self.adapter = Adapter(options, dim=DIM, slot=False)
         for keys in chunks(n):
             self.adapter.insert(keys)
 

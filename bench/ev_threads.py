@@ -22,7 +22,7 @@ def main():
     parser.add_argument("--reps", type=int, default=5)
     options = parser.parse_args()
     options.threads, options.init = 2, "uniform"
-    adapter = Adapter(options)
+    adapter = Adapter(options, slot=True)
     fill(adapter)
     for dist in ("zipf1.05", "zipf1.2", "unif"):
         ranks = w4_ranks(dist, BATCHES)

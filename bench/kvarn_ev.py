@@ -14,8 +14,10 @@ class Adapter:
     name = "kvarn"
     version = tf.__version__
 
-    def __init__(self, options, dim=W4_DIM):
-        self.options = options
+    def __init__(self, options, dim=W4_DIM, slot=None):
+        """With `slot` False no optimizer exists, so that entries are values alone; as W7 without --slot."""
+        if slot is None:
+            slot = getattr(options, "slot", True) or options.workload != "W7"
         zeros = options.init == "zeros"
         initializer = tf.zeros_initializer() if zeros else tf.random_uniform_initializer(-0.05, 0.05, seed=1)
         if zeros:
@@ -25,15 +27,8 @@ class Adapter:
             variable = tf.get_embedding_variable("v", embedding_dim=dim, initializer=initializer)
             self.ids = tf.placeholder(tf.int64, [None])
             self.emb = tf.nn.embedding_lookup(variable, self.ids)
-            step = tf.train.get_or_create_global_step()
-            optimizer = tf.train.AdagradOptimizer(0.01, initial_accumulator_value=0.1)
-            fixed = np.random.RandomState(3).standard_normal((W4_BATCH, dim)).astype(np.float32)
-            g = tf.get_variable("g", initializer=fixed, trainable=False, use_resource=True)
-            loss = tf.reduce_sum(self.emb * g.read_value()[: tf.shape(self.ids)[0]])
-            self.step = optimizer.minimize(loss, global_step=step, var_list=[variable])
-            # A zero gradient makes key and slot exist.
-            zero = tf.IndexedSlices(tf.zeros([tf.shape(self.ids)[0], dim]), self.ids)
-            self.filler = tf.group(self.emb.op, optimizer.apply_gradients([(zero, variable)]))
+            if slot:
+                self.add_training(variable, dim)
             self.count = variable.total_count()
             self.saver = tf.train.Saver()
             self.init = tf.global_variables_initializer()
@@ -42,6 +37,17 @@ class Adapter:
             intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads
         )
         self.open()
+
+    def add_training(self, variable, dim):
+        step = tf.train.get_or_create_global_step()
+        optimizer = tf.train.AdagradOptimizer(0.01, initial_accumulator_value=0.1)
+        fixed = np.random.RandomState(3).standard_normal((W4_BATCH, dim)).astype(np.float32)
+        g = tf.get_variable("g", initializer=fixed, trainable=False, use_resource=True)
+        loss = tf.reduce_sum(self.emb * g.read_value()[: tf.shape(self.ids)[0]])
+        self.step = optimizer.minimize(loss, global_step=step, var_list=[variable])
+        # A zero gradient makes key and slot exist.
+        zero = tf.IndexedSlices(tf.zeros([tf.shape(self.ids)[0], dim]), self.ids)
+        self.filler = tf.group(self.emb.op, optimizer.apply_gradients([(zero, variable)]))
 
     def open(self):
         self.s = tf.Session(graph=self.graph, config=self.config)
