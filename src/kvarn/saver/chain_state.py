@@ -21,6 +21,8 @@ from kvarn.graph.graph import GraphKeys
 from kvarn.graph.resources import KERNEL_STATE, ResourceHandle, ResourceManager
 from kvarn.ops.save_marks import SaveMarks, Written, begin_full_save, recorders, save_log
 
+_Cuts = weakref.WeakKeyDictionary[SaveMarks, int]
+
 _log = logging.getLogger("tensorflow")
 
 
@@ -39,8 +41,9 @@ class ChainState:
         self.full: Parent | None = None
         self.last: Parent | None = None
         # The cuts that these were made of: an increment that begins elsewhere does not follow them.
-        self._full_cuts: weakref.WeakKeyDictionary[SaveMarks, int] = weakref.WeakKeyDictionary()
-        self._last_cuts: weakref.WeakKeyDictionary[SaveMarks, int] = weakref.WeakKeyDictionary()
+        self._full_cuts: _Cuts = weakref.WeakKeyDictionary()
+        self._last_cuts: _Cuts = weakref.WeakKeyDictionary()
+        self._before: tuple[Parent | None, Parent | None, _Cuts, _Cuts] | None = None
 
     def follow(self, chain: str, number: int, full: Parent, last: Parent, marks: Sequence[SaveMarks]) -> None:
         """Goes on with a chain that a session was recovered from."""
@@ -70,10 +73,10 @@ class ChainState:
             _index_digest(prefix),
             _variables(written),
         )
+        self._before = (self.full, self.last, self._full_cuts, self._last_cuts)
         self._written(manifest, manifests.write_manifest(prefix, manifest))
         self.full = self.last
-        self._full_cuts.clear()
-        self._last_cuts.clear()
+        self._full_cuts, self._last_cuts = weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
         for item in written:
             # Of several shards the first cut counts.
             cut = min(item.cut, self._full_cuts.get(item.marks, item.cut))
@@ -81,6 +84,16 @@ class ChainState:
         for own in rows:
             if own.full is not None:
                 self._full_cuts[own] = self._last_cuts[own] = own.full
+
+    def settle(self) -> None:
+        """The full save whose manifest was written last is complete."""
+        self._before = None
+
+    def roll_back(self) -> None:
+        """The full save whose manifest was written last is not there after all; its number is not used again."""
+        if self._before is not None:
+            self.full, self.last, self._full_cuts, self._last_cuts = self._before
+            self._before = None
 
     def write_increment(
         self, prefix: str, written: Sequence[Written], step: int | None, *, since_last: bool
@@ -141,6 +154,7 @@ class SaveManifest:
         self._alone = alone
         self._log = save_log(sess.resources)
         self._marks: list[SaveMarks] = []
+        self._chain: ChainState | None = None
 
     def begin(self) -> None:
         """Before the first variable is read."""
@@ -156,13 +170,16 @@ class SaveManifest:
         if not written and not activated:
             return
         # Increments follow where the save was activated.
-        chain = chain_of(self._sess.resources) if activated else self._alone
-        chain.write_full(self._prefix, written, step_of(self._sess, global_step), rows if activated else [])
+        self._chain = chain_of(self._sess.resources) if activated else self._alone
+        step = step_of(self._sess, global_step)
+        self._chain.write_full(self._prefix, written, step, rows if activated else [])
 
     def settle(self) -> None:
         """The save is complete."""
         for marks in self._marks:
             marks.settle()
+        if self._chain is not None:
+            self._chain.settle()
 
     def roll_back(self) -> None:
         """The save has failed; increments go on from the one before."""
@@ -170,6 +187,8 @@ class SaveManifest:
         rows = [recorder.marks for recorder in recorders(self._sess.resources, self._sess.graph)]
         for marks in [*self._marks, *(item.marks for item in written), *rows]:
             marks.roll_back()
+        if self._chain is not None:
+            self._chain.roll_back()
 
 
 def chain_of(resources: ResourceManager) -> ChainState:

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kvarn import errors
-from kvarn.formats.manifest import Parent
+from kvarn.formats.embedding_increment import FOLDER
+from kvarn.formats.manifest import INCREMENT, Parent
 from kvarn.graph import graph as ops
 from kvarn.graph.tensor_util import constant_value
 from kvarn.saver.chain_state import chain_of, step_of
@@ -36,7 +37,10 @@ from kvarn.variables import listing
 if TYPE_CHECKING:
     from kvarn.checkpoint.chain import Chain, Link
 
-__all__ = ["IncrementalSaver"]
+__all__ = ["SUB_INCR_CKPT_DIR", "IncrementalSaver", "_get_incremental_saver"]
+
+# The folder of increments below that of full saves, by DeepRec's name for it.
+SUB_INCR_CKPT_DIR = FOLDER
 
 _log = logging.getLogger("tensorflow")
 
@@ -77,6 +81,8 @@ class IncrementalSaver(Saver):
         # Increments since the last full save, which a chain needs all.
         self._needed: list[str] = []
         self._needed_by = 0
+        # Those of them that would have to go if they were not needed.
+        self._leaving: list[str] = []
 
     # -- building ---------------------------------------------------------------------------------
 
@@ -251,10 +257,11 @@ class IncrementalSaver(Saver):
             if is_new:
                 self._delete(prefix, meta_graph_suffix)
             raise
+        for item in written:
+            item.marks.increment(item.cut)
         if write_state:
             self._record(directory, written_path, chain.full.number if chain.full is not None else 0)
         for item in written:
-            item.marks.increment(item.cut)
             item.marks.settle(cumulative=self._cumulative)
         return written_path
 
@@ -291,13 +298,14 @@ class IncrementalSaver(Saver):
         """Writes the state file, and deletes what is no longer needed."""
         from kvarn import checkpoint
 
-        if not self._cumulative and full != self._needed_by:
+        if self._cumulative:
+            self._needed = []
+        elif full != self._needed_by:
             self._needed, self._needed_by = [], full
         self._needed.append(written)
         retention = self._last_incremental
         listed = retention.listed_with(written)
-        if not self._cumulative:
-            listed = [*(p for p in self._needed if p not in listed), *listed]
+        listed = [*(p for p in self._needed if p not in listed), *listed]
         checkpoint.update_checkpoint_state_internal(
             save_dir=directory,
             model_checkpoint_path=written,
@@ -306,9 +314,12 @@ class IncrementalSaver(Saver):
             save_relative_paths=self._save_relative_paths,
         )
         retention.record(written)
-        leaving = retention.next_to_delete()
-        if leaving is not None and (self._cumulative or leaving not in self._needed):
-            self._delete(leaving, "meta")
+        while (leaving := retention.next_to_delete()) is not None:
+            self._leaving.append(leaving)
+        gone = [prefix for prefix in self._leaving if prefix not in self._needed]
+        self._leaving = [prefix for prefix in self._leaving if prefix in self._needed]
+        for prefix in gone:
+            self._delete(prefix, "meta")
 
     # -- restoring --------------------------------------------------------------------------------
 
@@ -353,7 +364,6 @@ class IncrementalSaver(Saver):
             on that full save, or others between them are missing: see `kvarn.checkpoint.chain`.
         """
         from kvarn import checkpoint
-        from kvarn.formats.embedding_increment import FOLDER
 
         directory = os.fsdecode(checkpoint_dir)
         full_state = checkpoint.get_checkpoint_state(directory)
@@ -402,6 +412,7 @@ class IncrementalSaver(Saver):
             _verify(prefix)
         self.restore(sess, path[0].prefix)
         self._apply(sess, path[0].prefix, increments, chain, path)
+        self.recover_last_incr_checkpoints([link.prefix for link in chain.links if link.kind == INCREMENT])
         return path[-1].prefix
 
     def _path_to(self, full: str, newest: str) -> tuple[Chain | None, list[Link]]:
@@ -447,6 +458,7 @@ class IncrementalSaver(Saver):
                 Parent(last.number, last.kind, last.step, last.digest),
                 [own for own, _ in marks],
             )
+            self._needed, self._needed_by = list(increments), first.number
 
 
 def _get_incremental_saver(incremental_save_restore: bool, full_saver: Saver) -> IncrementalSaver | None:

@@ -466,6 +466,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.training.proximal_adagrad": ("kvarn.train.optimizers.proximal_adagrad",),
     "python.training.proximal_gradient_descent": ("kvarn.train.optimizers.proximal_gradient_descent",),
     "python.training.rmsprop": ("kvarn.train.optimizers.rmsprop",),
+    "python.training.incremental_saver": ("kvarn.saver.incremental_saver", "kvarn.saver.incremental_builder"),
     "python.training.saver": ("kvarn.saver.saver", "kvarn.saver.builder", "kvarn.checkpoint"),
     "python.training.saving.saveable_object": ("kvarn.saver.saveable_object",),
     "python.training.saving.saveable_object_util": ("kvarn.saver.saveable_object_util",),
