@@ -381,8 +381,8 @@ void KeyIndex::find_or_insert(const int64_t* keys, const uint32_t* positions, si
     const KeyBucket* home = places[i % kGroup].bucket;
     KVARN_PREFETCH_WRITE(home + (home->meta >= KeyBucket::kAllUsed ? 1 : 0));
   };
-  for (size_t i = 0; i < kGroup; i++) fetch(i);
-  for (size_t i = 0; i < kGroup / 2; i++) fetch_next(i);
+  for (size_t i = 0; i < std::min(kGroup, n); i++) fetch(i);
+  for (size_t i = 0; i < std::min(kGroup / 2, n); i++) fetch_next(i);
   for (size_t& i = done; i < n; fetch(i + kGroup), fetch_next(i + kGroup / 2), i++) {
     const int64_t key = keys[where(i)];
     Place& place = places[i % kGroup];
@@ -399,7 +399,7 @@ void KeyIndex::find_or_insert(const int64_t* keys, const uint32_t* positions, si
         return;
       }
       // Buckets have moved.
-      for (size_t later = i; later < i + kGroup; later++) fetch(later);
+      for (size_t later = i; later < std::min(i + kGroup, n); later++) fetch(later);
       segment = segments_[place.entry];
     }
     const uint32_t row = first_row + static_cast<uint32_t>(inserted);
