@@ -34,7 +34,7 @@ EmbeddingTable::EmbeddingTable(Options options)
 Status EmbeddingTable::set_tiers(const TierOptions& options) {
   const std::unique_lock lock(*mutex_);
   if (index_.size() != 0) return Status::invalid("tiers of a table that has keys");
-  return Tiers::open(options, &index_, &rows_, &tiers_);
+  return Tiers::open(options, record_freq_, &index_, &rows_, &tiers_);
 }
 
 void EmbeddingTable::set_cache(CacheStrategy strategy) {

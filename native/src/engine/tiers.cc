@@ -63,11 +63,16 @@ RowMeta ColdEntries::meta(size_t i) const {
 
 // -- tiers ----------------------------------------------------------------------------------------
 
-Tiers::Tiers(const TierOptions& options, KeyIndex* index, RowStore* rows)
-    : options_(options), index_(index), rows_(rows), policy_(make_cache_policy(options.cache)) {}
+Tiers::Tiers(const TierOptions& options, bool counted, KeyIndex* index, RowStore* rows)
+    : options_(options),
+      counted_(counted),
+      index_(index),
+      rows_(rows),
+      policy_(make_cache_policy(options.cache)) {}
 
-Status Tiers::open(const TierOptions& options, KeyIndex* index, RowStore* rows, std::unique_ptr<Tiers>* out) {
-  std::unique_ptr<Tiers> made(new Tiers(options, index, rows));
+Status Tiers::open(const TierOptions& options, bool counted, KeyIndex* index, RowStore* rows,
+                   std::unique_ptr<Tiers>* out) {
+  std::unique_ptr<Tiers> made(new Tiers(options, counted, index, rows));
   if (Status s = made->open_store(rows->layout(), &made->store_); !s.ok()) return s;
   made->capacity_ = capacity_of(rows->layout(), options.dram_bytes);
   *out = std::move(made);
@@ -101,7 +106,7 @@ void Tiers::reserve(size_t n) {
 void Tiers::enter(int64_t key, uint32_t row, int64_t freq) {
   keys_[row] = key;
   // To be needed is a use, even if no update has counted it.
-  const int64_t count = std::max<int64_t>(freq, 1);
+  const int64_t count = counted_ ? std::max<int64_t>(freq, 1) : 1;
   policy_->touch(&row, &count, 1);
 }
 
@@ -123,12 +128,9 @@ void Tiers::set_cache(CacheStrategy strategy) {
   policy->reserve(keys_.size());
   std::vector<uint32_t> rows(policy_->size());
   policy_->victims(rows.size(), rows.data());
-  for (const uint32_t row : rows) {
-    const int64_t count = std::max<int64_t>(meta_of(row).freq, 1);
-    policy->touch(&row, &count, 1);
-  }
   policy_ = std::move(policy);
   options_.cache = strategy;
+  for (const uint32_t row : rows) enter(keys_[row], row, meta_of(row).freq);
 }
 
 Status Tiers::make_room(size_t n) {
@@ -239,6 +241,32 @@ Status Tiers::bring_up(std::span<const int64_t> keys, std::span<uint32_t> rows) 
       rows[i] = row;
     }
   }
+  return {};
+}
+
+Status Tiers::set_versions(std::span<const int64_t> keys, std::span<const uint32_t> rows, int64_t version) {
+  const EntryLayout& layout = rows_->layout();
+  const size_t record_bytes = ColdEntries::record_bytes(layout);
+  ColdEntries entries(layout);
+  if (Status s = entries.read(*store_, keys, rows); !s.ok()) return s;
+  std::vector<std::byte> records(rows.size() * record_bytes);
+  for (size_t i = 0; i < rows.size(); i++) {
+    RowMeta meta = entries.meta(i);
+    meta.version = version;
+    ColdEntries::write(records.data() + i * record_bytes, keys[i], meta, entries.entry(i), layout);
+  }
+  std::vector<uint32_t> numbers(rows.size());
+  if (Status s = store_->append(records.data(), rows.size(), numbers.data()); !s.ok()) return s;
+  for (size_t i = 0; i < rows.size(); i++) {
+    try {
+      index_->set(keys[i], kColdBase + numbers[i]);
+    } catch (...) {
+      store_->release(&numbers[i], numbers.size() - i);
+      throw;
+    }
+    leave(rows[i]);
+  }
+  compact(kCompactedPerWritten * rows.size() + kCompactedAtLeast);
   return {};
 }
 

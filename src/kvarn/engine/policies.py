@@ -11,6 +11,7 @@ l2weight_shrink_policy}.h; `SeededRows` and the combinations of `EvictionPolicy`
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -421,13 +422,33 @@ class TieredStorage:
     """Rows in memory up to a number of bytes, and the others in files.
 
     Args:
-      path: the folder of the files.
-      dram_bytes: what the entries in memory may take.
-      cache: which leave memory first: "lru", those not used for longest, or "lfu", those used least.
-      file_bytes: of one file.
+      path: the folder of the files; made if it is missing.  Tables and processes may share one.
+      dram_bytes: what the values and slots in memory may take, each slot counted as a multiple of 16 bytes, as
+        DeepRec does.  One batch may take more, until the next.
+      cache: which leave memory first: "lru", those not updated for longest, or "lfu", those updated least often.
+      file_bytes: of one file; a table has at most as many files open as the process may.
+
+    Raises:
+      InvalidArgumentError: no path, or a number of bytes below 1.
     """
 
     path: str
     dram_bytes: int
     cache: Literal["lru", "lfu"] = "lfu"
     file_bytes: int = 128 << 20
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise _refuse("rows on disk without a folder", "Give StorageOption a storage_path.")
+        if self.dram_bytes < 1 or self.file_bytes < 1:
+            raise _refuse(
+                f"tiers of {self.dram_bytes} bytes in memory and files of {self.file_bytes} bytes",
+                "Both are at least 1; storage_size[0] is that of memory.",
+            )
+        if self.cache not in ("lru", "lfu"):
+            raise _refuse(f"a cache {self.cache!r}", "It can be 'lru' or 'lfu'.")
+
+    def capacity(self, dims: Iterable[int]) -> int:
+        """How many entries memory holds whose slots, the value included, have ``dims`` floats; at least one."""
+        entry_bytes = sum(-(-dim // 4) * 16 for dim in dims)
+        return max(1, self.dram_bytes // max(1, entry_bytes))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from kvarn.engine.policies import (
 )
 from kvarn.engine.reference_admission import Counts, door
 from kvarn.engine.reference_snapshot import ReferenceSnapshot, Touches
+from kvarn.engine.reference_tiers import ReferenceTiers
 
 _FloatArray = npt.NDArray[np.float32]
 _Int64Array = npt.NDArray[np.int64]
@@ -74,8 +75,8 @@ class ReferenceEmbeddingTable:
         self.record_version = record_version
         self.admission = admission
         self.no_permission = no_permission
-        # Where rows are changes no number: they are all in memory here.
-        self.storage = storage
+        # Where rows are changes no number: here it is only told.
+        self._tiers = ReferenceTiers(storage)
         self._slots: list[tuple[str, int]] = [("", self.value_dim)]
         self._defaults: list[_FloatArray | SeededRows] = [np.zeros((1, self.value_dim), np.float32)]
         self._lock = threading.RLock()
@@ -83,6 +84,7 @@ class ReferenceEmbeddingTable:
         self._door = door(admission)
         self._touches = Touches()
         self._evicted = evictions.EvictedKeys()
+        self._tiers.set_slots([value_dim])
 
     @_one_at_a_time
     def add_slot(self, name: str, dim: int, default: npt.ArrayLike | SeededRows) -> int:
@@ -92,6 +94,7 @@ class ReferenceEmbeddingTable:
         slot = len(self._slots) - 1
         for key, entry in self._entries.items():
             entry.rows.append(self._default_row(slot, key))
+        self._tiers.set_slots(dim for _, dim in self._slots)
         return slot
 
     @_one_at_a_time
@@ -117,13 +120,22 @@ class ReferenceEmbeddingTable:
     @property
     def counters(self) -> dict[str, int]:
         sizes = {"admitted": len(self._entries), "filtered": len(self._door.records)}
-        return sizes | self._evicted.counts
+        return sizes | self._evicted.counts | self._tiers.counts
+
+    @property
+    def storage(self) -> TieredStorage | None:
+        return self._tiers.storage
+
+    @_one_at_a_time
+    def set_cache(self, cache: Literal["lru", "lfu"]) -> None:
+        self._tiers.set_cache(cache, lambda key: self._uses(self._entries[key]))
 
     # -- reading ----------------------------------------------------------------------------------
 
     @_one_at_a_time
     def lookup(self, keys: npt.ArrayLike, out: _FloatArray | None = None, *, slot: int = 0) -> _FloatArray:
         flat, out, rows = self._reading(keys, out, slot)
+        self._look_up(flat.tolist(), creates=False)
         for i, key in enumerate(flat.tolist()):
             if key in self._entries:
                 rows[i] = self._entries[key].rows[slot]
@@ -137,12 +149,13 @@ class ReferenceEmbeddingTable:
     def lookup_or_create(
         self, keys: npt.ArrayLike, out: _FloatArray | None = None, *, slot: int = 0
     ) -> _FloatArray:
-        flat, out, _ = self._reading(keys, out, slot)
-        if self._door.creates_at_lookup:
-            for key in flat.tolist():
-                if key not in self._entries:
-                    self._create(key, Counts())
-        return self.lookup(keys, out, slot=slot)
+        flat, out, rows = self._reading(keys, out, slot)
+        if not self._door.creates_at_lookup:
+            return self.lookup(keys, out, slot=slot)
+        self._look_up(flat.tolist(), creates=True)
+        for i, key in enumerate(flat.tolist()):
+            rows[i] = (self._entries.get(key) or self._create(key, Counts())).rows[slot]
+        return out
 
     def contains(self, keys: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         return self._ask(keys, np.bool_, lambda key, entry: entry is not None)
@@ -160,7 +173,7 @@ class ReferenceEmbeddingTable:
         return self._ask(keys, np.int64, version_of)
 
     def tier(self, keys: npt.ArrayLike) -> npt.NDArray[np.int32]:
-        return self._ask(keys, np.int32, lambda key, entry: -1 if entry is None else 0)
+        return self._ask(keys, np.int32, lambda key, entry: -1 if entry is None else self._tiers.tier(key))
 
     def explain(
         self, key: int, *, policy: EvictionPolicy | None = None, step: int | None = None
@@ -173,9 +186,11 @@ class ReferenceEmbeddingTable:
     def create_from(self, keys: npt.ArrayLike, rows: npt.ArrayLike, *, slot: int = 0) -> None:
         flat, _ = arguments.keys(keys, self.key_dtype)
         given = arguments.rows("rows", rows, flat.size, arguments.slot(slot, self._slots))
+        self._tiers.make_room()
         for key, row in zip(flat.tolist(), given, strict=True):
             if key not in self._entries:
                 self._create(key, self._door.let_in_given(key)).rows[slot] = row.copy()
+        self._tiers.make_room()
 
     @_one_at_a_time
     def apply(
@@ -205,6 +220,8 @@ class ReferenceEmbeddingTable:
             else:
                 sums[key] = grad_of[i].copy()
                 occurrences[key] = 1 if count_of is None else int(count_of[i])
+        self._tiers.make_room()
+        self._bring_up(flat.tolist())
         for key, grad in sums.items():
             count = occurrences[key]
             entry = self._entries.get(key)
@@ -219,6 +236,10 @@ class ReferenceEmbeddingTable:
             if step is not None:
                 entry.version = step
             found.update(entry.rows[0], [entry.rows[slot] for slot in slots], grad, numbers)
+        for key in sums:
+            if key in self._entries:
+                self._tiers.use(key, occurrences[key] if self.record_freq else 1)
+        self._tiers.make_room()
 
     def import_rows(
         self,
@@ -245,6 +266,8 @@ class ReferenceEmbeddingTable:
         }
         freq_of = arguments.per_key("freqs", freqs, flat.size)
         version_of = arguments.per_key("versions", versions, flat.size)
+        self._tiers.make_room()
+        self._bring_up(flat.tolist())
         for i, key in enumerate(flat.tolist()):
             freq = None if freq_of is None else int(freq_of[i])
             entry = self._entries.get(key)
@@ -259,6 +282,9 @@ class ReferenceEmbeddingTable:
             if version_of is not None and self.record_version:
                 entry.version = int(version_of[i])
             self._touches.touch(key)
+        for key in flat.tolist():
+            self._tiers.enter(key, self._uses(self._entries[key]))
+        self._tiers.make_room()
 
     @_one_at_a_time
     def import_filtered(
@@ -269,6 +295,7 @@ class ReferenceEmbeddingTable:
         version_of = arguments.per_key("versions", versions, flat.size)
         if freq_of is None:
             raise arguments.invalid("filtered keys without freqs: a filter has counted them")
+        self._tiers.make_room()
         for i, key in enumerate(flat.tolist()):
             # A row that was learnt is not given up for a count.
             if key in self._entries:
@@ -279,6 +306,7 @@ class ReferenceEmbeddingTable:
                 self._create(key, admitted)
             else:
                 self._touch_record(key)
+        self._tiers.make_room()
 
     @_one_at_a_time
     def evict(
@@ -326,6 +354,7 @@ class ReferenceEmbeddingTable:
             self._touches.touch(key)
         self._entries.clear()
         self._door.clear()
+        self._tiers.clear()
 
     @_one_at_a_time
     def remove(self, keys: npt.ArrayLike) -> int:
@@ -405,12 +434,26 @@ class ReferenceEmbeddingTable:
         rows = [self._default_row(slot, key) for slot in range(len(self._slots))]
         self._entries[key] = _Entry(counts, rows)
         self._touches.touch(key)
+        self._tiers.enter(key, self._uses(counts))
         return self._entries[key]
+
+    def _uses(self, counts: Counts) -> int:
+        # Without a record of how often an entry was used, coming to memory is all that is known.
+        return counts.freq if self.record_freq else 1
+
+    def _bring_up(self, keys: list[int]) -> None:
+        for key in keys:
+            if key in self._entries:
+                self._tiers.bring_up(key, self._uses(self._entries[key]))
+
+    def _look_up(self, keys: list[int], *, creates: bool) -> None:
+        self._bring_up(self._tiers.look_up(keys, creates))
 
     def _forget(self, key: int) -> bool:
         found = self._entries.pop(key, None) or self._door.records.pop(key, None)
         if found is not None:
             self._touches.touch(key)
+            self._tiers.leave(key)
         return found is not None
 
     def _touch_record(self, key: int) -> None:

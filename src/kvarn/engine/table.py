@@ -6,9 +6,10 @@ does; a test drives both side by side. Source: DeepRec tensorflow/core/framework
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from kvarn.engine.policies import (
     EvictionReport,
     Explanation,
     SeededRows,
+    TieredStorage,
 )
 
 _FloatArray = npt.NDArray[np.float32]
@@ -48,6 +50,13 @@ class EmbeddingTable:
       record_version: keep the step of a key's last update.
       admission: which new keys get an entry; None for all of them.
       no_permission: what every element of a key reads that was not admitted.
+      storage: entries beyond what memory may hold go to files; None for a table that is all in memory.
+
+    With `storage`, where an entry is changes no number.  An entry on disk comes to memory when it is looked up or
+    updated, and others leave for it.  Whatever needs the disk then raises ResourceExhaustedError when it has no
+    room, DataLossError for bytes that are not what was written, and InternalError for what else the system says;
+    no entry has changed then.  The files live as long as the table; what a process that died left in the folder
+    is removed by the next table there.
 
     Raises:
       InvalidArgumentError: a key dtype other than int64 and int32, or a dimension below 1.
@@ -62,6 +71,7 @@ class EmbeddingTable:
         record_version: bool = False,
         admission: CounterAdmission | BloomAdmission | None = None,
         no_permission: float = 0.0,
+        storage: TieredStorage | None = None,
     ) -> None:
         self.key_dtype = arguments.key_dtype(key_dtype)
         self.value_dim = arguments.dimension("value_dim", value_dim)
@@ -69,6 +79,7 @@ class EmbeddingTable:
         self.record_version = record_version
         self.admission = admission
         self.no_permission = no_permission
+        self.storage = storage
         self._slots: list[tuple[str, int]] = [("", self.value_dim)]
         self._record_touches = False
         self._evicted = EvictedKeys()
@@ -82,6 +93,10 @@ class EmbeddingTable:
             counter_bytes=8 if bloom is None else bloom.counter_bytes,
             no_permission=no_permission,
         )
+        if storage is not None:
+            self._table.set_tiers(
+                storage.path, storage.dram_bytes, storage.cache == "lfu", storage.file_bytes
+            )
         self._table.add_slot(np.zeros((1, self.value_dim), np.float32))
 
     def add_slot(self, name: str, dim: int, default: npt.ArrayLike | SeededRows) -> int:
@@ -326,9 +341,35 @@ class EmbeddingTable:
 
     @property
     def counters(self) -> dict[str, int]:
-        """Keys that are admitted and filtered, and how many have been evicted so far, by reason."""
+        """Keys that are admitted and filtered, and how many have been evicted so far, by reason.
+
+        With `storage` also how many keys of lookups were in memory, on disk, and without an entry: hits_dram,
+        hits_disk, misses.
+        """
         admitted = self.admitted_size
-        return {"admitted": admitted, "filtered": self.size - admitted, **self._evicted.counts}
+        found = {"admitted": admitted, "filtered": self.size - admitted, **self._evicted.counts}
+        if self.storage is not None:
+            counts = self._table.tier_counts()
+            found |= {name: counts[name] for name in ("hits_dram", "hits_disk", "misses")}
+        return found
+
+    @property
+    def tier_counts(self) -> dict[str, int]:
+        """What the tiers hold and did; empty without `storage`.
+
+        The hits and misses of `counters`; dram_keys and dram_capacity, entries in memory and how many may be;
+        disk_keys, disk_records (those given up included), disk_files, disk_bytes; compaction_errors, how often a file
+        could not be made smaller.
+        """
+        return {} if self.storage is None else self._table.tier_counts()
+
+    def set_cache(self, cache: Literal["lru", "lfu"]) -> None:
+        """Which entries leave memory first, of a table with `storage`; of others nothing changes."""
+        if cache not in ("lru", "lfu"):
+            raise arguments.invalid(f"a cache {cache!r}, expected 'lru' or 'lfu'")
+        if self.storage is not None:
+            self._table.set_cache(cache == "lfu")
+            self.storage = dataclasses.replace(self.storage, cache=cache)
 
     @property
     def record_touches(self) -> bool:

@@ -70,8 +70,8 @@ class ColdEntries {
 
 class Tiers {
  public:
-  // Both belong to the table, and outlive this.
-  static Status open(const TierOptions& options, KeyIndex* index, RowStore* rows,
+  // Index and rows belong to the table, and outlive this. Without `counted` frequencies are not looked at.
+  static Status open(const TierOptions& options, bool counted, KeyIndex* index, RowStore* rows,
                      std::unique_ptr<Tiers>* out);
 
   // How many entries memory holds, unless one batch needs more.
@@ -99,6 +99,10 @@ class Tiers {
   // the one it has now. An error has moved some or none. Throws std::bad_alloc, likewise.
   Status bring_up(std::span<const int64_t> keys, std::span<uint32_t> rows);
 
+  // The entries of `rows`, which are on disk, get this version; rows[i] is that of keys[i], all different. An
+  // error changes nothing.
+  Status set_versions(std::span<const int64_t> keys, std::span<const uint32_t> rows, int64_t version);
+
   const ColdStore& store() const { return *store_; }
   void set_cache(CacheStrategy strategy);
 
@@ -110,7 +114,7 @@ class Tiers {
   void exchange(Relayout& relayout);
 
  private:
-  Tiers(const TierOptions& options, KeyIndex* index, RowStore* rows);
+  Tiers(const TierOptions& options, bool counted, KeyIndex* index, RowStore* rows);
   Status open_store(const EntryLayout& layout, std::unique_ptr<ColdStore>* out) const;
   static size_t capacity_of(const EntryLayout& layout, size_t bytes);
   RowMeta meta_of(uint32_t row) const;
@@ -118,6 +122,7 @@ class Tiers {
   void compact(size_t max_records);
 
   TierOptions options_;
+  const bool counted_;
   KeyIndex* index_;
   RowStore* rows_;
   std::unique_ptr<ColdStore> store_;
