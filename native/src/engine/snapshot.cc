@@ -47,6 +47,15 @@ Snapshot::Snapshot(Parts parts, size_t n_buckets) : parts_(std::move(parts)) {
   }
   parts_.index.reset();  // the rows are known: segments that change need not be copied any more
   parts_.touched.reset();
+  if (!parts_.record_freq && parts_.admission != nullptr) {
+    // An admission goes on counting.
+    counted_.resize(admitted_.keys.size());
+    locked(counted_.size(), [&](size_t begin, size_t end) {
+      for (size_t i = begin; i < end; i++) {
+        counted_[i] = parts_.admission->frequency_of_admitted(admitted_.keys[i]);
+      }
+    });
+  }
 }
 
 void Snapshot::order_all(size_t n_buckets) {
@@ -176,18 +185,20 @@ Status Snapshot::values(size_t slot, size_t start, std::span<float> out) const {
 }
 
 Status Snapshot::freqs(size_t start, std::span<int64_t> out) const {
+  if (!parts_.record_freq) {
+    if (counted_.empty()) {
+      std::ranges::fill(out, 0);
+    } else {
+      std::copy_n(counted_.begin() + static_cast<ptrdiff_t>(start), out.size(), out.begin());
+    }
+    return {};
+  }
   locked(out.size(), [&](size_t begin, size_t end) {
     for (size_t i = begin; i < end; i++) {
-      if (parts_.record_freq) {
-        if (is_hot(admitted_.rows[start + i])) out[i] = parts_.rows->meta(admitted_.rows[start + i]).freq;
-      } else if (parts_.admission != nullptr) {
-        out[i] = parts_.admission->frequency_of_admitted(admitted_.keys[start + i]);
-      } else {
-        out[i] = 0;
-      }
+      const uint32_t row = admitted_.rows[start + i];
+      if (is_hot(row)) out[i] = parts_.rows->meta(row).freq;
     }
   });
-  if (!parts_.record_freq) return {};
   return on_disk(start, out.size(),
                  [&](size_t i, const ColdEntries& entries, size_t e) { out[i] = entries.meta(e).freq; });
 }

@@ -257,7 +257,7 @@ void EmbeddingTable::clear() {
 
 void EmbeddingTable::record_touches(bool on) {
   const std::unique_lock lock(*mutex_);
-  touches_.activate(on);
+  touches_.activate(on, cuts_);
 }
 
 void EmbeddingTable::forget_touches(uint32_t before) {

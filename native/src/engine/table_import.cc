@@ -155,8 +155,10 @@ Status EmbeddingTable::snapshot(size_t n_buckets, std::optional<uint32_t> since,
       return Status::exhausted("snapshot: " + std::to_string(index_.size()) +
                                " keys, more than the int32 partition offsets of the format can count");
     }
-    if (since && !touches_.active()) {
-      return {Code::kFailedPrecondition, "snapshot: touched keys are not remembered"};
+    if (since && !touches_.knows(*since)) {
+      return {Code::kFailedPrecondition,
+              "what was touched since cut " + std::to_string(*since) +
+                  " is not known: touches must be recorded before the cut, and none forgotten after it"};
     }
     parts.mutex = mutex_;
     parts.index = index_.view();

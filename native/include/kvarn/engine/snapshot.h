@@ -80,6 +80,7 @@ class Snapshot {
   Keys admitted_;
   Keys filtered_;
   Keys removed_;
+  std::vector<int64_t> counted_;  // of admitted_, by the admission, where the table does not count
 };
 
 }  // namespace kvarn
