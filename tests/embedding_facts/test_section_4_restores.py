@@ -338,6 +338,34 @@ def test_what_a_checkpoint_lacks_can_be_passed_over(tmp_path, monkeypatch):
         Restored(str(tmp_path / "m"))
 
 
+def test_damage_anywhere_is_found_before_a_row_is_written(tmp_path):
+    """9, defect 11; section 5: DeepRec's segment reads do not look at checksums, and its errors are only logged."""
+    given = {"keys_filtered": [7, -8], "freqs_filtered": [1, 2], "versions_filtered": [3, 4]}
+    tables = [Table([4, 5], scale=s, freqs=[9, 9], versions=[1, 2], **given) for s in (1.0, 2.0)]
+    prefix = write(tmp_path, a=Table([1]), b=tables[0], b__Adagrad=tables[1])
+    a, b = variable("a"), variable(filter_option=tf.CounterFilter(3))
+    with_slot(b)
+    saver = tf.train.Saver()
+    path = tmp_path / "m.data-00000-of-00001"
+    content = path.read_bytes()
+    reader = BundleReader(prefix)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for name in reader.columns.names:
+            entry = reader.entry(name)
+            if not entry.size:
+                continue
+            changed = bytearray(content)
+            changed[entry.offset + entry.size // 2] ^= 4
+            path.write_bytes(changed)
+            with pytest.raises(errors.DataLossError, match=name):
+                saver.restore(session, prefix)
+            assert [session.run(var.total_count())[0] for var in (a, b)] == [0, 0]
+        path.write_bytes(content)
+        saver.restore(session, prefix)
+        assert [session.run(var.total_count())[0] for var in (a, b)] == [1, 4]
+
+
 # -- 4.5: rows ------------------------------------------------------------------------------------
 
 

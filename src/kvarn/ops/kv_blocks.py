@@ -25,6 +25,7 @@ _CHANGES: Final = (
     "clear",
     "create_from",
     "evict",
+    "import_columns",
     "import_filtered",
     "import_rows",
     "lookup_or_create",

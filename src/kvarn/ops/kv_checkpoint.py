@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kvarn.formats.bundle.writer import BundleWriter
 
 # Values that are gathered and written at a time: what stays in the processor's cache until the file has it.
-_CHUNK_BYTES = 512 << 10
+_CHUNK_BYTES = 1 << 20
 
 _log = logging.getLogger("tensorflow")
 
