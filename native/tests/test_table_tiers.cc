@@ -61,7 +61,7 @@ struct Shown {
 // What a cut shows, inside each bucket by key: the order there means nothing.
 Shown shown(const Snapshot& cut) {
   Shown raw;
-  raw.keys = cut.admitted().keys;
+  raw.keys.assign(cut.admitted().keys.begin(), cut.admitted().keys.end());
   raw.offsets = cut.admitted().partition_offset;
   const size_t n = raw.keys.size();
   raw.freqs.resize(n);

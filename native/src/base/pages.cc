@@ -27,6 +27,9 @@ Pages::Pages(size_t bytes, bool /*huge*/) : bytes_(bytes) {
 
 Pages::~Pages() { std::free(data_); }
 
+void Pages::advise_huge() const {}
+void Pages::lend() {}
+void Pages::populate(std::byte* /*begin*/, std::byte* /*end*/) {}
 void Pages::discard(std::byte* data, size_t bytes) noexcept { std::memset(data, 0, bytes); }
 
 #else
@@ -43,10 +46,33 @@ Pages::Pages(size_t bytes, bool huge) : bytes_((bytes + kPage - 1) / kPage * kPa
     data_ += head;
     if (slack - head != 0) munmap(data_ + bytes_, slack - head);
   }
+  if (huge) advise_huge();
+}
+
+void Pages::advise_huge() const {
 #if defined(MADV_HUGEPAGE)
-  if (huge && slack != 0) madvise(data_, bytes_, MADV_HUGEPAGE);
+  if (bytes_ >= kHugePage) madvise(data_, bytes_, MADV_HUGEPAGE);
+#endif
+}
+
+void Pages::lend() {
+#if defined(MADV_FREE)
+  madvise(data_, bytes_, MADV_FREE);
+#endif
+#if defined(MADV_NOHUGEPAGE)
+  madvise(data_, bytes_, MADV_NOHUGEPAGE);
+#endif
+}
+
+void Pages::populate(std::byte* begin, std::byte* end) {
+#if defined(MADV_POPULATE_WRITE)
+  const uintptr_t first = (reinterpret_cast<uintptr_t>(begin) + kPage - 1) / kPage * kPage;
+  const uintptr_t last = reinterpret_cast<uintptr_t>(end) / kPage * kPage;
+  // An older system does not know how: the pages come one by one.
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_POPULATE_WRITE);
 #else
-  (void)huge;
+  (void)begin;
+  (void)end;
 #endif
 }
 

@@ -2,10 +2,12 @@
 #include "kvarn/engine/embedding_table.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstring>
 #include <mutex>
 #include <new>
+#include <numeric>
 #include <shared_mutex>
 #include <string>
 #include <utility>
@@ -69,6 +71,7 @@ Status EmbeddingTable::add_slot(size_t dim, std::unique_ptr<RowInit> init) {
     throw;
   }
   inits_.push_back(std::move(init));
+  losses_++;
   settle();
   return {};
 }
@@ -233,6 +236,7 @@ Status EmbeddingTable::lookup_or_create(std::span<const int64_t> keys, size_t sl
   if (admission_ != nullptr) return lookup(keys, slot, out);
   static thread_local Buffer<uint32_t> buffer;
   uint32_t* const rows = buffer.at_least(keys.size());
+  uint64_t losses = 0;
   {
     // The usual batch finds all its keys, beside other readers.
     const std::shared_lock lock(*mutex_);
@@ -241,11 +245,14 @@ Status EmbeddingTable::lookup_or_create(std::span<const int64_t> keys, size_t sl
       count_hits({rows, keys.size()});
       return {};
     }
+    losses = losses_;
   }
   const std::unique_lock lock(*mutex_);
   if (Status s = check_batch("lookup", keys.size(), slot, out.size()); !s.ok()) return s;
-  // What others did between the locks is seen by looking again.
-  const bool all_found = !find_and_copy(keys, slot, out.data(), rows);
+  // Keys that others created between the locks are found below; if some lost their rows, or may have gone to
+  // disk, all are looked up again.
+  const bool again = tiers_ != nullptr || losses != losses_;
+  const bool all_found = again && !find_and_copy(keys, slot, out.data(), rows);
   std::vector<uint32_t> missing;
   for (size_t i = 0; i < keys.size() && !all_found; i++) {
     if (rows[i] == kNoRow) missing.push_back(static_cast<uint32_t>(i));
@@ -317,47 +324,83 @@ void EmbeddingTable::create_missing(std::span<const int64_t> keys, std::span<con
                                     uint32_t* rows, uint64_t but) {
   if (missing.empty()) return;
   reserve_rows(missing.size());
-  size_t done = 0;
-  if (rows_.n_free() != 0) {
-    // Rows that were given back have numbers here and there: one by one.
-    const RowStore::Writing writing(rows_, std::min(missing.size(), rows_.n_free()));
-    for (; done < missing.size() && rows_.n_free() != 0; done++) {
-      const uint32_t i = missing[done];
-      rows[i] = index_.find(keys[i]);
-      if (rows[i] == kNoRow) rows[i] = create(keys[i], kNoRow, writing, but);
+  rows_.reserve_free(KeyIndex::kPieces + 1);
+  const RowStore::Writing writing(rows_, missing.size());
+  std::vector<uint32_t> created;  // where each new key occurs first
+  created.reserve(missing.size());
+  // Of the rows in `range` the first n went to new keys, in order of their first occurrence.
+  const auto account = [&](std::span<const uint32_t> positions, RowStore::Range range, size_t n) {
+    const size_t all = created.size() + n;
+    rows_.populate({range.first, n});
+    uint32_t next = range.first;
+    for (size_t i = 0; created.size() < all; i++) {
+      if (rows[positions[i]] != next) continue;
+      created.push_back(positions[i]);
+      next++;
     }
-  }
-  const auto rest = missing.subspan(done);
-  const auto first = static_cast<uint32_t>(rows_.rows_ever());
-  const size_t before = index_.size();
-  const auto finish = [&] {
-    // The first occurrence of each new key, in order: their rows count up.
-    std::vector<uint32_t> created;
-    created.reserve(index_.size() - before);
-    rows_.take_new(index_.size() - before);
-    for (const uint32_t i : rest) {
-      if (rows[i] != kNoRow && rows[i] == first + created.size()) created.push_back(i);
-    }
+    rows_.give_back({next, range.n - n});
+  };
+  const auto fill = [&] {
     parallel_for(created.size(), kLookupGrain, [&](size_t begin, size_t end) {
       for (size_t c = begin; c < end; c++) {
         const uint32_t i = created[c];
+        if (writing.needed()) writing.keep(rows[i]);
         if (has_meta()) rows_.meta(rows[i]) = RowMeta{};
         fill_defaults(rows_.entry(rows[i]), keys[i], but);
       }
     });
-    if (tiers_ == nullptr) return;
-    for (const uint32_t i : created) tiers_->enter(keys[i], rows[i], 0);
+    for (const uint32_t i : created) {
+      if (touches_.active()) touches_.touch(keys[i], cuts_);
+      if (tiers_ != nullptr) tiers_->enter(keys[i], rows[i], 0);
+    }
   };
-  try {
-    index_.find_or_insert_many(keys.data(), rest.data(), rest.size(), first, rows);
-  } catch (...) {
-    finish();  // those that are in the index have rows
-    throw;
+  std::vector<uint32_t> left;
+  if (missing.size() >= 2 * kLookupGrain && num_threads() > 1 && rows_.n_free() == 0 &&
+      index_.prepare(missing.size())) {
+    // Each thread takes keys of pieces of the index that no other works on.
+    std::vector<uint8_t> piece(missing.size());
+    parallel_for(missing.size(), kLookupGrain, [&](size_t begin, size_t end) {
+      for (size_t m = begin; m < end; m++)
+        piece[m] = static_cast<uint8_t>(KeyIndex::piece_of(keys[missing[m]]));
+    });
+    std::array<size_t, KeyIndex::kPieces + 1> start{};
+    for (const uint8_t p : piece) start[p + 1u]++;
+    std::partial_sum(start.begin(), start.end(), start.begin());
+    std::vector<uint32_t> by_piece(missing.size());
+    auto next = start;
+    for (size_t m = 0; m < missing.size(); m++) by_piece[next[piece[m]]++] = missing[m];
+    const uint32_t first = rows_.take(missing.size()).first;
+    std::array<KeyIndex::Progress, KeyIndex::kPieces> progress{};
+    parallel_for(KeyIndex::kPieces, 1, [&](size_t begin, size_t end) {
+      for (size_t p = begin; p < end; p++) {
+        progress[p] =
+            index_.find_or_insert_piece(keys.data(), by_piece.data() + start[p], start[p + 1] - start[p],
+                                        first + static_cast<uint32_t>(start[p]), rows);
+      }
+    });
+    for (size_t p = KeyIndex::kPieces; p-- > 0;) {
+      const auto positions = std::span(by_piece).subspan(start[p], start[p + 1] - start[p]);
+      const RowStore::Range range{first + static_cast<uint32_t>(start[p]), positions.size()};
+      account(positions.first(progress[p].done), range, progress[p].inserted);
+      left.insert(left.end(), positions.begin() + static_cast<ptrdiff_t>(progress[p].done), positions.end());
+    }
+    missing = left;
   }
-  finish();
-  if (touches_.active()) {
-    for (const uint32_t i : missing) touches_.touch(keys[i], cuts_);
+  while (!missing.empty()) {
+    const RowStore::Range range = rows_.take(missing.size());
+    const auto positions = missing.first(range.n);
+    const size_t before = index_.size();
+    try {
+      index_.find_or_insert_many(keys.data(), positions.data(), positions.size(), range.first, rows);
+    } catch (...) {
+      account(positions, range, index_.size() - before);
+      fill();  // what is in the index has a row
+      throw;
+    }
+    account(positions, range, index_.size() - before);
+    missing = missing.subspan(range.n);
   }
+  fill();
 }
 
 void EmbeddingTable::touch(std::span<const int64_t> keys) {

@@ -21,7 +21,7 @@ constexpr size_t kPoolFrom = 1 << 20;  // smaller tables would not use again mos
 // kept.
 constexpr size_t kMaxIdleFraction = 16;
 constexpr size_t kPage = 4096;
-// From here on blocks are huge pages; before, a block costs only what is touched of it.
+// From here on blocks become huge pages when they are full.
 constexpr size_t kHugeFrom = 16 << 20;
 // At most this full. At 9/10 a key passes ten full buckets on average before it is inserted, at 3/4 there is
 // one byte more a key.
@@ -110,14 +110,13 @@ void* KeyArena::take_piece(size_t bytes) {
     return piece;
   }
   if (static_cast<size_t>(fresh_end_ - fresh_) < bytes) {
-    const bool huge = held_.load(std::memory_order_relaxed) >= kHugeFrom;
-    const Pages& block = blocks_.emplace_back(kBlockBytes, huge);
+    // A block is first touched in small pages, as rows are (row_store.h).
+    if (!blocks_.empty() && held_.load(std::memory_order_relaxed) >= kHugeFrom) blocks_.back().advise_huge();
+    const Pages& block = blocks_.emplace_back(kBlockBytes, false);
     fresh_ = block.data();
     fresh_end_ = fresh_ + kBlockBytes;
-    huge_ = huge;
-    if (huge) held_.fetch_add(kBlockBytes, std::memory_order_relaxed);
   }
-  if (!huge_) held_.fetch_add(bytes, std::memory_order_relaxed);
+  held_.fetch_add(bytes, std::memory_order_relaxed);
   if (bytes == kLargePiece) return fresh_end_ -= bytes;
   return std::exchange(fresh_, fresh_ + bytes);
 }

@@ -2,17 +2,64 @@
 
 #include <algorithm>
 #include <bit>
+#include <mutex>
+#include <utility>
+
+#include "kvarn/base/thread_pool.h"
 
 namespace kvarn {
 namespace {
 
 constexpr size_t kSlabBytes = 16 << 20;
 constexpr unsigned kMaxSlabShift = 18;
+constexpr size_t kPopulateGrain = 8192;
+
+// Memory of tables that went, lent to the system (Pages::lend), for tables to come: a table that is dropped
+// is often restored next, and the faults of new memory cost as much as the restore itself.
+class SlabPool {
+ public:
+  Pages take() {
+    const std::lock_guard lock(mutex_);
+    if (kept_.empty()) return Pages(kBytes, false);
+    Pages pages = std::move(kept_.back());
+    kept_.pop_back();
+    return pages;
+  }
+  void give(Pages pages) noexcept {
+    const std::lock_guard lock(mutex_);
+    if (kept_.size() == kept_.capacity()) return;  // the system has it back
+    pages.lend();
+    kept_.push_back(std::move(pages));
+  }
+
+  static constexpr size_t kBytes = kSlabBytes + 4096;
+
+ private:
+  static constexpr size_t kMost = 64;  // 1 GiB
+  std::mutex mutex_;
+  std::vector<Pages> kept_ = [] {
+    std::vector<Pages> kept;
+    kept.reserve(kMost);
+    return kept;
+  }();
+};
+
+// Never destroyed: tables may go after it would have.
+SlabPool& pool() {
+  static auto* const made = new SlabPool;
+  return *made;
+}
+
+Pages slab_memory(size_t bytes) { return bytes <= SlabPool::kBytes ? pool().take() : Pages(bytes, false); }
 
 }  // namespace
 
-Slab::Slab(const EntryLayout& layout, size_t n_rows, bool huge)
-    : memory_(n_rows * layout.row_bytes() + sizeof(RowMeta), huge) {
+Slab::~Slab() {
+  if (memory_.size() == SlabPool::kBytes) pool().give(std::move(memory_));
+}
+
+Slab::Slab(const EntryLayout& layout, size_t n_rows)
+    : memory_(slab_memory(n_rows * layout.row_bytes() + sizeof(RowMeta))) {
   const size_t entries = (n_rows * layout.entry_bytes() + 7) / 8 * 8;
   if (layout.has_meta()) metas_ = reinterpret_cast<RowMeta*>(memory_.data() + entries);
 }
@@ -32,24 +79,53 @@ RowStore::RowStore(const EntryLayout& layout) : slabs_(layout) {
 }
 
 void RowStore::reserve(size_t n) {
-  const size_t fresh = n > free_.size() ? n - free_.size() : 0;
+  const size_t fresh = n > n_free_ ? n - n_free_ : 0;
   while (slabs_.slabs.size() << slabs_.shift < n_rows_ + fresh) {
-    // The first slab of a small table would mostly hold untouched memory, so it takes ordinary pages.
-    slabs_.add(std::make_shared<Slab>(slabs_.layout, size_t{1} << slabs_.shift, !slabs_.slabs.empty()));
+    if (!slabs_.slabs.empty()) slabs_.slabs.back()->full();
+    slabs_.add(std::make_shared<Slab>(slabs_.layout, size_t{1} << slabs_.shift));
   }
 }
 
-uint32_t RowStore::take() {
-  if (free_.empty()) return take_new(1);
-  const uint32_t row = free_.back();
-  free_.pop_back();
-  return row;
+RowStore::Range RowStore::take(size_t n) {
+  if (free_.empty()) {
+    const Range fresh{static_cast<uint32_t>(n_rows_), n};
+    n_rows_ += n;
+    return fresh;
+  }
+  Range& last = free_.back();
+  const Range taken{last.first, std::min(n, last.n)};
+  last.first += static_cast<uint32_t>(taken.n);
+  last.n -= taken.n;
+  if (last.n == 0) free_.pop_back();
+  n_free_ -= taken.n;
+  return taken;
 }
 
-uint32_t RowStore::take_new(size_t n) {
-  const auto first = static_cast<uint32_t>(n_rows_);
-  n_rows_ += n;
-  return first;
+void RowStore::populate(Range range) const {
+  parallel_for(range.n, kPopulateGrain, [&](size_t begin, size_t end) {
+    while (begin < end) {
+      const auto row = range.first + static_cast<uint32_t>(begin);
+      const size_t n = std::min(end - begin, (size_t{1} << slabs_.shift) - slabs_.in_slab(row));
+      const auto bytes = [](auto* at) { return reinterpret_cast<std::byte*>(at); };
+      Pages::populate(bytes(entry(row)), bytes(entry(row) + n * layout().stride()));
+      if (layout().has_meta()) Pages::populate(bytes(&meta(row)), bytes(&meta(row) + n));
+      begin += n;
+    }
+  });
+}
+
+void RowStore::give_back(Range range) {
+  if (range.n == 0) return;
+  if (range.first + range.n == n_rows_) {
+    n_rows_ -= range.n;  // as if they had never been taken
+    return;
+  }
+  n_free_ += range.n;
+  if (!free_.empty() && free_.back().first + free_.back().n == range.first) {
+    free_.back().n += range.n;
+  } else {
+    free_.push_back(range);
+  }
 }
 
 void RowStore::clear() {
@@ -58,6 +134,7 @@ void RowStore::clear() {
   slabs_.metas.clear();
   n_rows_ = 0;
   free_.clear();
+  n_free_ = 0;
   cuts_.clear();
 }
 

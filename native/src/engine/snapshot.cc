@@ -1,8 +1,11 @@
 #include "kvarn/engine/snapshot.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <numeric>
 #include <shared_mutex>
+#include <tuple>
 #include <utility>
 
 #include "kvarn/base/simd.h"
@@ -14,26 +17,63 @@ namespace {
 constexpr size_t kAhead = 16;
 constexpr size_t kGrain = 4096;       // rows read under one lock
 constexpr size_t kColdRead = 16'384;  // rows whose records are read together: neighbours on disk come at once
+constexpr size_t kSegmentGrain = 16;
 
-size_t bucket_of(int64_t key, int64_t n_buckets) {
-  const int64_t r = key % n_buckets;
-  return static_cast<size_t>(r < 0 ? r + n_buckets : r);
-}
+constexpr int64_t kSavedPartitionNum = 1000;
+constexpr size_t kOrderGrain = 1 << 16;  // keys ordered by one thread at least
 
-// Orders (key, row) pairs that for_each(fn) calls in some order, twice the same, by bucket: a counting sort.
-template <typename ForEach>
-void order_by_bucket(size_t n, size_t n_buckets, ForEach for_each, Snapshot::Keys* out) {
-  const auto buckets = static_cast<int64_t>(n_buckets);
+// The floor modulus, quick for the number of buckets that checkpoints have.
+class BucketOf {
+ public:
+  explicit BucketOf(size_t n_buckets) : n_(static_cast<int64_t>(n_buckets)) {}
+  size_t operator()(int64_t key) const {
+    const int64_t r = n_ == kSavedPartitionNum ? key % kSavedPartitionNum : key % n_;
+    return static_cast<size_t>(r < 0 ? r + n_ : r);
+  }
+
+ private:
+  int64_t n_;
+};
+
+// Orders the keys at places 0 .. key_of.size()-1 (of which `there` tells those that count, if it is not
+// empty) by bucket: a counting sort, stable, by as many threads as are worth it.
+void order_by_bucket(const Array<int64_t>& key_of, std::span<const uint64_t> there, size_t n,
+                     size_t n_buckets, Snapshot::Keys* out) {
+  const BucketOf bucket_of(n_buckets);
+  const size_t n_places = key_of.size();
+  const size_t n_parts = std::clamp<size_t>(n_places / std::max(kOrderGrain, 8 * n_buckets), 1,
+                                            static_cast<size_t>(num_threads()));
+  const size_t part_size = (n_places + n_parts - 1) / n_parts;
+  const auto for_each_in = [&](size_t part, auto fn) {
+    const size_t end = std::min(n_places, (part + 1) * part_size);
+    for (size_t at = part * part_size; at < end; at++) {
+      if (there.empty() || (there[at / 64] >> (at % 64) & 1) != 0) fn(at);
+    }
+  };
+  // How many keys of each bucket each part has; then where the part's next key of the bucket goes.
+  std::vector<std::vector<int32_t>> next(n_parts, std::vector<int32_t>(n_buckets, 0));
+  parallel_for(n_parts, 1, [&](size_t begin, size_t end) {
+    for (size_t p = begin; p < end; p++) {
+      for_each_in(p, [&](size_t at) { next[p][bucket_of(key_of[at])]++; });
+    }
+  });
   out->partition_offset.assign(n_buckets + 1, 0);
-  for_each([&](int64_t key, uint32_t) { out->partition_offset[bucket_of(key, buckets) + 1]++; });
-  for (size_t b = 0; b < n_buckets; b++) out->partition_offset[b + 1] += out->partition_offset[b];
-  std::vector<int32_t> next(out->partition_offset.begin(), out->partition_offset.end() - 1);
-  out->keys.resize(n);
-  out->rows.resize(n);
-  for_each([&](int64_t key, uint32_t row) {
-    const auto at = static_cast<size_t>(next[bucket_of(key, buckets)]++);
-    out->keys[at] = key;
-    out->rows[at] = row;
+  int32_t sum = 0;
+  for (size_t b = 0; b < n_buckets; b++) {
+    out->partition_offset[b] = sum;
+    for (auto& counts : next) sum += std::exchange(counts[b], sum);
+  }
+  out->partition_offset[n_buckets] = sum;
+  out->keys = Array<int64_t>(n);
+  out->rows = Array<uint32_t>(n);
+  parallel_for(n_parts, 1, [&](size_t begin, size_t end) {
+    for (size_t p = begin; p < end; p++) {
+      for_each_in(p, [&](size_t at) {
+        const auto to = static_cast<size_t>(next[p][bucket_of(key_of[at])]++);
+        out->keys[to] = key_of[at];
+        out->rows[to] = static_cast<uint32_t>(at);
+      });
+    }
   });
 }
 
@@ -61,57 +101,52 @@ Snapshot::Snapshot(Parts parts, size_t n_buckets) : parts_(std::move(parts)) {
 void Snapshot::order_all(size_t n_buckets) {
   // By row number, which is roughly by age: the same table gives the same order whatever its index looks
   // like, and rows that came from a file lie in the file's order.
-  struct Found {
-    std::vector<int64_t> keys;
-    std::vector<bool> there;
-    size_t n = 0;
-  };
-  Found found[2];
-  found[0].keys.resize(parts_.rows->n_rows);
-  found[0].there.resize(parts_.rows->n_rows);
-  found[1].keys.resize(parts_.counters->n_rows);
-  found[1].there.resize(parts_.counters->n_rows);
-  std::vector<std::pair<uint32_t, int64_t>> cold;
-  parts_.index->for_each([&](int64_t key, uint32_t row) {
-    if (is_cold(row)) {
-      cold.emplace_back(row, key);
-      return;
-    }
-    Found& kind = found[is_counter(row)];
-    const size_t at = is_counter(row) ? row - kCounterBase : row;
-    kind.keys[at] = key;
-    kind.there[at] = true;
-    kind.n++;
-  });
-  std::ranges::sort(cold);
+  std::vector<std::pair<uint32_t, int64_t>> on_disk;
+  if (parts_.on_disk != nullptr) {
+    parts_.index->for_each([&](int64_t key, uint32_t row) {
+      if (is_cold(row)) on_disk.emplace_back(row, key);
+    });
+    std::ranges::sort(on_disk);
+  }
   for (const bool counters : {false, true}) {
-    const Found& kind = found[counters];
-    const auto in_order = [&](auto fn) {
-      for (size_t row = 0; row < kind.keys.size(); row++) {
-        if (kind.there[row]) fn(kind.keys[row], static_cast<uint32_t>(row));
-      }
-      for (const auto& [row, key] : cold) fn(key, row);
-    };
-    if (!counters && !cold.empty()) {
-      order_by_bucket(kind.n + cold.size(), n_buckets, in_order, &admitted_);
-      continue;
+    const size_t n_rows = counters ? parts_.counters->n_rows : parts_.rows->n_rows;
+    const uint32_t base = counters ? kCounterBase : 0;
+    const std::span<const std::pair<uint32_t, int64_t>> behind(on_disk.data(), counters ? 0 : on_disk.size());
+    const Array<int64_t> key_of(n_rows + behind.size());
+    std::atomic<size_t> n = 0;
+    const auto is_kind = [counters](uint32_t row) { return counters ? is_counter(row) : is_hot(row); };
+    parallel_for(n_rows == 0 ? 0 : parts_.index->segments(), kSegmentGrain, [&](size_t begin, size_t end) {
+      size_t seen = 0;
+      parts_.index->for_each_in(begin, end, [&](int64_t key, uint32_t row) {
+        if (!is_kind(row)) return;
+        key_of[row - base] = key;
+        seen++;
+      });
+      n.fetch_add(seen, std::memory_order_relaxed);
+    });
+    std::vector<uint64_t> there;
+    if (n != n_rows) {
+      // Some rows are free.
+      there.assign((key_of.size() + 63) / 64, 0);
+      const auto mark = [&](size_t at) { there[at / 64] |= uint64_t{1} << (at % 64); };
+      parts_.index->for_each([&](int64_t, uint32_t row) {
+        if (is_kind(row)) mark(row - base);
+      });
+      for (size_t at = n_rows; at < key_of.size(); at++) mark(at);
     }
-    const auto for_each = [&](auto fn) {
-      if (kind.n == kind.keys.size()) {
-        for (size_t row = 0; row < kind.keys.size(); row++) fn(kind.keys[row], static_cast<uint32_t>(row));
-        return;
-      }
-      for (size_t row = 0; row < kind.keys.size(); row++) {
-        if (kind.there[row]) fn(kind.keys[row], static_cast<uint32_t>(row));
-      }
-    };
-    order_by_bucket(kind.n, n_buckets, for_each, counters ? &filtered_ : &admitted_);
+    for (size_t i = 0; i < behind.size(); i++) key_of[n_rows + i] = behind[i].second;
+    Keys* const out = counters ? &filtered_ : &admitted_;
+    order_by_bucket(key_of, there, n + behind.size(), n_buckets, out);
+    if (behind.empty()) continue;
+    for (uint32_t& row : out->rows) {
+      if (row >= n_rows) row = behind[row - n_rows].first;
+    }
   }
   removed_.partition_offset.assign(n_buckets + 1, 0);
 }
 
 void Snapshot::order_touched(size_t n_buckets) {
-  const auto buckets = static_cast<int64_t>(n_buckets);
+  const BucketOf bucket_of(n_buckets);
   std::vector<std::pair<int64_t, uint32_t>> found[3];  // admitted, filtered, removed
   parts_.touched->for_each([&](int64_t key, uint32_t cut) {
     if (cut < parts_.since) return;
@@ -127,13 +162,17 @@ void Snapshot::order_touched(size_t n_buckets) {
   Keys* const kinds[] = {&admitted_, &filtered_, &removed_};
   for (size_t k = 0; k < 3; k++) {
     std::ranges::sort(found[k], [&](const auto& a, const auto& b) {
-      return std::pair(bucket_of(a.first, buckets), a.first) <
-             std::pair(bucket_of(b.first, buckets), b.first);
+      return std::pair(bucket_of(a.first), a.first) < std::pair(bucket_of(b.first), b.first);
     });
-    const auto for_each = [&](auto fn) {
-      for (const auto& [key, row] : found[k]) fn(key, row);
-    };
-    order_by_bucket(found[k].size(), n_buckets, for_each, kinds[k]);
+    Keys& out = *kinds[k];
+    out.partition_offset.assign(n_buckets + 1, 0);
+    out.keys = Array<int64_t>(found[k].size());
+    out.rows = Array<uint32_t>(found[k].size());
+    for (size_t i = 0; i < found[k].size(); i++) {
+      std::tie(out.keys[i], out.rows[i]) = found[k][i];
+      out.partition_offset[bucket_of(out.keys[i]) + 1]++;
+    }
+    std::partial_sum(out.partition_offset.begin(), out.partition_offset.end(), out.partition_offset.begin());
   }
 }
 

@@ -219,6 +219,7 @@ void EmbeddingTable::date(std::span<const int64_t> keys, int64_t step) {
 void EmbeddingTable::erase(int64_t key, uint32_t row) {
   if (touches_.active()) touches_.touch(key, cuts_);
   index_.erase(key);
+  losses_++;
   if (is_counter(row)) {
     counters_.give_back(row - kCounterBase);
     n_counters_--;
@@ -248,6 +249,7 @@ void EmbeddingTable::clear() {
     index_.for_each([&](int64_t key, uint32_t) { touches_.touch(key, cuts_); });
   }
   index_.clear();
+  losses_++;
   rows_.clear();
   counters_.clear();
   n_counters_ = 0;

@@ -32,6 +32,9 @@ struct EmbeddingTable::Batch {
   uint32_t* rows;
   const RowStore::Writing* writing;
   size_t offsets[kMaxSlots];
+  // Of several parts: the positions of each one's keys, piece by piece, and those that had no entry at first.
+  std::vector<std::vector<std::span<const uint32_t>>> positions;
+  std::vector<uint32_t> outside;
 };
 
 // The distinct rows of one part, with what happens to them.
@@ -74,10 +77,8 @@ void EmbeddingTable::update_part(const Batch& batch, size_t part, size_t n_parts
   std::memset(table, 0, scratch.table_size * sizeof(uint32_t));
   uint32_t n_unique = 0;
   size_t n_sums = 0;
-  for (size_t i = 0; i < batch.keys.size(); i++) {
+  const auto add = [&](size_t i) {
     const uint32_t row = batch.rows[i];
-    if (!is_hot(row)) continue;  // not let in
-    if (n_parts > 1 && part_of(row, n_parts) != part) continue;
     size_t at = (row * 0x85ebca6bu) >> scratch.table_shift;
     while (table[at] != 0 && rows[table[at] - 1] != row) at = (at + 1) & mask;
     const float* grad = batch.grads + i * dim;
@@ -88,7 +89,7 @@ void EmbeddingTable::update_part(const Batch& batch, size_t part, size_t n_parts
       grads[n_unique] = grad;  // alone so far: no copy
       if (counting) counts[n_unique] = batch.counts[i];
       table[at] = ++n_unique;
-      continue;
+      return;
     }
     const uint32_t u = table[at] - 1;
     if (counting) counts[u] += batch.counts[i];
@@ -99,6 +100,18 @@ void EmbeddingTable::update_part(const Batch& batch, size_t part, size_t n_parts
       grads[u] = sum;
     } else {
       for (size_t d = 0; d < dim; d++) sum[d] += grad[d];
+    }
+  };
+  if (n_parts == 1) {
+    for (size_t i = 0; i < batch.keys.size(); i++) {
+      if (is_hot(batch.rows[i])) add(i);  // others are not let in
+    }
+  } else {
+    for (const auto& piece : batch.positions[part]) {
+      for (const uint32_t i : piece) add(i);
+    }
+    for (const uint32_t i : batch.outside) {
+      if (is_hot(batch.rows[i]) && part_of(batch.rows[i], n_parts) == part) add(i);
     }
   }
   if (batch.writing->needed()) {
@@ -117,9 +130,44 @@ void EmbeddingTable::update_part(const Batch& batch, size_t part, size_t n_parts
   scratch.n_unique = n_unique;
 }
 
+// Finds the rows of all keys, and says which part has which.
+void EmbeddingTable::find_for_update(Batch& batch, size_t n_parts) const {
+  static thread_local Buffer<uint32_t> buffer;
+  const size_t n = batch.keys.size();
+  const size_t n_pieces = n_parts == 1 ? 1 : 2 * n_parts;
+  const size_t piece = (n + n_pieces - 1) / n_pieces;
+  const size_t n_lists = n_parts + 1;  // the last one of keys without an entry
+  uint32_t* const lists = buffer.at_least(n_pieces * n_lists * piece);
+  std::vector<size_t> sizes(n_pieces * n_lists, 0);
+  const auto list_of = [&](size_t p, size_t list) { return lists + (p * n_lists + list) * piece; };
+  parallel_for(n_pieces, 1, [&](size_t first, size_t last) {
+    for (size_t p = first; p < last; p++) {
+      const size_t begin = std::min(n, p * piece);
+      const size_t end = std::min(n, begin + piece);
+      index_.find_many(batch.keys.data() + begin, end - begin, batch.rows + begin);
+      size_t* const size = sizes.data() + p * n_lists;
+      for (size_t i = begin; i < end; i++) {
+        const uint32_t row = batch.rows[i];
+        if (n_parts == 1 && is_admitted(row)) continue;  // one part goes through all rows
+        const size_t list = is_admitted(row) ? part_of(row, n_parts) : n_parts;
+        list_of(p, list)[size[list]++] = static_cast<uint32_t>(i);
+      }
+    }
+  });
+  batch.positions.resize(n_parts);
+  for (size_t p = 0; p < n_pieces; p++) {
+    for (size_t part = 0; part < n_parts; part++) {
+      batch.positions[part].emplace_back(list_of(p, part), sizes[p * n_lists + part]);
+    }
+    const uint32_t* const outside = list_of(p, n_parts);
+    batch.outside.insert(batch.outside.end(), outside, outside + sizes[p * n_lists + n_parts]);
+  }
+}
+
 // Keys without an entry, in order of their first occurrence.
-void EmbeddingTable::admit(const Batch& batch, std::span<const uint32_t> outside) {
+void EmbeddingTable::admit(const Batch& batch) {
   const std::span<const int64_t> keys = batch.keys;
+  const std::span<const uint32_t> outside = batch.outside;
   if (admission_ == nullptr) {
     create_missing(keys, outside, batch.rows, 0);
     return;
@@ -191,22 +239,22 @@ Status EmbeddingTable::apply(const Update& update, std::span<const int64_t> keys
   const size_t n_parts =
       std::clamp<size_t>(keys.size() / kUpdateGrain, 1, static_cast<size_t>(num_threads()));
   if (parts.size() < n_parts) parts.resize(n_parts);
-  // Memory is taken here, where failing is still harmless; only the pages used are ever touched.
-  for (size_t p = 0; p < n_parts; p++) parts[p].reserve(keys.size(), rows_.layout().slots()[0].dim);
-  Batch batch{update, keys, grads.data(), counts, rows, nullptr, {}};
+  Batch batch{update, keys, grads.data(), counts, rows, nullptr, {}, {}, {}};
   for (size_t s = 0; s < update.slots.size(); s++) {
     batch.offsets[s] = rows_.layout().slots()[update.slots[s]].offset;
   }
   if (Status s = make_room(0); !s.ok()) return s;
-  find(keys, rows);
+  find_for_update(batch, n_parts);
   if (Status s = bring_up(keys, rows); !s.ok()) return s;
   const RowStore::Writing writing(rows_, keys.size());
   batch.writing = &writing;
-  std::vector<uint32_t> outside;
-  for (size_t i = 0; i < keys.size(); i++) {
-    if (!is_admitted(rows[i])) outside.push_back(static_cast<uint32_t>(i));
+  // Memory is taken here, where failing is still harmless; only the pages used are ever touched.
+  for (size_t p = 0; p < n_parts; p++) {
+    size_t n = n_parts == 1 ? keys.size() : batch.outside.size();
+    for (const auto& piece : batch.positions[p]) n += piece.size();
+    parts[p].reserve(n, rows_.layout().slots()[0].dim);
   }
-  if (!outside.empty()) admit(batch, outside);
+  if (!batch.outside.empty()) admit(batch);
   std::vector<PartScratch>& scratch = parts;
   parallel_for(n_parts, 1, [&](size_t begin, size_t end) {
     for (size_t p = begin; p < end; p++) update_part(batch, p, n_parts, scratch[p]);

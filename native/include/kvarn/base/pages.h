@@ -21,6 +21,14 @@ class Pages {
   }
   ~Pages();
 
+  // The system may take the memory when it needs it; whoever writes it before that does so without a fault.
+  // What was in it is lost.
+  void lend();
+  // Has the pages of [begin, end) at hand before they are written one after the other: cheaper than a fault
+  // for each. They need not lie in these pages' bounds exactly.
+  static void populate(std::byte* begin, std::byte* end);
+  // Lets the system put huge pages in place of those touched, when it has time.
+  void advise_huge() const;
   // Gives a part back to the system, in whole pages: it reads as zeros, and costs nothing, until it is
   // touched.
   static void discard(std::byte* data, size_t bytes) noexcept;

@@ -162,7 +162,8 @@ class EmbeddingTable {
   // for the row has been reserved.
   uint32_t create(int64_t key, uint32_t counter, const RowStore::Writing& writing, uint64_t but);
   uint32_t create_counter(int64_t key, const RowStore::Writing& writing);
-  void admit(const Batch& batch, std::span<const uint32_t> outside);
+  void find_for_update(Batch& batch, size_t n_parts) const;
+  void admit(const Batch& batch);
   void update_part(const Batch& batch, size_t part, size_t n_parts, PartScratch& scratch);
   // Tells the tiers which rows an update has used, and how often.
   void note_use(std::span<PartScratch> parts, bool counted);
@@ -185,7 +186,8 @@ class EmbeddingTable {
   std::unique_ptr<Tiers> tiers_;             // null: all entries are in memory
   mutable std::atomic<uint64_t> hits_[3]{};  // of lookups: in memory, on disk, nowhere
   TouchLog touches_;
-  uint32_t cuts_ = 0;  // taken so far
+  uint32_t cuts_ = 0;    // taken so far
+  uint64_t losses_ = 0;  // how often keys lost their rows, or rows their places
 };
 
 }  // namespace kvarn

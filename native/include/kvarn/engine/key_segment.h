@@ -116,7 +116,6 @@ class KeyArena {
   // The rest of the newest block, never touched. One size is cut from its front, the other from its back.
   std::byte* fresh_ = nullptr;
   std::byte* fresh_end_ = nullptr;
-  bool huge_ = false;
   std::vector<Pages> blocks_;
   std::atomic<size_t> held_{0};
   std::atomic<size_t> idle_{0};  // of it, in pieces that nobody uses

@@ -33,10 +33,16 @@ inline bool is_counter(uint32_t row) { return row >= kCounterBase && row != kNoR
 // A fixed number of rows in one allocation.
 class Slab {
  public:
-  Slab(const EntryLayout& layout, size_t n_rows, bool huge);
+  Slab(const EntryLayout& layout, size_t n_rows);
+  ~Slab();
+  Slab(const Slab&) = delete;
+  Slab& operator=(const Slab&) = delete;
 
   float* entries() const { return reinterpret_cast<float*>(memory_.data()); }
   RowMeta* metas() const { return metas_; }  // null if the layout has none
+  // No row of it is new any more. Rows are first touched in small pages: a huge one is cleared as a whole,
+  // which costs what only many accesses bring in again.
+  void full() const { memory_.advise_huge(); }
 
  private:
   Pages memory_;
@@ -88,18 +94,25 @@ class RowStore {
   float* entry(uint32_t row) const { return slabs_.entry(row); }
   RowMeta& meta(uint32_t row) const { return slabs_.meta(row); }
   size_t rows_ever() const { return n_rows_; }  // row numbers given out, free ones included
-  size_t n_free() const { return free_.size(); }
+  size_t n_free() const { return n_free_; }
   size_t bytes() const { return n_rows_ * layout().row_bytes(); }
 
   // Makes `take` and `take_new` work for n rows. Throws std::bad_alloc and then nothing has changed.
   void reserve(size_t n);
-  // A row nobody has: a freed one first.
-  uint32_t take();
-  // The first of n fresh rows that follow one another.
-  uint32_t take_new(size_t n);
-  // Makes room to give back n rows without failing; then gives one back.
+  // Rows that follow one another.
+  struct Range {
+    uint32_t first;
+    size_t n;
+  };
+  // At most n rows nobody has, freed ones first; at least one.
+  Range take(size_t n);
+  uint32_t take() { return take(1).first; }
+  // Brings in the memory of rows that are about to be written for the first time.
+  void populate(Range range) const;
+  // Makes room to give back so many ranges without failing.
   void reserve_free(size_t n) { free_.reserve(free_.size() + n); }
-  void give_back(uint32_t row) { free_.push_back(row); }
+  void give_back(Range range);
+  void give_back(uint32_t row) { give_back({row, 1}); }
 
   void clear();
   // Rows keep their numbers in slabs of another layout; fn(from, to) fills the entry of each number given.
@@ -114,6 +127,7 @@ class RowStore {
       fn(key, entry(row), made.entry(row));
     });
     made.free_ = std::move(free_);
+    made.n_free_ = n_free_;
     *this = std::move(made);
   }
 
@@ -141,7 +155,8 @@ class RowStore {
  private:
   Slabs slabs_;
   size_t n_rows_ = 0;
-  std::vector<uint32_t> free_;
+  std::vector<Range> free_;
+  size_t n_free_ = 0;
   std::vector<std::weak_ptr<RowCut>> cuts_;
 };
 

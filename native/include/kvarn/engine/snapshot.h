@@ -13,6 +13,7 @@
 #include <span>
 #include <vector>
 
+#include "kvarn/base/array.h"
 #include "kvarn/base/fair_mutex.h"
 #include "kvarn/engine/admission.h"
 #include "kvarn/engine/entry_layout.h"
@@ -41,8 +42,8 @@ class Snapshot {
   // Keys of one kind by bucket (key mod n_buckets, never negative); inside a bucket by row, those on disk
   // last, or by key in a cut of touched keys.
   struct Keys {
-    std::vector<int64_t> keys;
-    std::vector<uint32_t> rows;
+    Array<int64_t> keys;
+    Array<uint32_t> rows;
     std::vector<int32_t> partition_offset;  // where each bucket begins, and the end
   };
 
