@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 # What the extension is built from: a change makes the next target rebuild it.
 NATIVE := CMakeLists.txt pyproject.toml $(shell find native -name '*.h' -o -name '*.cc' -o -name '*.txt')
 
-.PHONY: help venv test lint demo bench sanitize fuzz test-tf format clean
+.PHONY: help venv test lint demo bench sanitize soak fuzz test-tf format clean
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -60,6 +60,11 @@ sanitize: $(VENV)/.made
 	  PATH="$(abspath $(BIN)):$$PATH" cmake --build --preset $$preset && \
 	  PATH="$(abspath $(BIN)):$$PATH" ctest --preset $$preset || exit 1; \
 	done
+
+## make soak      the table's state machine, native against reference: STEPS of it (2 million: 12 minutes of CPU, in two processes)
+STEPS ?= 2000000
+soak: $(VENV)/.test
+	KVARN_STATE_STEPS=$(STEPS) $(BIN)/python -m pytest -q -n 2 -rP tests/property/test_embedding_table.py
 
 ## make fuzz      coverage-guided fuzzing of everything that parses files; RUNS each (needs clang for the native ones)
 RUNS ?= 100000
