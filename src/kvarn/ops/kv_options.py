@@ -24,7 +24,9 @@ from kvarn.engine.policies import (
     CounterAdmission,
     EvictionPolicy,
     SeededRows,
+    TieredStorage,
 )
+from kvarn.ops import kv_storage
 
 if TYPE_CHECKING:
     from kvarn.engine.table import EmbeddingTable
@@ -59,11 +61,9 @@ OWN_ATTRS: Final = (
     INITIAL_CHECKPOINT,
     INITIAL_NAME,
     INITIAL_PARTITION,
+    kv_storage.CACHE_STRATEGY,
 )
 _EVICTION_ATTRS: Final = (_MIN_FREQUENCY, _REQUIRE, _MIN_KEYS, _MAX_KEYS)
-
-# Storage types above this one record frequencies and versions whatever else is asked for.
-_LAST_SINGLE_TIER: Final = 5
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class TableOptions:
     """How a primary and its slots are kept.
 
     Attributes:
-      admission, eviction: None for none.
+      admission, eviction, storage: None for none.
       no_permission: what every element of the primary reads as where the filter has not admitted a key.
       record_freq, record_version: what the table keeps of each key.
       is_save_freq, is_save_version: what checkpoints get of it.
@@ -82,6 +82,7 @@ class TableOptions:
     eviction: EvictionPolicy | None = None
     record_freq: bool = False
     record_version: bool = False
+    storage: TieredStorage | None = None
 
     @property
     def is_save_freq(self) -> bool:
@@ -102,7 +103,7 @@ class TableOptions:
         check_options(name, attrs)
         eviction = _eviction_of(attrs)
         bounded = eviction is not None and (eviction.min_keys > 0 or eviction.max_keys is not None)
-        tiers = attrs.get("storage_type", 0) > _LAST_SINGLE_TIER
+        tiers = kv_storage.records_all(attrs)
         return TableOptions(
             admission=_admission_of(attrs),
             no_permission=attrs.get(_NO_PERMISSION, attrs.get("default_value_no_permission", 0.0)),
@@ -116,6 +117,7 @@ class TableOptions:
             or tiers
             or bounded
             or attrs.get("steps_to_live", 0) != 0,
+            storage=kv_storage.storage_of(name, attrs),
         )
 
 
@@ -200,7 +202,7 @@ def seeded_rows(attrs: Mapping[str, Any]) -> SeededRows | None:
 
 def inherited_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
     """Of a primary's attributes, those beyond DeepRec's that its slots have."""
-    inherited = {name: attrs[name] for name in _EVICTION_ATTRS if name in attrs}
+    inherited = {name: attrs[name] for name in (*_EVICTION_ATTRS, kv_storage.CACHE_STRATEGY) if name in attrs}
     if attrs["default_value_no_permission"] != 0.0:
         inherited[_NO_PERMISSION] = attrs["default_value_no_permission"]
     return inherited
@@ -226,20 +228,17 @@ def check_options(name: str, attrs: Mapping[str, Any]) -> None:
             name=name,
             hint="Give GlobalStepEvict a number of steps, or leave it out.",
         )
-    storage_type = attrs.get("storage_type", 0)
-    if storage_type not in (0, 1):
-        raise errors.UnimplementedError.of(
-            f"Embedding variable '{name}' asks for storage_option=StorageOption (storage_type other than DRAM) = "
-            f"{storage_type}, which this version does not have.",
-            name=name,
-            hint="Create it without that option; every other option is honoured.",
-        )
+    kv_storage.storage_of(name, attrs)
     admission = _of_variable(name, _admission_of, attrs)
     eviction = _of_variable(name, _eviction_of, attrs)
     if attrs.get("block_num", 1) > 1:
+        # A key's first block is as young as the youngest, so age does not leave others behind.
+        only_by_age = eviction is None or not (
+            eviction.by_norm or eviction.by_frequency or eviction.max_keys is not None
+        )
         for option, present in (
             ("filter_option", admission is not None),
-            ("evict_option (or steps_to_live)", eviction is not None),
+            ("evict_option (other than GlobalStepEvict)", not only_by_age),
             ("row_seed", _SEED in attrs),
         ):
             if present:

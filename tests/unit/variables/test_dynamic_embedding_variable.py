@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 import kvarn as tf
+from kvarn.engine.options import EmbeddingVariableConfig
 from kvarn.ops.kv_blocks import BlockFamily, standing_still
 from kvarn.ops.kv_resource import SharedTable
 from kvarn.variables.dynamic_embedding_variable import DynamicEmbeddingVariable
+from kvarn.variables.scope import get_embedding_variable_v2_internal
 
 
 @pytest.fixture(autouse=True)
@@ -283,6 +285,35 @@ def test_sharing_gives_the_same_blocks() -> None:
         assert list(variable()) == list(first)
     with pytest.raises(ValueError, match="b/block0 already exists"):
         variable()
+
+
+def test_blocks_leave_by_age_and_a_key_keeps_its_first_block_longest(tmp_path: Path) -> None:
+    b = variable(1, 2, steps_to_live=3)
+    ids, numbers = tf.placeholder(tf.int64, [None]), tf.placeholder(tf.int32, [None])
+    rows = tf.nn.embedding_lookup(b, ids, blocknums=numbers)
+    step = tf.train.get_or_create_global_step()
+    train = tf.train.AdagradOptimizer(0.1).minimize(tf.reduce_sum(rows), global_step=step)
+    saver = tf.train.Saver()
+    with started() as sess:
+        sess.run(train, {ids: [7, 8, 9], numbers: [2, 2, 2]})
+        for _ in range(4):
+            sess.run(train, {ids: [8, 9], numbers: [1, 2]})
+        path = saver.save(sess, str(tmp_path / "m"))
+        held = [sorted(sess.run(block.export())[0].tolist()) for block in b]
+    # 7 was last updated at step 0, so was block 1 of 8; the save is at step 5.
+    assert held == [[8, 9], [9]]
+    for name, there in (("b/block0", [8, 9]), ("b/block1", [9]), ("b/block1/Adagrad", [9])):
+        assert sorted(tf.train.load_variable(path, f"{name}-keys").tolist()) == there
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"filter_strategy": tf.CounterFilter(2)}, {"l2_weight_threshold": 0.5}],
+)
+def test_options_that_each_block_would_decide_for_itself_are_refused(option: dict[str, Any]) -> None:
+    config = EmbeddingVariableConfig(emb_index=0, block_num=2, **option)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="each holds some keys only"):
+        get_embedding_variable_v2_internal("b/block0", 2, evconfig=config)
 
 
 # -- one cut over all blocks ------------------------------------------------------------------------

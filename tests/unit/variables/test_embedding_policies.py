@@ -251,12 +251,6 @@ def test_initial_rows_under_the_own_name_and_a_checkpoint_that_is_not_there(tmp_
 # -- what cannot go together --------------------------------------------------------------------------
 
 
-def test_an_eviction_of_blocks_is_refused() -> None:
-    with pytest.raises(errors.InvalidArgumentError, match="dynamic dimension") as e:
-        tf.get_dynamic_dimension_embedding_variable("d", 2, 3, steps_to_live=4)
-    assert e.value.name == "d/block0"
-
-
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
