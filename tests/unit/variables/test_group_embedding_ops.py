@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -454,3 +456,67 @@ def test_a_variable_that_was_not_initialised_is_an_error() -> None:
     (rows,) = tf.nn.group_embedding_lookup_sparse([embedding("a")], [sparse()], ["sum"])
     with tf.Session() as sess, pytest.raises(tf.errors.FailedPreconditionError, match="uninitialized"):
         sess.run(rows)
+
+
+def test_ids_are_counted_as_in_single_lookups() -> None:
+    """A filter of 3 lets in what occurs three times in a batch, in the group and elsewhere together."""
+
+    def frequencies(grouped: bool) -> dict[int, int]:
+        with tf.Graph().as_default():
+            option = tf.EmbeddingVariableOption(filter_option=tf.CounterFilter(3))
+            a = tf.get_embedding_variable("a", 2, ev_option=option)
+            ids = sparse([5, 5, 6, 5, 7], [0, 0, 0, 1, 1], [0, 1, 2, 0, 1], (2, 3))
+            if grouped:
+                (found,) = tf.nn.group_embedding_lookup_sparse([a], [ids], ["sum"])
+            else:
+                found = tf.nn.embedding_lookup_sparse(a, ids, None, combiner="sum")
+            beside = tf.nn.embedding_lookup(a, tf.constant([7, 8], tf.int64))
+            loss = tf.reduce_sum(found) + tf.reduce_sum(beside)
+            step = tf.train.AdagradOptimizer(0.1).minimize(loss)
+            with started() as sess:
+                sess.run(step)
+                sess.run(step)
+                wanted = [5, 6, 7, 8]
+                return dict(
+                    zip(
+                        wanted, sess.run(a.get_frequency(tf.constant(wanted, tf.int64))).tolist(), strict=True
+                    )
+                )
+
+    # An admitted key reports the filter's number.
+    assert frequencies(True) == frequencies(False) == {5: 3, 6: 2, 7: 3, 8: 2}
+
+
+def test_groups_train_beside_saves_and_lookups_of_other_threads(tmp_path: Path) -> None:
+    """Each step adds 1 to every key of a batch in every variable: any read sees whole numbers, alike in a row."""
+    params = [tf.get_embedding_variable(f"e{i}", 4, initializer=tf.zeros_initializer()) for i in range(5)]
+    random = np.random.default_rng(1)
+    keys = tf.placeholder(tf.int64, [40])
+    ids = tf.SparseTensor(np.stack([np.arange(40), np.zeros(40, int)], 1), keys, [40, 1])
+    found = tf.nn.group_embedding_lookup_sparse(params, [ids] * 5, ["sum"] * 5)
+    step = tf.train.GradientDescentOptimizer(-1.0).minimize(tf.add_n([tf.reduce_sum(x) for x in found]))
+    saver = tf.train.Saver()
+    stop = threading.Event()
+    wrong: list[Any] = []
+    with started() as sess:
+
+        def look() -> None:
+            while not stop.is_set():
+                read = sess.run(found, {keys: np.arange(40)})
+                wrong.extend(
+                    rows for rows in read if (rows != rows[:, :1]).any() or (rows != np.round(rows)).any()
+                )
+
+        threads = [threading.Thread(target=look) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        try:
+            for n in range(30):
+                sess.run(step, {keys: random.permutation(60)[:40]})
+                if n % 10 == 9:
+                    saver.save(sess, str(tmp_path / "m"), global_step=n)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+    assert not wrong
