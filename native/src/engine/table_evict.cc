@@ -196,23 +196,28 @@ Status EmbeddingTable::evict(const EvictionRule& rule, int64_t step, bool dry_ru
 }
 
 void EmbeddingTable::date(std::span<const int64_t> keys, int64_t step) {
-  std::vector<uint32_t> rows(keys.size());
+  std::vector<int64_t> cold_keys;
+  std::vector<uint32_t> cold_rows;
   const std::unique_lock lock(*mutex_);
-  find(keys, rows.data());
-  // What does not come up now has its time begin with the next eviction.
-  if (const Status s = bring_up(keys, rows.data()); !s.ok()) return;
-  for (const bool counters : {false, true}) {
-    RowStore& store = counters ? counters_ : rows_;
-    const RowStore::Writing writing(store, keys.size());
-    for (const uint32_t row : rows) {
-      if (row == kNoRow || is_counter(row) != counters) continue;
-      const uint32_t at = counters ? row - kCounterBase : row;
-      if (store.meta(at).version != -1) continue;
-      if (writing.needed()) writing.keep(at);
-      store.meta(at).version = step;
+  Examined piece(*this);
+  // What the disk does not give or take now has its time begin with the next eviction.
+  if (const Status s = piece.look_up(keys); !s.ok()) return;
+  for (size_t i = 0; i < keys.size(); i++) {
+    const uint32_t row = piece.row(i);
+    if (row == kNoRow || piece.meta(i).version != -1) continue;
+    if (is_cold(row)) {
+      cold_keys.push_back(keys[i]);
+      cold_rows.push_back(row);
+      continue;
     }
+    RowStore& store = is_counter(row) ? counters_ : rows_;
+    const uint32_t at = is_counter(row) ? row - kCounterBase : row;
+    const RowStore::Writing writing(store, 1);
+    if (writing.needed()) writing.keep(at);
+    store.meta(at).version = step;
   }
-  settle();
+  if (cold_rows.empty()) return;
+  if (const Status s = tiers_->set_versions(cold_keys, cold_rows, step); !s.ok()) return;
 }
 
 // Room to give the row back has been made.

@@ -137,6 +137,10 @@ Status EmbeddingTable::import_filtered(std::span<const int64_t> keys, std::span<
       meta->freq = freqs[i];
       if (!versions.empty() && record_version_) meta->version = versions[i];
     }
+    if (tiers_ != nullptr && is_hot(row)) {
+      tiers_->leave(row);
+      tiers_->enter(keys[i], row, freqs[i]);
+    }
     if (touches_.active()) touches_.touch(keys[i], cuts_);
   }
   settle();

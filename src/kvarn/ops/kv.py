@@ -24,6 +24,7 @@ from kvarn.graph.tensor import IndexedSlices, Tensor
 from kvarn.ops import kv_key_sets, kv_options
 from kvarn.ops.kv_resource import KIND, EmbeddingResource, find_or_create, initialized
 from kvarn.ops.kv_restore import restore
+from kvarn.ops.kv_storage import cache_of
 
 # On an importing node: columns that the checkpoint does not have are 0 (docs/adr/0004).  An attr whose name
 # starts with "_" may stand on any node, so the graph still loads elsewhere.
@@ -170,13 +171,17 @@ class kv_var_is_initialized_op:
     attrs=["cache_strategy: int = 1", _KEYS, "dtype: {float, double}"],
 )
 class kv_resource_init_cache_strategy_op:
-    """Sets up the cache of a variable with several storage tiers; with one tier there is none to set up."""
+    """Says which rows of a variable with several storage tiers leave memory first; with one tier none do.
+
+    Raises InvalidArgumentError for a strategy other than 0, LRU, and 1, LFU.
+    """
 
     shape = no_outputs
     grad = NOT_DIFFERENTIABLE
 
     def kernel(ctx: Any, resource: Any) -> Any:
-        ctx.resources.look_up(resource)
+        found: EmbeddingResource = ctx.resources.look_up(resource)
+        found.table.set_cache(cache_of(ctx.attrs["cache_strategy"]))
 
 
 @op(

@@ -68,6 +68,7 @@ def _table(key_dtype: np.dtype[Any], value_dim: int, options: TableOptions) -> E
         record_version=options.record_version,
         admission=options.admission,
         no_permission=options.no_permission,
+        storage=options.storage,
     )
 
 

@@ -33,10 +33,11 @@ from kvarn.graph.proto_functions import prepend_name_scope, strip_name_scope
 from kvarn.graph.resources import ResourceHandle
 from kvarn.graph.tensor import Tensor
 from kvarn.graph.tensor_shape import TensorShape
-from kvarn.ops import array, kv, kv_options
+from kvarn.ops import array, gather, kv, kv_options, kv_storage, math, ranges
 from kvarn.ops.kv_resource import KIND, EmbeddingResource, initialized
 from kvarn.variables import initializers
 from kvarn.variables.dependencies import guard
+from kvarn.variables.partitioned_variable import PartitionedVariable
 from kvarn.variables.resource_variable import ResourceVariable
 from kvarn.variables.save_slice_info import SaveSliceInfo
 from kvarn.variables.variable import check_initializable, check_outside_control_flow, collections_for
@@ -633,6 +634,8 @@ def _own_attrs(config: EmbeddingVariableConfig, initializer: Any) -> dict[str, A
     attrs: dict[str, Any] = {}
     if config.combined_evict is not None:
         attrs |= kv_options.eviction_attrs(config.combined_evict)
+    if config.storage_type in options.MULTI_TIER:
+        attrs[kv_storage.CACHE_STRATEGY] = int(config.storage_cache_strategy)
     if config.primary is not None:
         attrs |= kv_options.inherited_attrs({**config.primary._engine, **config.primary._own_attrs})
     if config.row_seed is not None:
@@ -743,9 +746,28 @@ def _no(what: str) -> NotImplementedError:
     return NotImplementedError(f"EmbeddingVariable does not implement {what}")
 
 
-def lookup_tier(var: EmbeddingVariable, ids: Any) -> Any:
-    """int32, the storage tier of each id: 0, or -1 for a missing key."""
-    return kv.kv_resource_lookup_tier(var.handle, var._ids(ids), dtype=var.dtype)
+def lookup_tier(var: EmbeddingVariable | PartitionedVariable, ids: Any) -> Any:
+    """int32 like ``ids``, where the row of each id is: 0 in memory, 1 on disk, -1 nowhere.
+
+    Args:
+      var: an embedding variable, whole or in parts.
+    """
+    from kvarn.formats.embedding import SAVED_PARTITION_NUM
+
+    parts: list[EmbeddingVariable] = list(var) if isinstance(var, PartitionedVariable) else [var]
+    ids = parts[0]._ids(ids)
+
+    def look_up(part: EmbeddingVariable, part_ids: Any) -> Any:
+        return kv.kv_resource_lookup_tier(part.handle, part_ids, dtype=part.dtype)
+
+    if len(parts) == 1:
+        return look_up(parts[0], ids)
+    flat_ids = array.reshape(ids, [-1])
+    assignments = math.cast(flat_ids % SAVED_PARTITION_NUM % len(parts), dtypes.int32)
+    places = gather.dynamic_partition(ranges.range(array.size(flat_ids)), assignments, len(parts))
+    part_ids = gather.dynamic_partition(flat_ids, assignments, len(parts))
+    tiers = [look_up(part, some) for part, some in zip(parts, part_ids, strict=True)]
+    return array.reshape(gather.parallel_dynamic_stitch(places, tiers), array.shape(ids))
 
 
 def lookup_resource(var: EmbeddingVariable) -> Any:

@@ -214,12 +214,14 @@ def test_slots_share_the_primarys_keys_in_either_order():
 @pytest.mark.parametrize(
     ("attrs", "named"),
     [
-        ({"storage_type": 12}, "StorageOption"),
+        ({"storage_type": 99}, "storage type 99"),
+        ({"storage_type": 12, "storage_path": ""}, "storage_path"),
+        ({"storage_type": 12, "storage_path": "/tmp", "storage_size": [0]}, "storage_size"),
     ],
 )
-def test_an_option_the_engine_lacks_is_refused_by_name(attrs, named):
+def test_a_storage_that_cannot_be_is_refused_by_name(attrs, named):
     init = initialize(handle(), **attrs)
-    with Session() as sess, pytest.raises(errors.UnimplementedError, match=named):
+    with Session() as sess, pytest.raises(errors.InvalidArgumentError, match=named):
         sess.run(init)
 
 

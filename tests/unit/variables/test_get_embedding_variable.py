@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kvarn import dtypes, errors
+from kvarn import dtypes
 from kvarn.engine import options
 from kvarn.graph.graph import Graph, GraphKeys, get_collection
 from kvarn.variables import initializers
@@ -144,18 +144,6 @@ def test_both_ways_to_evict_are_refused() -> None:
         pytest.raises(ValueError, match="l2_weight_threshold"),
     ):
         get_embedding_variable("b", 4, steps_to_live=5, ev_option=option)
-
-
-@pytest.mark.parametrize(
-    "option",
-    [
-        {"storage_option": options.StorageOption(options.StorageType.HBM_DRAM)},
-    ],
-    ids=["storage"],
-)
-def test_an_option_is_never_ignored(option: dict[str, Any]) -> None:
-    with pytest.raises(errors.UnimplementedError, match="variable 'b'"):
-        get_embedding_variable("b", 4, ev_option=options.EmbeddingVariableOption(**option))
 
 
 def test_an_unknown_way_to_evict_is_refused() -> None:
