@@ -202,6 +202,7 @@ void bind_table(nb::module_& m) {
           },
           nb::arg("rule"), nb::arg("keys"), nb::arg("grads"), nb::arg("slots"), nb::arg("params"),
           nb::arg("counts").none(), nb::arg("step").none())
+      .def("reserve", &Table::reserve, nb::call_guard<nb::gil_scoped_release>())
       .def(
           "import_columns",
           [](Table& t, Keys keys, Keys slots, const std::vector<Rows>& values, std::optional<Keys> freqs,

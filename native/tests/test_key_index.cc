@@ -237,6 +237,24 @@ TEST(bytes_a_key_are_about_the_same_at_every_size_and_grow_by_little) {
   CHECK(sum / static_cast<double>(n_sizes) < 21);
 }
 
+// Whatever was there before, and whether or not all the keys that room was made for come.
+TEST(room_for_many_keys_at_once) {
+  for (const uint32_t before : {0u, 5u, 3'000u, 200'000u}) {
+    KeyIndex index;
+    for (uint32_t i = 0; i < before; i++) index.insert(i, i);
+    index.reserve(1'000'000);
+    CHECK(KeyIndexInspector::sound(index));
+    for (uint32_t i = 0; i < before; i++) CHECK(index.find(i) == i);
+    const size_t reserved = index.bytes();
+    for (uint32_t i = before; i < 1'000'000; i++) index.insert(i, i);
+    CHECK(KeyIndexInspector::sound(index));
+    CHECK(index.bytes() < reserved + reserved / 50);  // now and then a segment gets more than its share
+    CHECK(index.bytes() < 26 * 1'000'000);
+    index.reserve(10);
+    CHECK(index.size() == 1'000'000);
+  }
+}
+
 }  // namespace
 
 KVARN_TEST_MAIN

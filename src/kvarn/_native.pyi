@@ -121,6 +121,7 @@ class EmbeddingTable:
         counts: _Int64 | None,
         step: int | None,
     ) -> None: ...
+    def reserve(self, n_keys: int, /) -> None: ...
     def import_columns(
         self,
         keys: _Int64,

@@ -1,6 +1,7 @@
 #include "kvarn/engine/key_index.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -231,6 +232,40 @@ void KeyIndex::split(size_t entry) {
   fill(begin, half, lower);
   fill(begin + half, half, upper);
   arena_->leave(&old);
+}
+
+double KeyIndex::share_of(size_t entry) const {
+  const auto all = static_cast<double>(ranges_.size());
+  const size_t n = entries_at(entry);
+  const size_t begin = entry & ~(n - 1);
+  // A position is the square of a root that is uniform between one half and one.
+  const auto root = [all](size_t at) { return std::max(0.5, std::sqrt(static_cast<double>(at) / all)); };
+  return 2.0 * (root(begin + n) - root(begin));
+}
+
+void KeyIndex::reserve(size_t n) {
+  // So full that chance seldom makes a segment grow before all keys are there.
+  constexpr double kFill = 0.93 * 0.8;
+  const auto room = [](unsigned size_class) {
+    return kFill * static_cast<double>(BucketRange::n_buckets_of(size_class) * KeyBucket::kSlots);
+  };
+  for (size_t at = first_entry(depth_); at < segments_.size();) {
+    const double expected = static_cast<double>(n) * share_of(at);
+    const KeySegment& segment = *segments_[at];
+    unsigned size_class = std::max<unsigned>(segment.size_class, kMinClass);
+    while (size_class < KeyArena::kUsualClass && room(size_class) < expected) size_class++;
+    if (room(size_class) >= expected || depth_ == kMaxDepth) {
+      if (size_class > segment.size_class) resize(at, size_class);
+      at = next_entry(at);
+    } else if (segments_[at] == no_keys()) {
+      resize(at, kMinClass);
+    } else if (segment.depth == depth_) {
+      grow_directory();
+      at *= 2;
+    } else {
+      split(at);
+    }
+  }
 }
 
 bool KeyIndex::prepare(size_t n) {

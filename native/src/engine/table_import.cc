@@ -25,6 +25,11 @@ Status check_column(const char* what, size_t n, size_t n_keys) {
 
 }  // namespace
 
+void EmbeddingTable::reserve(size_t n_keys) {
+  const std::unique_lock lock(*mutex_);
+  if (n_keys > index_.size()) index_.reserve(n_keys);
+}
+
 Status EmbeddingTable::import_columns(std::span<const int64_t> keys, std::span<const Column> columns,
                                       std::span<const int64_t> freqs, std::span<const int64_t> versions) {
   static thread_local Buffer<uint32_t> buffer;

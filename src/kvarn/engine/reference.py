@@ -241,6 +241,9 @@ class ReferenceEmbeddingTable:
                 self._tiers.use(key, occurrences[key] if self.record_freq else 1)
         self._tiers.make_room()
 
+    def reserve(self, n_keys: int) -> None:
+        """Room costs nothing here."""
+
     def import_rows(
         self,
         slot: int,

@@ -251,6 +251,10 @@ class EmbeddingTable:
             step,
         )
 
+    def reserve(self, n_keys: int) -> None:
+        """Makes room for so many keys in all at once, which is quicker than growing as they come."""
+        self._table.reserve(n_keys)
+
     def import_rows(
         self,
         slot: int,

@@ -244,6 +244,9 @@ class EmbeddingRestore:
         first = stored[0] if stored else None
         alike = [m for m in stored if first is not None and self._go_together(first, m)]
         others = [[m] for m in stored if m not in alike]
+        info = None if first is None else self._info(first.name)
+        if first is not None and info is not None:
+            first.resource.table.reserve(info.num_keys // first.partition_num)
         for together in [alike, *others] if stored else []:
             for parts in zip(*(self._sources(m.name) for m in together), strict=True):
                 self._import(together, [self._part(source) for source in parts], together[0] is first)

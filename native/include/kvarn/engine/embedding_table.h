@@ -102,6 +102,8 @@ class EmbeddingTable {
     size_t slot;
     const float* rows;  // [n, dim of the slot]
   };
+  // Makes room for so many keys in all at once: quicker than growing as they come.
+  void reserve(size_t n_keys);
   // Entries from a checkpoint: overwrites the slots given, a new key gets the defaults in the others. freqs
   // and versions may be empty. The last of equal keys wins.
   Status import_columns(std::span<const int64_t> keys, std::span<const Column> columns,

@@ -62,6 +62,10 @@ class KeyIndex {
   size_t find_or_insert_many(const int64_t* keys, const uint32_t* positions, size_t n, uint32_t first_row,
                              uint32_t* rows);
 
+  // Makes room for a table of n keys at once, so that it need not grow as they come. Throws std::bad_alloc,
+  // and then nothing is lost.
+  void reserve(size_t n);
+
   // The piece of a key, 0 .. kPieces-1. Pieces are not equally likely: the first ones hold up to twice as
   // many keys as the last ones.
   static size_t piece_of(int64_t key) { return (position(hash_id(key)) >> (64 - kPieceBits)) - kPieces / 3; }
@@ -171,6 +175,8 @@ class KeyIndex {
   void split(size_t entry);
   // After removals: the reverse of make_room, where there is anything to gain.
   void give_room(size_t entry);
+  // The share of all keys that positions give to the segment at an entry.
+  double share_of(size_t entry) const;
   // Puts the segments at two entries, halves of one range, together.
   void merge(size_t entry, size_t beside);
   void grow_directory();
