@@ -23,6 +23,7 @@ GUIDED_BY = {
     "npz": ("kvarn.formats", "zipfile"),
     "messages": ("kvarn.formats", "kvarn.protos", "google.protobuf.text_format"),
     "state": ("kvarn.formats", "kvarn.checkpoint", "google.protobuf.text_format"),
+    "manifest": ("kvarn.formats", "kvarn.checkpoint.chain", "json"),
 }
 
 # What native/fuzz has: the module here replays the corpus through the Python binding.

@@ -214,5 +214,5 @@ class ChainMachine(RuleBasedStateMachine):
                 setattr(owner, name, copy.copy(value))
 
 
-ChainMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
+ChainMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
 test_chain_files = ChainMachine.TestCase

@@ -72,7 +72,7 @@ def replay_links(
             f"{partitions} partitions",
             hint=f"There can be 1 to {embedding.SAVED_PARTITION_NUM}, or 0: not partitioned.",
         )
-    with _naming(links), contextlib.ExitStack() as stack:
+    with naming(links), contextlib.ExitStack() as stack:
         opened = [_Opened(link, stack.enter_context(BundleReader(link.prefix, fs))) for link in links]
         check_v2_target(output, [one.reader for one in opened], output_fs, overwrite)
         for one in opened:
@@ -122,7 +122,7 @@ def replay_links(
 
 
 @contextlib.contextmanager
-def _naming(links: Sequence[Link]) -> Iterator[None]:
+def naming(links: Sequence[Link]) -> Iterator[None]:
     """Says of errors in the files of a link which number it is."""
     try:
         yield

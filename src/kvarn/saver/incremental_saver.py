@@ -404,13 +404,15 @@ class IncrementalSaver(Saver):
           named by its number, and the session is as it was.
         """
         from kvarn.checkpoint.chain import Chain
+        from kvarn.checkpoint.replay import naming
 
         chain = Chain.open(folder)
         path = chain.path(step)
         increments = [link.prefix for link in path[1:]]
-        for prefix in increments:
-            _verify(prefix)
-        self.restore(sess, path[0].prefix)
+        with naming(path):
+            for prefix in increments:
+                _verify(prefix)
+            self.restore(sess, path[0].prefix)
         self._apply(sess, path[0].prefix, increments, chain, path)
         self.recover_last_incr_checkpoints([link.prefix for link in chain.links if link.kind == INCREMENT])
         return path[-1].prefix
