@@ -9,6 +9,7 @@ import pytest
 
 import kvarn as tf
 from kvarn import errors
+from kvarn.engine.options import StorageType
 from kvarn.formats import embedding
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.testing.goldens import GoldenCase
@@ -463,6 +464,46 @@ def test_how_the_pool_of_a_restore_is_set_changes_no_row(tmp_path, monkeypatch, 
     monkeypatch.setenv(name, value)
     b = variable()
     assert Restored(write(tmp_path, b=Table([4]))).rows(b) == {4: [4.0, 4.125]}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("DRAM", "DRAM_SSDHASH"), ("DRAM_SSDHASH", "DRAM"), ("SSDHASH", "DRAM_LEVELDB")]
+)
+def test_another_storage_type(tmp_path, old, new):
+    """4.5, 4.1: the rows of all tiers are in the file, and restore into any; types above 5 record both columns."""
+    keys = np.arange(-300, 300, 2)
+
+    def build(kind):
+        path = None if kind == "DRAM" else str(tmp_path / kind)
+        storage = tf.StorageOption(StorageType[kind], path, [2048] * 4)
+        b = tf.get_embedding_variable(
+            "b", 2, initializer=numbered(4096), ev_option=tf.EmbeddingVariableOption(storage_option=storage)
+        )
+        rows = tf.nn.embedding_lookup(b, tf.constant(keys))
+        step = tf.train.get_or_create_global_step()
+        train = tf.train.AdagradOptimizer(0.5).minimize(tf.reduce_sum(rows), var_list=[b], global_step=step)
+        return b, train, rows, tf.train.Saver()
+
+    with tf.Graph().as_default(), tf.Session() as session:
+        b, train, rows, saver = build(old)
+        session.run(tf.global_variables_initializer())
+        session.run(train)
+        expected = session.run(rows)
+        prefix = saver.save(session, str(tmp_path / "m"))
+    reader = BundleReader(prefix)
+    assert sorted(reader.lookup("b-keys").tolist()) == keys.tolist()
+    np.testing.assert_array_equal(reader.lookup("b/Adagrad-keys"), reader.lookup("b-keys"))
+    recorded = old.startswith("DRAM_")
+    assert reader.info("b-freqs").shape == reader.info("b-versions").shape == ((300,) if recorded else (0,))
+    with tf.Graph().as_default(), tf.Session() as session:
+        b, train, rows, saver = build(new)
+        saver.restore(session, prefix)
+        np.testing.assert_array_equal(session.run(rows), expected)
+        assert session.run(b.total_count())[0] == 300
+        session.run(train)
+        again = saver.save(session, str(tmp_path / "again"))
+    sums = BundleReader(again).lookup("b/Adagrad-values")
+    np.testing.assert_allclose(sums, np.full((300, 2), 2.1), rtol=1e-6)
 
 
 # -- 4.6 ------------------------------------------------------------------------------------------
