@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from kvarn.dtypes import DType
     from kvarn.formats.embedding_rows import EmbeddingInfo, EmbeddingRows, StoredPart
     from kvarn.formats.reader import TensorReader
+    from kvarn.formats.ssd_record import SsdRecord
 
 _log = logging.getLogger("tensorflow")
 
@@ -137,6 +138,9 @@ class EmbeddingRestore:
         self._seen: set[str] = set()
         # What the rule for key sets leaves out, by the parts that a variable is read from.
         self._without: dict[tuple[str, ...], Any] = {}
+        # Rows that DeepRec's SSD tier saved beside the checkpoint, by the part they are of.
+        self._ssd_records: dict[str, SsdRecord] = {}
+        self._beside: frozenset[str] | None = None
 
     # -- looking ----------------------------------------------------------------------------------
 
@@ -163,6 +167,7 @@ class EmbeddingRestore:
             _check_types(variable, info, name, self.reader.prefix, key_dtype)
             for source in info.sources:
                 self._part(source).verify()
+            self._find_ssd_records(variable, info, key_dtype)
         found = self._families.setdefault(family, _Family())
         if name in self._seen:
             # Of several variables that read the same each is a restore of its own.
@@ -240,6 +245,7 @@ class EmbeddingRestore:
         members, family.added = family.added, []
         # The primary first: its rows say what a key's frequency is.
         members.sort(key=lambda member: member.resource.slot)
+        beside = self._ssd_records_of(members)
         stored = [member for member in members if self._info(member.name) is not None]
         first = stored[0] if stored else None
         alike = [m for m in stored if first is not None and self._go_together(first, m)]
@@ -250,6 +256,8 @@ class EmbeddingRestore:
         for together in [alike, *others] if stored else []:
             for parts in zip(*(self._sources(m.name) for m in together), strict=True):
                 self._import(together, [self._part(source) for source in parts], together[0] is first)
+        for record in beside:
+            self._import_ssd_record(members, record)
         for member in members:
             member.resource.is_initialized = True
 
@@ -280,6 +288,60 @@ class EmbeddingRestore:
                 _import_rows(members, rows, counted)
             elif counted:
                 _import_filtered(first, rows)
+
+    # -- rows beside the checkpoint -----------------------------------------------------------------
+
+    def _find_ssd_records(self, variable: str, info: EmbeddingInfo, key_dtype: DType) -> None:
+        from kvarn.formats.ssd_record import SsdRecord, ssd_record_prefix, ssd_records_beside
+
+        if self._beside is None:
+            self._beside = ssd_records_beside(self.reader.fs, self.reader.prefix)
+
+        # A slot's rows are in the records of its primary.
+        for source in {*info.sources, *(source.rpartition("/")[0] for source in info.sources)}:
+            if (
+                source in self._ssd_records
+                or ssd_record_prefix(self.reader.prefix, source) not in self._beside
+            ):
+                continue
+            record = SsdRecord(self.reader.fs, self.reader.prefix, source)
+            if record.key_dtype is not key_dtype:
+                raise _other_type(
+                    variable, "keys", source, record.prefix, record.key_dtype.name, key_dtype.name
+                )
+            self._ssd_records[source] = record
+
+    def _ssd_records_of(self, members: Sequence[_Member]) -> list[SsdRecord]:
+        """The records that the members' table takes rows from; they have room for its slots."""
+        from kvarn.formats.embedding_rows import embedding_sources
+
+        first = members[0]
+        primary = first.name if first.resource.slot == 0 else first.name.rpartition("/")[0]
+        sources = embedding_sources(self.reader, primary) if self._ssd_records else []
+        found = [self._ssd_records[source] for source in sources if source in self._ssd_records]
+        for record in found:
+            record.check_slots(self._stored_dims(members))
+        return found
+
+    def _stored_dims(self, members: Sequence[_Member]) -> list[int]:
+        """Of the table's slots, as the checkpoint has them; of those that it does not tell of, as they are."""
+        dims = [dim for _, dim in members[0].resource.table.slots]
+        for member in members:
+            info = self._info(member.name)
+            if info is not None:
+                dims[member.resource.slot] = info.dim
+        return dims
+
+    def _import_ssd_record(self, members: Sequence[_Member], record: SsdRecord) -> None:
+        from kvarn.formats.embedding import part_of
+        from kvarn.formats.embedding_rows import EmbeddingRows
+
+        first = members[0]
+        for rows in record.rows(self._stored_dims(members)):
+            own = part_of(rows.keys, first.partition_num) == first.partition_id
+            columns = tuple(rows.columns[member.resource.slot][own] for member in members)
+            found = EmbeddingRows(rows.keys[own], columns, rows.versions[own], rows.freqs[own])
+            _import_rows(members, found, counted=True)
 
     # -- what is stored ---------------------------------------------------------------------------
 
@@ -367,13 +429,16 @@ def _check_types(variable: str, info: EmbeddingInfo, name: str, prefix: str, key
         ("values", info.value_dtype.name, "float32"),
     ):
         if found != wanted:
-            raise errors.InvalidArgumentError.of(
-                f"The {what} of '{name}' in '{prefix}' are {found}, those of embedding variable "
-                f"'{variable}' {wanted}.",
-                name=name,
-                path=prefix,
-                hint="Create the variable with the types of the checkpoint.",
-            )
+            raise _other_type(variable, what, name, prefix, found, wanted)
+
+
+def _other_type(variable: str, what: str, name: str, prefix: str, found: str, wanted: str) -> errors.OpError:
+    return errors.InvalidArgumentError.of(
+        f"The {what} of '{name}' in '{prefix}' are {found}, those of embedding variable '{variable}' {wanted}.",
+        name=name,
+        path=prefix,
+        hint="Create the variable with the types of the checkpoint.",
+    )
 
 
 def _resets_versions() -> bool:
