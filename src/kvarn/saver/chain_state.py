@@ -145,10 +145,10 @@ class SaveManifest:
     Args:
       sess: the Session.
       prefix: of the checkpoint.
-      alone: the chain that it belongs to if no increments follow it.
+      alone: the chain that it belongs to; None: that of the session, in which increments follow it.
     """
 
-    def __init__(self, sess: Any, prefix: str, alone: ChainState) -> None:
+    def __init__(self, sess: Any, prefix: str, alone: ChainState | None) -> None:
         self._sess = sess
         self._prefix = prefix
         self._alone = alone
@@ -166,13 +166,11 @@ class SaveManifest:
         written = self._log.take(self._prefix)
         rows = [recorder.marks for recorder in recorders(self._sess.resources, self._sess.graph)]
         self._marks = [item.marks for item in written] + rows
-        activated = [marks for marks in self._marks if marks.is_activated]
-        if not written and not activated:
+        if self._alone is not None and not written:
             return
-        # Increments follow where the save was activated.
-        self._chain = chain_of(self._sess.resources) if activated else self._alone
+        self._chain = chain_of(self._sess.resources) if self._alone is None else self._alone
         step = step_of(self._sess, global_step)
-        self._chain.write_full(self._prefix, written, step, rows if activated else [])
+        self._chain.write_full(self._prefix, written, step, rows if self._alone is None else [])
 
     def settle(self) -> None:
         """The save is complete."""

@@ -99,7 +99,9 @@ class IncrementalSaver(Saver):
             return
         if self.incr_saver_def is not None:
             self._is_built, self._is_empty = True, False
-            self._cumulative = not any(op.attrs.get(_since_last()) for op in self._save_ops())
+            self._cumulative = not any(
+                op.attrs.get(_since_last()) for op in self._save_ops(ops.get_default_graph())
+            )
             return
         if filename_tensor is None:
             filename_tensor = ops.get_default_graph().get_tensor_by_name(self.saver_def.filename_tensor_name)
@@ -271,7 +273,7 @@ class IncrementalSaver(Saver):
         from kvarn.ops.save_marks import marks_of, recorder_handle
 
         tables = {resource.name: resource.shared for resource in sess.resources.all_of(KIND)}
-        for op in self._save_ops():
+        for op in self._save_ops(sess.graph):
             names, sparse = constant_value(op.inputs[1]), constant_value(op.inputs[3])
             if names is None or sparse is None:
                 continue
@@ -286,13 +288,12 @@ class IncrementalSaver(Saver):
                         "session from its checkpoints.",
                     )
 
-    def _save_ops(self) -> list[Any]:
+    def _save_ops(self, graph: Any) -> list[Any]:
         """The operations of the graph that write increments of this saver."""
-        from kvarn.saver.restore_check import _below
+        from kvarn.saver.restore_check import operations_below
 
-        graph = ops.get_default_graph() if self._builder is None else self._builder.filename_tensor.graph
         target = graph.get_tensor_by_name(self.incr_saver_def.save_tensor_name).op
-        return [op for op in _below(target) if op.type == "IncrSave"]
+        return [op for op in operations_below(target) if op.type == "IncrSave"]
 
     def _record(self, directory: str, written: str, full: int) -> None:
         """Writes the state file, and deletes what is no longer needed."""

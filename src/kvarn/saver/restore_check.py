@@ -37,7 +37,7 @@ class RestoreCheck:
     """
 
     def __init__(self, restore_op: Operation) -> None:
-        below = _below(restore_op)
+        below = operations_below(restore_op)
         self._wanted = list(_demands(below))
         self._readers = [op for op in below if op.type in _NAMES_AT]
 
@@ -184,7 +184,7 @@ def _demands(below: dict[Operation, None]) -> Iterator[tuple[str, tuple[int, ...
                     yield decode_name(name), shape, assign
 
 
-def _below(op: Operation) -> dict[Operation, None]:
+def operations_below(op: Operation) -> dict[Operation, None]:
     """``op`` and all that it waits for."""
     found: dict[Operation, None] = {op: None}
     waiting = [op]

@@ -26,7 +26,7 @@ from kvarn.ops.save_marks import touch_all_rows
 from kvarn.saver.builder import V2, BulkSaverBuilder
 from kvarn.saver.chain_state import ChainState, SaveManifest
 from kvarn.saver.meta_graph import export_meta_graph, import_meta_graph
-from kvarn.saver.restore_check import RestoreCheck
+from kvarn.saver.restore_check import RestoreCheck, operations_below
 from kvarn.saver.retention import Retention
 from kvarn.variables import listing
 
@@ -123,6 +123,7 @@ class Saver:
             kv_key_sets.rule(ev_key_mismatch)
         self._object_restore_saver: Saver | None = None
         self._check: tuple[Any, RestoreCheck] | None = None
+        self._activating: tuple[Any, bool] | None = None
         self._retention = Retention(max_to_keep or 0, keep_checkpoint_every_n_hours)
         if not defer_build:
             self.build()
@@ -314,7 +315,7 @@ class Saver:
                 meta = self.export_meta_graph(strip_default_attrs=strip_default_attrs)
         written = None
         is_new = not checkpoint.checkpoint_exists(prefix)
-        manifest = SaveManifest(sess, prefix, self._chain)
+        manifest = SaveManifest(sess, prefix, None if self._activates(sess.graph) else self._chain)
         try:
             if not self._is_empty:
                 manifest.begin()
@@ -345,6 +346,19 @@ class Saver:
                 self._delete(leaving, meta_graph_suffix)
         manifest.settle()
         return written
+
+    def _activates(self, graph: Any) -> bool:
+        """Whether increments follow the saves of a graph; found out once for each."""
+        if self._is_empty:
+            return False
+        if self._activating is None or self._activating[0] is not graph:
+            try:
+                save = graph.as_graph_element(self.saver_def.save_tensor_name).op
+            except (KeyError, ValueError):
+                return False  # the session knows better how to say that
+            found = any(op.type == "ActivateSparseRecorder" for op in operations_below(save))
+            self._activating = (graph, found)
+        return self._activating[1]
 
     def _write_values(self, sess: Any, save_path: str, prefix: str) -> str:
         """Runs the save operations; the prefix, or the pattern of the shards, that they return."""
