@@ -5,8 +5,8 @@ versions are demanded, and rows need not lie by bucket.  Rows are those of a key
 that the offsets are not needed; they are compared with their checksums like all others.
 
 Columns of a V2 checkpoint among the machine's own files are arrays over the map of the file: no copy of them is
-made, and their checksums are compared once, before the first row is given out.  All others are read, values
-piece by piece.
+made, and their checksums are compared once, before the first row is given out.  Of the map some of the values are in
+memory at a time.  All other columns are read, values piece by piece.
 
 Source: DeepRec tensorflow/core/framework/embedding/embedding_var_restore.cc.
 """
@@ -40,6 +40,9 @@ from kvarn.formats.embedding import (
     Values,
 )
 from kvarn.formats.reader import CHUNK_BYTES, TensorReader
+
+# Of maps of files about so much is in memory.
+_MAPPED_BYTES = 64 << 20
 
 # Where rows are -------------------------------------------------------------------------------------
 
@@ -233,13 +236,10 @@ class StoredPart:
             for suffix in (PARTITION_OFFSET, PARTITION_FILTER_OFFSET)
             if self.reader.contains(self.source + suffix)
         ]
-        waiting = [name for name in names if name not in self._verified]
-        mapped = [name for name in waiting if self._is_mapped(name)]
-        if mapped and isinstance(self.reader, BundleReader):
-            self.reader.views(mapped)
-        for name in set(waiting).difference(mapped):
-            self.reader.verify(name)
-        self._verified.update(waiting)
+        for name in names:
+            if name not in self._verified:
+                self.reader.verify(name)
+                self._verified.add(name)
 
     def _tensor(self, suffix: str) -> npt.NDArray[Any]:
         name = self.source + suffix
@@ -411,11 +411,15 @@ def read_parts(
         return chosen if chosen.any() else None
 
     first = parts[0]
+    reader = first.reader
     keys, versions, freqs = first.keys, first.versions, first.freqs
     row_bytes = sum(_row_bytes(part) for part in parts)
     at_once = max(1, chunk_bytes // max(1, row_bytes))
+    between_releases = max(at_once, _MAPPED_BYTES // max(1, row_bytes) // at_once * at_once)
     streams = [part.values() for part in parts] if len(keys) else []
     for start in range(0, len(keys), at_once):
+        if start % between_releases == 0 and isinstance(reader, BundleReader):
+            reader.data.release_pages()
         rows = slice(start, start + at_once)
         chunk = keys[rows]
         columns = [stream.take(len(chunk)) for stream in streams]

@@ -80,6 +80,12 @@ class LocalReadFile:
                 self._map = mmap.mmap(self._descriptor, self.size, access=mmap.ACCESS_READ)
             return memoryview(self._map)
 
+    def release_pages(self) -> None:
+        """Lets the pages of `view` go that were looked at; they come back when they are looked at again."""
+        with self._lock:
+            if self._map is not None:
+                self._map.madvise(mmap.MADV_DONTNEED)
+
     def close(self) -> None:
         descriptor, self._descriptor = getattr(self, "_descriptor", -1), -1
         if descriptor >= 0:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kvarn import errors
-from kvarn.formats import embedding
+from kvarn.formats import embedding, embedding_rows
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.embedding_rows import StoredPart, read_embedding, read_parts
 from kvarn.io import MemoryFileSystem
@@ -68,7 +68,6 @@ def test_a_part_is_verified_once(place: tuple[str, Any], monkeypatch: pytest.Mon
     assert {"b-keys", "b-values", "b-freqs", "b-keys_filtered", "b-partition_offset"} <= verified
     asked: list[str] = []
     monkeypatch.setattr(reader, "verify", asked.append)
-    monkeypatch.setattr(reader, "views", lambda names, **_: asked.extend(names))
     StoredPart(reader, "b", verified).verify()
     assert asked == []
 
@@ -89,3 +88,17 @@ def test_a_damaged_byte_is_found_before_any_row_or_with_the_last(place: tuple[st
     with pytest.raises(errors.DataLossError, match="b-values"):
         given.extend(read_embedding(damaged, "b", chunk_bytes=64))
     assert not given or sum(len(rows.keys) for rows in given) < len(KEYS)
+
+
+def test_of_a_map_some_is_in_memory_at_a_time(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = write((str(tmp_path / "m"), None))
+    monkeypatch.setattr(embedding_rows, "_MAPPED_BYTES", 320)
+    released: list[int] = []
+    given: list[int] = []
+    release = reader.data.release_pages
+    monkeypatch.setattr(reader.data, "release_pages", lambda: (released.append(len(given)), release()))
+    # Rows of 16 bytes, four at a time.
+    for rows in read_parts([StoredPart(reader, name) for name in ("b", "b/Adagrad")], chunk_bytes=64):
+        np.testing.assert_array_equal(rows.columns[1][:, 0], rows.keys)
+        given += rows.keys.tolist()
+    assert released == [0, 20, 40, 60, 80]

@@ -26,6 +26,7 @@ from kvarn.formats.coding import DecodeError
 from kvarn.formats.reader import DAMAGED
 from kvarn.io import FileSystem, ReadFile
 from kvarn.io.checked import read_runs
+from kvarn.io.local import LocalReadFile
 
 # Bytes read and checked at a time: small enough to be in the cache when the checksum wants them.
 _CHUNK_BYTES = 1 << 20
@@ -159,6 +160,14 @@ class DataFiles:
                 offset=entry.offset,
                 hint="The other tensors may be intact: each has its own checksum.",
             )
+
+    def release_pages(self) -> None:
+        """Lets the pages of maps go that were looked at; they come back when they are looked at again."""
+        with self._lock:
+            files = list(self._files.values())
+        for file in files:
+            if isinstance(file, LocalReadFile):
+                file.release_pages()
 
     def close(self) -> None:
         """Lets go of all files; what was read stays valid.
