@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 #include <mutex>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -48,15 +49,22 @@ Status EmbeddingTable::import_columns(std::span<const int64_t> keys, std::span<c
   if (Status s = check_column("import: frequencies", freqs.size(), keys.size()); !s.ok()) return s;
   if (Status s = check_column("import: versions", versions.size(), keys.size()); !s.ok()) return s;
   if (Status s = make_room(0); !s.ok()) return s;
-  find(keys, rows);
-  if (Status s = bring_up(keys, rows); !s.ok()) return s;
-  const RowStore::Writing writing(rows_, keys.size());
   std::vector<uint32_t> missing;
   std::vector<uint32_t> counted;
-  for (size_t i = 0; i < keys.size(); i++) {
-    if (rows[i] == kNoRow) missing.push_back(static_cast<uint32_t>(i));
-    if (is_counter(rows[i])) counted.push_back(static_cast<uint32_t>(i));
+  if (admission_ == nullptr && tiers_ == nullptr) {
+    // Every key has an entry in memory or none: creating finds those that have.
+    missing.resize(keys.size());
+    std::iota(missing.begin(), missing.end(), 0u);
+    std::fill_n(rows, keys.size(), kNoRow);
+  } else {
+    find(keys, rows);
+    if (Status s = bring_up(keys, rows); !s.ok()) return s;
+    for (size_t i = 0; i < keys.size(); i++) {
+      if (rows[i] == kNoRow) missing.push_back(static_cast<uint32_t>(i));
+      if (is_counter(rows[i])) counted.push_back(static_cast<uint32_t>(i));
+    }
   }
+  const RowStore::Writing writing(rows_, keys.size());
   create_missing(keys, missing, rows, covered);
   reserve_rows(counted.size());
   for (const uint32_t i : counted) {

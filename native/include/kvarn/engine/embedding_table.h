@@ -157,7 +157,8 @@ class EmbeddingTable {
                std::span<float> out);
   // Room for n more entries.
   void reserve_rows(size_t n);
-  // Entries for keys at the positions `missing`, which are not in the index, though several may be equal.
+  // Entries for the keys at the positions `missing` that are not in the index; several may be equal. rows[i]
+  // gets the row of each.
   void create_missing(std::span<const int64_t> keys, std::span<const uint32_t> missing, uint32_t* rows,
                       uint64_t but);
   // An entry for a key that is not in the index (counter == kNoRow), or in place of its counter record; room
