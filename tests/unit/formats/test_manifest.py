@@ -80,14 +80,15 @@ counts = st.integers(0, 2**63 - 1)
     first=steps,
     last=steps,
     variables=st.dictionaries(
-        names, st.builds(
+        names,
+        st.builds(
             VariableCounts,
             counts,
             counts,
             counts,
             st.sampled_from([(), ("freqs",), ("versions",), ("freqs", "versions")]),
             st.dictionaries(names, counts, max_size=3),
-        )
+        ),
     ),
     rows=st.dictionaries(names, st.builds(RowCounts, names, names, counts), max_size=3),
 )
