@@ -123,7 +123,7 @@ def refuse_rows_elsewhere(reader: TensorReader) -> None:
             raise UnimplementedError.of(
                 f"'{reader.prefix}' has rows of embedding variables in files of an SSD tier: '{name}'",
                 path=os.path.join(directory, name),
-                hint="Restore it into variables without that tier in DeepRec, and save that.",
+                hint="Restore it into the variables of a program, which reads such rows, and save that.",
             )
 
 
