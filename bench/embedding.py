@@ -52,7 +52,15 @@ def w4(bars: Bars, reps: int) -> None:
     for _ in range(ROUNDS):
         for (program, *own), python in [(("peers/ev_kvarn.py",), sys.executable), *others]:
             # fbgemm and torch spin on idle OpenMP threads otherwise.
-            for row in lines_of(program, *command, *own, python=python, OMP_WAIT_POLICY="PASSIVE", **KEPT):
+            for row in lines_of(
+                program,
+                *command,
+                *own,
+                python=python,
+                OMP_WAIT_POLICY="PASSIVE",
+                PYTHONWARNINGS="ignore",
+                **KEPT,
+            ):
                 pooled.setdefault((row["case"], row.get("dist", ""), row["peer"]), []).append(row)
     for (case, dist, peer), rows in sorted(
         pooled.items(), key=lambda item: (item[0][:2], item[0][2] != "kvarn")
