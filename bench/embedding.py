@@ -1,4 +1,4 @@
-"""The bars of the embedding engine: W3, W4 beside peers, W4 on two threads, W7, size of the table, snapshots."""
+"""The bars of the embedding engine: W3, W4 beside peers and on two threads, W7, scale, groups, snapshots."""
 
 from __future__ import annotations
 
@@ -106,6 +106,12 @@ def scale(bars: Bars, reps: int) -> None:
             bars.show(told, row["x_limit_cpu"], 2.0)
         else:
             print(f"     {told}, {row['peer']} table: {row['x_limit_cpu']:.2f}x")
+
+
+def groups(bars: Bars, reps: int) -> None:
+    print("Groups: 26 variables looked up by one group op, beside 26 lookups; CPU seconds")
+    for row in lines_of("group_lookup.py", "--reps", str(reps)):
+        bars.show(row["case"], row["x_limit_cpu"], 1.0)
 
 
 def snapshots(bars: Bars) -> None:

@@ -3,7 +3,7 @@
     make bench                            all of it
     PY_TF115=…/python make bench          W4 and W6 beside TensorFlow 1.15 of that interpreter
     PY_TORCH=…/python make bench          W4 beside torch and fbgemm
-    .venv/bin/python bench/run.py --only w3,w4,threads,w7,scale,snapshots --reps 3     the embedding engine
+    .venv/bin/python bench/run.py --only w3,w4,threads,w7,scale,groups,snapshots --reps 3     the embedding engine
     .venv/bin/python bench/run.py --only w1,w2,start,memory,w5,w6,reshard,size --reps 3
 
 Wall and CPU seconds are both read: on a busy machine the ratio of CPU seconds is the one to believe.
@@ -154,7 +154,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--only", default="verify,w1,w2,start,memory,w3,w4,threads,w5,w6,w7,scale,snapshots,reshard,size"
+        "--only",
+        default="verify,w1,w2,start,memory,w3,w4,threads,w5,w6,w7,scale,groups,snapshots,reshard,size",
     )
     parser.add_argument("--reps", type=int, default=3)
     options = parser.parse_args()
@@ -184,6 +185,8 @@ def main() -> None:
         embedding.w7(bars)
     if "scale" in chosen:
         embedding.scale(bars, options.reps)
+    if "groups" in chosen:
+        embedding.groups(bars, options.reps)
     if "snapshots" in chosen:
         embedding.snapshots(bars)
     if "reshard" in chosen:
