@@ -35,7 +35,8 @@ def w3(bars: Bars, reps: int) -> None:
     for row in lines_of("peers/ev_kvarn.py", "--workload", "W3", "--threads", "1", "--reps", str(reps)):
         print(
             f"     {row['case']}: {row['median']:.3g} s, CPU {row['cpu_median']:.3g} s, "
-            f"wall {row['x_limit']:.2f}x of the limit; {row['file_bytes'] / 2**20:.0f} MiB"
+            f"wall {row['x_limit']:.2f}x of the limit, which is {row['work'] / row['limit_cpu_median'] / 1e9:.1f} GB/s; "
+            f"{row['file_bytes'] / 2**20:.0f} MiB"
         )
         bars.show(f"W3 {row['case']}", row["x_limit_cpu"], asked[row["case"]])
 
