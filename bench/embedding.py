@@ -33,10 +33,10 @@ def w3(bars: Bars, reps: int) -> None:
     )
     asked = {"save": 2.0, "restore": 3.0}
     for row in lines_of("peers/ev_kvarn.py", "--workload", "W3", "--threads", "1", "--reps", str(reps)):
+        limit = row["work"] / row["limit_cpu_median"] / 1e9
         print(
-            f"     {row['case']}: {row['median']:.3g} s, CPU {row['cpu_median']:.3g} s, "
-            f"wall {row['x_limit']:.2f}x of the limit, which is {row['work'] / row['limit_cpu_median'] / 1e9:.1f} GB/s; "
-            f"{row['file_bytes'] / 2**20:.0f} MiB"
+            f"     {row['case']}: {row['median']:.3g} s, CPU {row['cpu_median']:.3g} s, wall {row['x_limit']:.2f}x "
+            f"of the limit, which is {limit:.1f} GB/s; {row['file_bytes'] / 2**20:.0f} MiB"
         )
         bars.show(f"W3 {row['case']}", row["x_limit_cpu"], asked[row["case"]])
 
