@@ -372,6 +372,48 @@ TEST(a_folder_that_cannot_be_is_an_error) {
   CHECK(ColdStore::open(folder.path, 7, kFileBytes, &store).code() == Code::kInvalidArgument);
 }
 
+TEST(a_store_without_records_has_no_files) {
+  const Folder folder;
+  const auto store = open_in(folder.path);
+  CHECK(fs::is_empty(folder.path));
+  CHECK(store->append(nullptr, 0, nullptr).ok());
+  CHECK(fs::is_empty(folder.path));
+}
+
+TEST(more_files_than_a_process_is_given_at_first_can_be_open) {
+  rlimit old;
+  ::getrlimit(RLIMIT_NOFILE, &old);
+  const rlimit few = {40, old.rlim_max};
+  ::setrlimit(RLIMIT_NOFILE, &few);
+  const Folder folder;
+  const auto store = open_in(folder.path);
+  const auto keys = from_to(0, 60 * kPerFile);
+  CHECK(reads_as(*store, append(*store, keys), keys));
+  ::setrlimit(RLIMIT_NOFILE, &old);
+  if (old.rlim_max <= 1000) return;
+  // No more than that: nothing is taken.
+  std::fflush(stdout);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const rlimit least = {100, 100};
+    ::setrlimit(RLIMIT_NOFILE, &least);
+    bool good = false;
+    {
+      const Folder other;
+      const auto another = open_in(other.path);
+      const auto records = records_of(keys);
+      std::vector<uint32_t> numbers(keys.size());
+      const Status status = another->append(records.data(), keys.size(), numbers.data());
+      good = status.code() == Code::kResourceExhausted && another->stats().files == 0 &&
+             other.files(".emb").empty();
+    }
+    ::_exit(good ? 0 : 1);
+  }
+  int outcome = -1;
+  ::waitpid(child, &outcome, 0);
+  CHECK(outcome == 0);
+}
+
 TEST(a_number_that_was_never_given_is_an_error) {
   const Folder folder;
   const auto store = open_in(folder.path);
@@ -404,7 +446,7 @@ TEST(what_a_killed_process_left_is_removed_and_nothing_else) {
   CHECK(::read(ready[0], &byte, 1) == 1);
   CHECK(folder.files(".emb").size() == 2 + 3 + 1);
   // It lives: its files stay.
-  open_in(folder.path);
+  append(*open_in(folder.path), {1});
   CHECK(folder.files(".emb").size() == 2 + 3 + 1);
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
@@ -413,7 +455,7 @@ TEST(what_a_killed_process_left_is_removed_and_nothing_else) {
   CHECK(folder.files(".emb").size() == 2 + 3 + 1);
   const auto store = open_in(folder.path);
   CHECK(folder.files(".emb").size() == 2 + 1);
-  CHECK(folder.files(".lock").size() == 2 + 2);
+  CHECK(folder.files(".lock").size() == 1 + 2);
   CHECK(fs::exists(foreign));
   CHECK(reads_as(*other, numbers, from_to(0, 2 * kPerFile)));
 }

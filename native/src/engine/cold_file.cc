@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -90,6 +91,21 @@ void remove_files_of(const std::string& folder, std::string_view number) {
   }
 }
 
+// A file that did not exist, or -1 with errno.
+int new_file(const std::string& path) {
+  constexpr int kFlags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC;
+  const int fd = ::open(path.c_str(), kFlags, 0666);
+  if (fd >= 0 || errno != EMFILE) return fd;
+  // A process may have more files open than it is given at first, if it asks.
+  rlimit files;
+  if (::getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+    files.rlim_cur = files.rlim_max;
+    if (::setrlimit(RLIMIT_NOFILE, &files) == 0) return ::open(path.c_str(), kFlags, 0666);
+  }
+  errno = EMFILE;
+  return -1;
+}
+
 // Removes the files under every lock that nobody holds. What cannot be removed stays: it does no harm.
 void remove_what_the_dead_left(const std::string& folder) {
   for (const std::string& name : names_in(folder)) {
@@ -119,16 +135,21 @@ Status cold_error(const char* what, const std::string& path, int error) {
 
 // -- the claim ------------------------------------------------------------------------------------
 
-Status ColdClaim::take(const std::string& folder, std::unique_ptr<ColdClaim>* out) {
+Status ColdClaim::prepare(const std::string& folder) {
   std::error_code failed;
   std::filesystem::create_directories(folder, failed);
   if (failed) return cold_error("cannot make the folder", folder, failed.value());
+  if (::access(folder.c_str(), W_OK | X_OK) != 0) return cold_error("cannot write to", folder, errno);
   remove_what_the_dead_left(folder);
+  return {};
+}
+
+Status ColdClaim::take(const std::string& folder, std::unique_ptr<ColdClaim>* out) {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   for (auto micros = std::chrono::duration_cast<std::chrono::microseconds>(now).count();; micros++) {
     const std::string number = std::to_string(micros);
     const std::string path = folder + "/" + std::string(kPrefix) + number + std::string(kLock);
-    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    const int fd = new_file(path);
     if (fd < 0 && errno == EEXIST) continue;
     if (fd < 0) return cold_error("cannot make", path, errno);
     if (retried_flock(fd, LOCK_EX) != 0) {
@@ -177,7 +198,7 @@ ColdFile::ColdFile(std::string path, int fd, uint32_t serial, size_t slot, size_
 
 Status ColdFile::create(std::string path, uint32_t serial, size_t slot, size_t record_bytes,
                         std::shared_ptr<ColdFile>* out) {
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  const int fd = new_file(path);
   if (fd < 0) return cold_error("cannot make", path, errno);
   // Single records are read: what the system would fetch beside them is of no use.
   ::posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);

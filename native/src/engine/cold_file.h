@@ -21,7 +21,9 @@ Status cold_error(const char* what, const std::string& path, int error);
 // it.
 class ColdClaim {
  public:
-  // Makes the folder if it is missing, and removes what the dead have left in it.
+  // Makes the folder if it is missing, removes what the dead have left in it, and sees whether it can be
+  // written.
+  static Status prepare(const std::string& folder);
   static Status take(const std::string& folder, std::unique_ptr<ColdClaim>* out);
   ~ColdClaim();
   ColdClaim(const ColdClaim&) = delete;

@@ -26,7 +26,7 @@ Status ColdStore::open(const std::string& path, size_t record_bytes, size_t file
                        std::unique_ptr<ColdStore>* out) {
   if (record_bytes < sizeof(int64_t)) return Status::invalid("cold store: a record has at least its key");
   std::unique_ptr<ColdStore> store(new ColdStore(path, record_bytes, file_bytes));
-  if (Status status = store->claim(); !status.ok()) return status;
+  if (Status status = ColdClaim::prepare(path); !status.ok()) return status;
   *out = std::move(store);
   return {};
 }
@@ -84,8 +84,9 @@ struct ColdStore::Part {
 
 Status ColdStore::append(const std::byte* records, size_t n, uint32_t* numbers) {
   if (n == 0) return {};
-  if (!claim_->ours()) {
-    // After a fork: the parent goes on with its files, here new ones are begun.
+  if (claim_ == nullptr || !claim_->ours()) {
+    // The first record, or the first after a fork: the parent goes on with its files, here new ones are
+    // begun.
     if (Status status = claim(); !status.ok()) return status;
     tail_ = nullptr;
   }

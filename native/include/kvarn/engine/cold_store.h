@@ -54,7 +54,7 @@ class ColdStore {
   };
 
   // Records of `record_bytes` bytes, 8 at least, in files of about `file_bytes` in the folder `path`, which
-  // is made if it is missing. Writes nothing but the lock.
+  // is made if it is missing. Writes nothing.
   static Status open(const std::string& path, size_t record_bytes, size_t file_bytes,
                      std::unique_ptr<ColdStore>* out);
   // The files go, but for what views hold.
@@ -99,7 +99,7 @@ class ColdStore {
   std::shared_ptr<ColdFile> most_released() const;
 
   const std::string path_;
-  std::unique_ptr<ColdClaim> claim_;
+  std::unique_ptr<ColdClaim> claim_;  // null before the first record
   uint32_t next_serial_ = 0;
   std::shared_ptr<ColdFile> tail_;    // where the next record goes; null before the first
   std::shared_ptr<ColdFile> victim_;  // what is being compacted
