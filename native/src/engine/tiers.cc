@@ -210,7 +210,7 @@ Status Tiers::bring_up(std::span<const int64_t> keys, std::span<uint32_t> rows) 
       some_keys.push_back(keys[i]);
       some_rows.push_back(rows[i]);
     }
-    // An equal key of an earlier piece, or place, may have come up: its number is an old one then.
+    // An equal key of an earlier piece may have come up: its number is an old one then.
     for (size_t p = 0; p < piece.size(); p++) {
       if (begin != 0) some_rows[p] = index_->find(some_keys[p]);
     }
@@ -218,11 +218,16 @@ Status Tiers::bring_up(std::span<const int64_t> keys, std::span<uint32_t> rows) 
     rows_->reserve(piece.size());
     reserve(rows_->rows_ever() + piece.size());
     const RowStore::Writing writing(*rows_, piece.size());
+    std::vector<uint32_t> brought_up(entries.size(), kNoRow);
     for (size_t p = 0; p < piece.size(); p++) {
       const uint32_t i = piece[p];
-      const uint32_t now = index_->find(keys[i]);
+      const uint32_t now = some_rows[p];
       if (is_hot(now)) {
         rows[i] = now;
+        continue;
+      }
+      if (brought_up[entries.place(p)] != kNoRow) {
+        rows[i] = brought_up[entries.place(p)];
         continue;
       }
       const uint32_t row = rows_->take();
@@ -238,7 +243,7 @@ Status Tiers::bring_up(std::span<const int64_t> keys, std::span<uint32_t> rows) 
       std::memcpy(rows_->entry(row), entries.entry(p), rows_->layout().entry_bytes());
       enter(keys[i], row, meta.freq);
       leave(now);
-      rows[i] = row;
+      rows[i] = brought_up[entries.place(p)] = row;
     }
   }
   return {};

@@ -50,7 +50,10 @@ class ColdEntries {
     return check(keys, rows);
   }
 
-  // Of rows[i], which was on disk.
+  // How many different entries were read.
+  size_t size() const { return numbers_.size(); }
+  // Of rows[i], which was on disk: which of them it is, and what it holds.
+  size_t place(size_t i) const { return places_[i]; }
   const float* entry(size_t i) const { return reinterpret_cast<const float*>(record(i) + kEntryAt); }
   RowMeta meta(size_t i) const;
 
