@@ -55,7 +55,7 @@ def _outputs(op: Any, seen: dict[Any, Any]) -> Any:
     from kvarn.graph.plan import _adapted
     from kvarn.graph.resources import ResourceManager
 
-    kernel = _adapted(op, registration.kernel, set())
+    kernel = _adapted(op, registration.kernel, op._inputs, set())
     try:
         with np.errstate(all="ignore"):
             result = kernel(KernelContext(op, ResourceManager(), None), *inputs)

@@ -20,6 +20,9 @@ bytes.  A kernel never changes an input array.
 
 A gradient takes the Operation and one incoming gradient for each output (None where nothing depends on
 it) and returns one gradient for each flat input, a single one bare.
+
+``reads(op)``, which few ops have, returns other tensors for a run to read in place of the op's inputs: those from
+which the kernel makes the same by less work.
 """
 
 from __future__ import annotations
@@ -62,10 +65,11 @@ class OpFunction:
         grad: Any,
         doc: str,
         module: str,
+        reads: Any = None,
     ) -> None:
         self.op_type = name
         self._parse = parse
-        self._shape, self._kernel, self._grad = shape, kernel, grad
+        self._shape, self._kernel, self._grad, self._reads = shape, kernel, grad, reads
         self.__doc__ = doc
         self.__module__ = module
         self.__name__ = name
@@ -80,7 +84,7 @@ class OpFunction:
         data = self._data
         if data is None:
             definition = self._parse()
-            data = OpRegistrationData(definition, self._shape, False, self._kernel, self._grad)
+            data = OpRegistrationData(definition, self._shape, False, self._kernel, self._grad, self._reads)
             self._prepare(definition)
             self._data = data
         return data
@@ -181,7 +185,9 @@ def op(
         ]
         if missing:
             raise TypeError(f"op {name}: {' and '.join(missing)} missing")
-        unknown = [k for k in body if not k.startswith("__") and k not in ("shape", "kernel", "grad")]
+        unknown = [
+            k for k in body if not k.startswith("__") and k not in ("shape", "kernel", "grad", "reads")
+        ]
         if unknown:
             raise TypeError(f"op {name}: unknown parts {unknown}")
 
@@ -206,7 +212,14 @@ def op(
             return definition
 
         function = OpFunction(
-            name, parse, plain("shape"), plain("kernel"), plain("grad"), doc, cls.__module__
+            name,
+            parse,
+            plain("shape"),
+            plain("kernel"),
+            plain("grad"),
+            doc,
+            cls.__module__,
+            plain("reads"),
         )
         # The definition is parsed when the op is first used; the name is taken at once.
         registry.global_registry.register_unparsed(name, lambda: function.registration)

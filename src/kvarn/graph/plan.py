@@ -63,7 +63,7 @@ def build(
       InvalidArgumentError: the operations wait for each other in a circle.
     """
     fed = set(feeds)
-    order = _ordered(_pruned(fetches, targets, fed))
+    order = _ordered(_pruned(fetches, targets, fed), fed)
     template: list[Any] = []
     slot_of: dict[Tensor, int] = {}
 
@@ -95,10 +95,11 @@ def build(
                 hint="The graph can be built, imported and written, but this node cannot run.",
             )
         context = KernelContext(op, resources, session)
-        inputs = tuple(slot(_source(x, fed)) for x in op._inputs)
+        sources = [_source(x, fed) for x in _reads(op, fed)]
+        inputs = tuple(slot(x) for x in sources)
         # A fed output keeps the value that was fed.
         outputs = tuple(-1 if t in fed else slot(t) for t in op._outputs)
-        raw.append((_adapted(op, kernel, fed), context, inputs, outputs))
+        raw.append((_adapted(op, kernel, sources, fed), context, inputs, outputs))
     fetch_slots = [slot(t) for t in fetches]
     keep.update(fetch_slots)
 
@@ -129,12 +130,12 @@ def _pruned(fetches: Iterable[Tensor], targets: Iterable[Operation], fed: set[Te
         if op in needed:
             continue
         needed.add(op)
-        stack.extend(x.op for x in op._inputs if x not in fed and x.op not in needed)
+        stack.extend(x.op for x in _reads(op, fed) if x not in fed and x.op not in needed)
         stack.extend(c for c in op._control_inputs if c not in needed)
     return needed
 
 
-def _ordered(needed: set[Operation]) -> list[Operation]:
+def _ordered(needed: set[Operation], fed: set[Tensor]) -> list[Operation]:
     """``needed`` so that every operation comes after what it waits for, otherwise in order of creation."""
     order = sorted(needed, key=lambda op: op._id)
     if all(x.op._id < op._id or x.op not in needed for op in order for x in op._inputs) and all(
@@ -144,7 +145,7 @@ def _ordered(needed: set[Operation]) -> list[Operation]:
     waits: dict[Operation, int] = {}
     after: dict[Operation, list[Operation]] = {}
     for op in order:
-        before = {x.op for x in op._inputs if x.op in needed} | set(op._control_inputs)
+        before = {x.op for x in _reads(op, fed) if x.op in needed} | set(op._control_inputs)
         waits[op] = len(before)
         for b in before:
             after.setdefault(b, []).append(op)
@@ -170,6 +171,16 @@ def _ordered(needed: set[Operation]) -> list[Operation]:
     return out
 
 
+def _reads(op: Operation, fed: set[Tensor]) -> Sequence[Tensor]:
+    """The tensors that ``op`` reads: its inputs, or what its declaration names in their place."""
+    reads = op.registration.reads
+    # A value fed in the middle of the graph may belong to what would not run.
+    if reads is None or any(not x.op.type.startswith("Placeholder") for x in fed):
+        return op._inputs
+    found: Sequence[Tensor] = reads(op)
+    return found
+
+
 def _source(x: Tensor, fed: set[Tensor]) -> Tensor:
     """What a consumer of ``x`` reads: the buffer itself where ``x`` is a plain read of a reference variable.
 
@@ -183,10 +194,11 @@ def _source(x: Tensor, fed: set[Tensor]) -> Tensor:
     return x
 
 
-def _adapted(op: Operation, kernel: Callable[..., Any], fed: set[Tensor]) -> Callable[..., Any]:
+def _adapted(
+    op: Operation, kernel: Callable[..., Any], sources: Sequence[Tensor], fed: set[Tensor]
+) -> Callable[..., Any]:
     """``kernel`` behind what turns flat slot values into its arguments: lists, and references read."""
     definition = op.registration.op_def
-    sources = [_source(x, fed) for x in op._inputs]
     deref: list[int] = []
     groups: list[tuple[int, int, bool]] = []
     start = 0

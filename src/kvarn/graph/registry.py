@@ -29,6 +29,8 @@ class OpRegistrationData:
       kernel: ``kernel(context, *inputs)``, or None for ops that can be in a graph but not be run.
       grad: ``grad(op, *output_grads)``; `NOT_DIFFERENTIABLE` for ops whose gradient is None by
         declaration, None when none was given.
+      reads: ``reads(op)``, the tensors that a run may read in place of the op's inputs, because they give the
+        kernel the same by less work; None: its inputs.
     """
 
     op_def: OpDef
@@ -36,6 +38,7 @@ class OpRegistrationData:
     is_function_op: bool = False
     kernel: Callable[..., Any] | None = field(default=None, repr=False)
     grad: Any = field(default=None, repr=False)
+    reads: Callable[..., Any] | None = field(default=None, repr=False)
 
 
 class NotDifferentiableType:

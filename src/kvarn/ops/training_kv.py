@@ -22,8 +22,10 @@ import numpy as np
 from kvarn import errors
 from kvarn.engine.optimizer_rules import RULES
 from kvarn.graph.op import NOT_DIFFERENTIABLE, OpFunction, op
+from kvarn.graph.operation import Operation
 from kvarn.graph.resources import locked
 from kvarn.graph.shape_inference import InferenceContext, Shape, fmt, merge, with_rank
+from kvarn.graph.tensor import Tensor
 from kvarn.ops.kv import handle_shape
 from kvarn.ops.kv_resource import EmbeddingResource, initialized
 from kvarn.ops.resource_variable import look_up
@@ -106,6 +108,43 @@ def _shape_rule(names: Sequence[str], resources: Sequence[str], slots: Sequence[
     return shape
 
 
+def _before_joining(names: Sequence[str]) -> Callable[[Operation], Sequence[Tensor]]:
+    """What a run reads of an op whose gradient was summed over equal indices beforehand: gradient and indices as they
+    were. The table sums over equal keys itself, in the same order, so the nodes that optimizers put before the op
+    (``Unique``, ``UnsortedSegmentSum``) need not run.
+
+    Args:
+      names: of the inputs; "grad", "indices" and, if there are, "counts" are looked for.
+    """
+    indices, summed = names.index("indices"), [i for i, x in enumerate(names) if x in ("grad", "counts")]
+
+    def reads(node: Operation) -> Sequence[Tensor]:
+        inputs = list(node._inputs)
+        unique = inputs[indices].op
+        if unique.type != "Unique" or inputs[indices].value_index != 0 or unique._control_inputs:
+            return inputs
+        inputs[indices] = unique._inputs[0]
+        for i in summed:
+            sums = inputs[i].op
+            if sums.type != "UnsortedSegmentSum" or sums._control_inputs or not _sums_over(sums, unique):
+                return node._inputs
+            inputs[i] = sums._inputs[0]
+        return inputs
+
+    return reads
+
+
+def _sums_over(sums: Operation, unique: Operation) -> bool:
+    """Whether rows are summed by the distinct value that each belongs to, one sum for every distinct value."""
+    number = sums._inputs[2].op
+    return (
+        sums._inputs[1] is unique._outputs[1]
+        and number.type == "StridedSlice"
+        and number._inputs[0].op.type == "Shape"
+        and number._inputs[0].op._inputs[0] is unique._outputs[0]
+    )
+
+
 def _declare(
     name: str,
     variables: str,
@@ -157,6 +196,7 @@ def _declare(
             "shape": staticmethod(_shape_rule(names, handles, [s for s in slots if s not in unlike.split()])),
             "kernel": staticmethod(kernel),
             "grad": NOT_DIFFERENTIABLE,
+            "reads": staticmethod(_before_joining(names)),
         }
         return op(
             op_type,
