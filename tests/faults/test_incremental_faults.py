@@ -202,3 +202,74 @@ def test_nothing_that_is_touched_while_saves_run_is_lost(model: Model) -> None:
                 model.increments.recover(other, "d")
                 assert rows(other) == wanted
             assert Chain.open("d").last.step == 30
+
+
+@pytest.mark.parametrize("second", ["full", "plain", "increment"])
+def test_saves_of_one_session_wait_for_each_other(
+    model: Model, second: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that saves while another is about to commit a full save: increments follow both, nothing is lost."""
+    from kvarn.formats.bundle.writer import BundleWriter
+
+    fs = FaultyFileSystem()
+    with model.graph.as_default():
+        plain = tf.train.Saver()
+    finish = BundleWriter.finish
+    threads: list[threading.Thread] = []
+    with model.session() as session, files_in(fs):
+
+        def other() -> None:
+            if second == "plain":
+                with model.graph.as_default():
+                    plain.save(session, "d/plain/model.ckpt", 3, write_meta_graph=False)
+            else:
+                model.save(session, 3, second == "full")
+
+        def in_between(writer: Any) -> None:
+            monkeypatch.setattr(BundleWriter, "finish", finish)
+            model.train(session, BATCHES[2])
+            threads.append(threading.Thread(target=other))
+            threads[0].start()
+            threads[0].join(0.2)  # time enough to save, were it not its turn later
+            model.train(session, BATCHES[3])
+            finish(writer)
+
+        session.run(model.init)
+        model.train(session, BATCHES[1])
+        model.save(session, 1, True)
+        monkeypatch.setattr(BundleWriter, "finish", in_between)
+        model.save(session, 2, True)
+        threads[0].join()
+        model.save(session, 4, False)
+        assert model.recovered()[1] == rows(session) == STATES[3]
+
+
+@pytest.mark.parametrize("next_fails", [False, True])
+def test_increments_follow_a_full_save_that_could_not_be_listed(
+    model: Model, next_fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No room for the state file: the checkpoint is whole, and so is the chain from there on."""
+
+    def no_room(*args: Any, **kwargs: Any) -> None:
+        raise OSError(28, "no space left")
+
+    fs = FaultyFileSystem()
+    with model.session() as session, files_in(fs):
+        session.run(model.init)
+        model.train(session, BATCHES[1])
+        model.save(session, 1, True)
+        model.train(session, BATCHES[2])
+        with monkeypatch.context() as patched:
+            patched.setattr("kvarn.checkpoint.update_checkpoint_state_internal", no_room)
+            with pytest.raises(OSError, match="no space left"):
+                model.save(session, 2, True)
+        with monkeypatch.context() as patched:
+            if next_fails:
+                patched.setattr("kvarn.formats.manifest.write_manifest", no_room)
+                with pytest.raises(OSError, match="no space left"):
+                    model.save(session, 3, True)
+            else:
+                model.save(session, 3, True)
+        model.train(session, BATCHES[3])
+        model.save(session, 4, False)
+        assert model.recovered()[1] == rows(session) == STATES[3]

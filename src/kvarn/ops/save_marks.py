@@ -343,9 +343,15 @@ def written_of(
 
 
 class SaveLog:
-    """What the saves of a session have written, by the prefix that their ops were given."""
+    """What the saves of a session have written, by the prefix that their ops were given.
+
+    Attributes:
+      turn: held by a Saver from before the first cut of a save until that is settled.  Marks and chains know of one
+        save at a time; of two, the second would begin its increments where the first one ended.
+    """
 
     def __init__(self) -> None:
+        self.turn = threading.RLock()
         self._saves: dict[str, list[Written]] = {}
         self._lock = threading.Lock()
 

@@ -233,39 +233,41 @@ class IncrementalSaver(Saver):
                 )
         if self._is_empty:
             return None
-        self._check_recorded(sess)
-        directory = os.path.dirname(save_path)
-        if directory:
-            file_system_of(directory).make_directory(directory)
-        is_new = not checkpoint.checkpoint_exists(prefix)
         log = save_log(sess.resources)
-        log.take(prefix)
-        chain = chain_of(sess.resources)
-        recorded = recorders(sess.resources, sess.graph)
-        try:
-            for recorder in recorded:
-                recorder.begin_save()
-            written_path = os.fsdecode(
-                sess.run(
-                    self.incr_saver_def.save_tensor_name, {self.incr_saver_def.filename_tensor_name: prefix}
-                )
-            )
-            written = log.take(prefix)
-            step = step_of(sess, global_step)
-            chain.write_increment(prefix, written, step, since_last=not self._cumulative)
-        except BaseException:
+        with log.turn:
+            self._check_recorded(sess)
+            directory = os.path.dirname(save_path)
+            if directory:
+                file_system_of(directory).make_directory(directory)
+            is_new = not checkpoint.checkpoint_exists(prefix)
             log.take(prefix)
-            _remove_shards(prefix)
-            if is_new:
-                self._delete(prefix, meta_graph_suffix)
-            raise
-        for item in written:
-            item.marks.increment(item.cut)
-        if write_state:
-            self._record(directory, written_path, chain.full.number if chain.full is not None else 0)
-        for item in written:
-            item.marks.settle(cumulative=self._cumulative)
-        return written_path
+            chain = chain_of(sess.resources)
+            recorded = recorders(sess.resources, sess.graph)
+            try:
+                for recorder in recorded:
+                    recorder.begin_save()
+                written_path = os.fsdecode(
+                    sess.run(
+                        self.incr_saver_def.save_tensor_name,
+                        {self.incr_saver_def.filename_tensor_name: prefix},
+                    )
+                )
+                written = log.take(prefix)
+                step = step_of(sess, global_step)
+                chain.write_increment(prefix, written, step, since_last=not self._cumulative)
+            except BaseException:
+                log.take(prefix)
+                _remove_shards(prefix)
+                if is_new:
+                    self._delete(prefix, meta_graph_suffix)
+                raise
+            for item in written:
+                item.marks.increment(item.cut)
+            if write_state:
+                self._record(directory, written_path, chain.full.number if chain.full is not None else 0)
+            for item in written:
+                item.marks.settle(cumulative=self._cumulative)
+            return written_path
 
     def _check_recorded(self, sess: Any) -> None:
         """Raises FailedPreconditionError if there is something whose changes since a full save are not known."""

@@ -22,7 +22,7 @@ from kvarn import errors
 from kvarn.graph import graph as ops
 from kvarn.graph.graph import GraphKeys
 from kvarn.graph.proto_functions import prepend_name_scope, strip_name_scope
-from kvarn.ops.save_marks import touch_all_rows
+from kvarn.ops.save_marks import save_log, touch_all_rows
 from kvarn.saver.builder import V2, BulkSaverBuilder
 from kvarn.saver.chain_state import ChainState, SaveManifest
 from kvarn.saver.meta_graph import export_meta_graph, import_meta_graph
@@ -313,39 +313,41 @@ class Saver:
             # Made before the first byte is written: a graph that cannot be written costs no checkpoint.
             with sess.graph.as_default():
                 meta = self.export_meta_graph(strip_default_attrs=strip_default_attrs)
-        written = None
-        is_new = not checkpoint.checkpoint_exists(prefix)
-        manifest = SaveManifest(sess, prefix, None if self._activates(sess.graph) else self._chain)
-        try:
-            if not self._is_empty:
-                manifest.begin()
-                written = self._write_values(sess, save_path, prefix)
-                if self._write_version == V2:
-                    manifest.write(global_step)
-            if meta is not None:
-                write_meta_graph_file(meta_graph_filename(prefix, meta_graph_suffix), meta)
-        except BaseException:
-            # What took the place of an older checkpoint is whole, and all there is; anything else goes.
-            manifest.roll_back()
-            if not self._is_empty:
-                _remove_shards(prefix)
-                if is_new:
-                    self._delete(prefix, meta_graph_suffix)
-            raise
-        if written is not None and write_state:
-            checkpoint.update_checkpoint_state_internal(
-                save_dir=os.path.dirname(save_path),
-                model_checkpoint_path=written,
-                all_model_checkpoint_paths=self._retention.listed_with(written),
-                latest_filename=latest_filename,
-                save_relative_paths=self._save_relative_paths,
-            )
-            self._retention.record(written)
-            leaving = self._retention.next_to_delete()
-            if leaving is not None:
-                self._delete(leaving, meta_graph_suffix)
-        manifest.settle()
-        return written
+        with save_log(sess.resources).turn:
+            written = None
+            is_new = not checkpoint.checkpoint_exists(prefix)
+            manifest = SaveManifest(sess, prefix, None if self._activates(sess.graph) else self._chain)
+            try:
+                if not self._is_empty:
+                    manifest.begin()
+                    written = self._write_values(sess, save_path, prefix)
+                    if self._write_version == V2:
+                        manifest.write(global_step)
+                if meta is not None:
+                    write_meta_graph_file(meta_graph_filename(prefix, meta_graph_suffix), meta)
+            except BaseException:
+                # What took the place of an older checkpoint is whole, and all there is; anything else goes.
+                manifest.roll_back()
+                if not self._is_empty:
+                    _remove_shards(prefix)
+                    if is_new:
+                        self._delete(prefix, meta_graph_suffix)
+                raise
+            # The checkpoint is whole, and increments follow it, even if it cannot be listed.
+            manifest.settle()
+            if written is not None and write_state:
+                checkpoint.update_checkpoint_state_internal(
+                    save_dir=os.path.dirname(save_path),
+                    model_checkpoint_path=written,
+                    all_model_checkpoint_paths=self._retention.listed_with(written),
+                    latest_filename=latest_filename,
+                    save_relative_paths=self._save_relative_paths,
+                )
+                self._retention.record(written)
+                leaving = self._retention.next_to_delete()
+                if leaving is not None:
+                    self._delete(leaving, meta_graph_suffix)
+            return written
 
     def _activates(self, graph: Any) -> bool:
         """Whether increments follow the saves of a graph; found out once for each."""
