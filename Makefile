@@ -61,7 +61,7 @@ sanitize: $(VENV)/.made
 	  PATH="$(abspath $(BIN)):$$PATH" ctest --preset $$preset || exit 1; \
 	done
 
-## make soak      the table's state machine, native against reference: STEPS of it (2 million: 12 minutes of CPU, in two processes)
+## make soak      the table's state machine, native against reference: STEPS of it (2 million: 12 minutes on each of two cores)
 STEPS ?= 2000000
 soak: $(VENV)/.test
 	KVARN_STATE_STEPS=$(STEPS) $(BIN)/python -m pytest -q -n 2 -rP tests/property/test_embedding_table.py
