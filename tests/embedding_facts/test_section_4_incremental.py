@@ -326,6 +326,34 @@ def test_a_sparse_ordinary_variable_has_its_rows_alone(tmp_path) -> None:
     assert int(found["global_step"]) == 1
 
 
+@pytest.mark.parametrize("cumulative", [True, False])
+@pytest.mark.parametrize("how", ["load", "initializer", "later update", "later assignment"])
+def test_rows_changed_other_than_by_recorded_updates_are_not_lost(tmp_path, how, cumulative) -> None:
+    """Beside 4.9: a sparse variable that is loaded, initialized again, or changed by an operation made after the
+    Savers has all its rows in the next increment."""
+    model = Model(include=True, cumulative=cumulative).begin()
+    model.train([1], [1])
+    model.full(tmp_path, 1)
+    model.train([2], [2])
+    session, w = model.session, model.sparse
+    if how == "load":
+        w.load(np.full((10, 2), 7.0, np.float32), session)
+    elif how == "initializer":
+        session.run(w.initializer)
+    elif how == "later update":
+        session.run(tf.scatter_update(w, [8], [[5.0, 5.0]]))
+    else:
+        session.run(tf.assign(w, w * 3.0))
+    model.train([3], [3])
+    model.increment(tmp_path, 2)
+    model.train([3], [4])
+    model.increment(tmp_path, 3)
+    with tf.Graph().as_default():
+        other = Model(include=True, cumulative=cumulative)
+        other.increments.recover(other.session, tmp_path)
+        assert other.values([1, 2, 3]) == model.values([1, 2, 3])
+
+
 def test_without_the_option_ordinary_variables_are_whole(tmp_path) -> None:
     """4.9: incremental_include_normal_var decides about sparse ordinary variables; nothing is ever left out."""
     model = Model().begin()

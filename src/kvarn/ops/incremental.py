@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 SINCE_LAST = "_kvarn_since_last"
 # On an IncrSave node: the tensors of the full save that its entries are of; their names may be those of parts.
 TENSORS = "_kvarn_tensors"
+# On a RecordSparseIndices node: what it is beside changes every row, whatever its keys say.
+ALL_ROWS = "_kvarn_all_rows"
 
 _log = logging.getLogger("tensorflow")
 
@@ -87,7 +89,10 @@ class record_sparse_indices:
             )
             if ctx.attrs["auto_record"] and not recorder.record_touches:
                 recorder.marks.activate(recorder.cut)
-        recorder.touch(keys)
+        if ctx.attrs.get(ALL_ROWS):
+            recorder.touch_all()
+        else:
+            recorder.touch(keys)
 
 
 @op("ActivateSparseRecorder", inputs="tensor_names: string")

@@ -47,12 +47,7 @@ class IncrementalSaverBuilder(BaseSaverBuilder):
     def build_increments(self, names_to_saveables: Any, **options: Any) -> Any:
         """Adds the operations to the default graph; arguments and result as those of `BaseSaverBuilder.build`."""
         if self._incremental_include_normal_var:
-            graph = ops.get_default_graph()
-            known = {
-                variable.op.name: variable
-                for key in (GraphKeys.GLOBAL_VARIABLES, GraphKeys.LOCAL_VARIABLES)
-                for variable in _flat(graph.get_collection(key))
-            }
+            known = variables_by_name(ops.get_default_graph())
             for saveable in validate_and_slice_inputs(names_to_saveables):
                 name = owner_name(saveable)
                 if name is not None and name in known and not isinstance(saveable, EmbeddingVariableSaveable):
@@ -140,6 +135,15 @@ def owner_name(saveable: SaveableObject) -> str | None:
         return name
     op = getattr(saveable.op, "op", None)
     return None if op is None else op.name
+
+
+def variables_by_name(graph: Any) -> dict[str, Any]:
+    """The variables of a graph, and the parts of those that have parts, by the names of their nodes."""
+    return {
+        variable.op.name: variable
+        for key in (GraphKeys.GLOBAL_VARIABLES, GraphKeys.LOCAL_VARIABLES)
+        for variable in _flat(graph.get_collection(key))
+    }
 
 
 def activated_names(saveables: Sequence[SaveableObject]) -> list[str]:

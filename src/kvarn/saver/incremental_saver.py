@@ -29,9 +29,10 @@ from kvarn.formats.manifest import INCREMENT, Parent
 from kvarn.graph import graph as ops
 from kvarn.graph.tensor_util import constant_value
 from kvarn.saver.chain_state import chain_of, step_of
-from kvarn.saver.incremental_builder import IncrementalSaverBuilder
+from kvarn.saver.incremental_builder import IncrementalSaverBuilder, variables_by_name
 from kvarn.saver.retention import Retention
 from kvarn.saver.saver import Saver, _remove_shards
+from kvarn.saver.sparse_updates import has_unrecorded_updates
 from kvarn.variables import listing
 
 if TYPE_CHECKING:
@@ -243,6 +244,8 @@ class IncrementalSaver(Saver):
             log.take(prefix)
             chain = chain_of(sess.resources)
             recorded = recorders(sess.resources, sess.graph)
+            if recorded:
+                self._touch_unrecorded(sess)
             try:
                 for recorder in recorded:
                     recorder.begin_save()
@@ -289,6 +292,15 @@ class IncrementalSaver(Saver):
                         hint="Save in full first, by a Saver with incremental_save_restore=True; or `recover` the "
                         "session from its checkpoints.",
                     )
+
+    def _touch_unrecorded(self, sess: Any) -> None:
+        """Of variables that the graph has got other updates of since `build`, any row may have changed."""
+        from kvarn.ops.save_marks import recorder_handle
+
+        for variable in variables_by_name(sess.graph).values():
+            recorder = sess.resources.find(recorder_handle(variable.op.name))
+            if recorder is not None and has_unrecorded_updates(variable):
+                recorder.touch_all()
 
     def _save_ops(self, graph: Any) -> list[Any]:
         """The operations of the graph that write increments of this saver."""

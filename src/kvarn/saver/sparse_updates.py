@@ -1,9 +1,9 @@
 """Which ordinary variables a graph changes by rows only, and the recording of these rows.
 
 A variable counts as sparse if every operation that changes it takes the rows to change as its input
-``indices``, its initializer and the restores of Savers apart.  DeepRec's optimizers put a `RecordSparseIndices`
-beside every such update; here they are put in when an IncrementalSaver is built that wants them, so that graphs
-without one stay TensorFlow's.
+``indices``, its initializer and the restores of Savers apart: these change all rows.  DeepRec's optimizers put
+a `RecordSparseIndices` beside every such update; here they are put in when an IncrementalSaver is built that
+wants them, so that graphs without one stay TensorFlow's.
 
 Source: `apply_gradients` in tensorflow/python/training/optimizer.py of DeepRec.
 """
@@ -12,7 +12,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from kvarn.graph import graph as ops
+from kvarn.graph.convert import constant
 from kvarn.graph.operation import Operation
 from kvarn.graph.tensor import Tensor
 
@@ -43,8 +46,17 @@ def record_sparse_updates(variable: Any) -> bool:
     if not updates or any(_indices(op) is None for op in updates):
         return False
     for op in updates:
-        _record(op, owner.name)
+        _record(op, owner.name, _indices(op))
+    if variable.initializer is not None:
+        # Run again, or by `load`, it changes every row.
+        _record(variable.initializer, owner.name, None)
     return True
+
+
+def has_unrecorded_updates(variable: Any) -> bool:
+    """Whether the graph has got operations since `record_sparse_updates` that change rows unseen."""
+    name = variable.op.name
+    return any(not _is_recorded(op, name) for op in _updates(variable.op.outputs[0], variable))
 
 
 def _updates(source: Tensor, variable: Any) -> list[Operation]:
@@ -81,13 +93,16 @@ def _indices(op: Operation) -> Tensor | None:
     return op.inputs[names.index("indices")] if "indices" in names else None
 
 
-def _record(op: Operation, name: str) -> None:
-    """Puts a recorder behind an update, before whatever waits for it."""
+def _is_recorded(op: Operation, name: str) -> bool:
+    names = (name, name.encode())
+    return any(c.type == "RecordSparseIndices" and c.attrs["var_name"] in names for c in op.control_inputs)
+
+
+def _record(op: Operation, name: str, indices: Tensor | None) -> None:
+    """Puts a recorder of rows, or of all, before an update and behind it, before whatever waits for it."""
     from kvarn.ops import incremental
 
-    indices = _indices(op)
-    assert indices is not None
-    if any(c.type == "RecordSparseIndices" and c.attrs["var_name"] == name for c in op.control_inputs):
+    if _is_recorded(op, name):
         return
     waiting = dict.fromkeys(op.control_outputs)
     waiting.update(dict.fromkeys(other for x in op.outputs for other in x.consumers()))
@@ -99,9 +114,12 @@ def _record(op: Operation, name: str) -> None:
             ops.device(op.device),
             ops.control_dependencies(after),
         ):
+            keys = constant(np.zeros(0, np.int64)) if indices is None else indices
             made: Operation = incremental.record_sparse_indices(
-                indices, var_name=name, name=f"{op.name}/record_{name.replace('/', '_')}"
+                keys, var_name=name, name=f"{op.name}/record_{name.replace('/', '_')}"
             )
+            if indices is None:
+                made.attrs[incremental.ALL_ROWS] = True
             return made
 
     # Before the update, so that it never runs unrecorded; and behind it, for a save that comes between the two: it
