@@ -738,6 +738,18 @@ def test_collecting_takes_the_recorder_out() -> None:
     assert collected([[3, 1], [3]]) == ([1, 3], [1, 3])
 
 
+def test_what_was_collected_is_in_the_next_increment_all_the_same(tmp_path) -> None:
+    """Beside 4.9: rows that were delivered from a running session are not missing from its checkpoints."""
+    model = Model(include=True)
+    collect = incremental.collect_sparse_indices(tensor_name="w", ktype=tf.int64)
+    model.begin()
+    model.full(tmp_path, 1)
+    for rows in ([2], [3, 2], [5]):
+        model.train([1], rows)
+        assert model.session.run(collect)[0].tolist() == sorted(rows)
+    assert tensors(model.increment(tmp_path, 2))["w-sparse_incr_keys"].tolist() == [2, 3, 5]
+
+
 def test_collecting_what_was_updated_often_enough() -> None:
     """4.9: config update_count_thd=<n> keeps ids that were updated n times."""
     assert collected([[3, 1], [3], [2, 2]], config="update_count_thd=2") == ([2, 3], [2, 3])

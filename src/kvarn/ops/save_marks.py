@@ -38,6 +38,8 @@ Rows = npt.NDArray[Any]
 _LOG_LENGTH: Final = 64
 # Row numbers are held as they came until there are so many times more of them than different ones.
 _SLACK: Final = 4
+# Batches that `RowRecorder.collect` has not been asked for are put together when there are more.
+_UNMERGED: Final = 256
 # The class of a `RowRecorder` in its handle.
 _RECORDER: Final = "IndicesIncrRecorder"
 
@@ -157,6 +159,8 @@ class RowRecorder:
         self._touched: list[tuple[int, Rows, Rows]] = []
         self._held = self._distinct = 0
         self._all_since = -1
+        # What `collect` has to give, once it was asked: an increment needs its rows whoever has collected them.
+        self._uncollected: list[tuple[int, Rows, Rows]] | None = None
         self._lock = threading.Lock()
 
     @property
@@ -179,6 +183,10 @@ class RowRecorder:
         own, counts = np.unique(flat, return_counts=True)
         with self._lock:
             self._touched.append((self._cuts, own, counts))
+            if self._uncollected is not None:
+                self._uncollected.append((0, own, counts))
+                if len(self._uncollected) > _UNMERGED:
+                    self._uncollected = _merged(self._uncollected)
             self._held += own.size
             if self._held > _SLACK * self._distinct + 4096:
                 self._tidy()
@@ -220,10 +228,10 @@ class RowRecorder:
             self._tidy()
 
     def collect(self, at_least: int = 0) -> Rows:
-        """The rows changed at least so often, ascending; all is forgotten."""
+        """The rows changed at least so often since the last call, ascending.  Increments have them all the same."""
         with self._lock:
-            touched, self._touched = self._touched, []
-            self._held = self._distinct = 0
+            touched = self._touched if self._uncollected is None else self._uncollected
+            self._uncollected = []
         if not touched:
             return np.empty(0, np.int64)
         rows, places = np.unique(np.concatenate([rows for _, rows, _ in touched]), return_inverse=True)
@@ -233,15 +241,21 @@ class RowRecorder:
 
     def _tidy(self) -> None:
         """Of every cut the rows once."""
-        by_cut: dict[int, list[tuple[Rows, Rows]]] = {}
-        for at, rows, counts in self._touched:
-            by_cut.setdefault(at, []).append((rows, counts))
-        self._touched = []
-        for at, parts in sorted(by_cut.items()):
-            rows, places = np.unique(np.concatenate([rows for rows, _ in parts]), return_inverse=True)
-            summed = np.bincount(places.ravel(), np.concatenate([counts for _, counts in parts]))
-            self._touched.append((at, rows, summed.astype(np.int64)))
+        self._touched = _merged(self._touched)
         self._held = self._distinct = sum(rows.size for _, rows, _ in self._touched)
+
+
+def _merged(touched: list[tuple[int, Rows, Rows]]) -> list[tuple[int, Rows, Rows]]:
+    """Of every cut the rows once, with how often in all."""
+    by_cut: dict[int, list[tuple[Rows, Rows]]] = {}
+    for at, rows, counts in touched:
+        by_cut.setdefault(at, []).append((rows, counts))
+    merged = []
+    for at, parts in sorted(by_cut.items()):
+        rows, places = np.unique(np.concatenate([rows for rows, _ in parts]), return_inverse=True)
+        summed = np.bincount(places.ravel(), np.concatenate([counts for _, counts in parts]))
+        merged.append((at, rows, summed.astype(np.int64)))
+    return merged
 
 
 def recorder_handle(name: str) -> ResourceHandle:
