@@ -668,6 +668,22 @@ def test_increments_go_on_after_a_recovery(tmp_path) -> None:
         assert third.values(IDS) == wanted
 
 
+def test_a_session_that_has_keys_is_not_recovered(tmp_path) -> None:
+    """Beside 4.9: a restore keeps the keys that are there; the increments after it would miss them."""
+    model = Model().begin()
+    model.train([1])
+    model.full(tmp_path, 1)
+    model.train([2])
+    model.increment(tmp_path, 2)
+    with tf.Graph().as_default():
+        other = Model().begin()
+        other.train([3])
+        before = other.values(IDS)
+        with pytest.raises(errors.FailedPreconditionError, match=r"recover: embedding variable 'b'.* keys already"):
+            other.increments.recover(other.session, tmp_path)
+        assert other.values(IDS) == before
+
+
 def test_damage_is_found_before_anything_is_changed(tmp_path) -> None:
     """Better than 4.9: an increment is read as a whole first."""
     model = Model().begin()

@@ -144,6 +144,12 @@ class Chain:
         else:
             name = name.removesuffix(".index")
             folder = directory_of(name)
+            if not files.exists(manifests.manifest_filename(name)):
+                raise NotFoundError.of(
+                    f"'{name}' is neither a folder nor the prefix of a save with a manifest",
+                    path=name,
+                    hint="Name the folder of the full saves, or one of their prefixes, as 'model.ckpt-100'.",
+                )
             chosen = Link(name, *manifests.read_manifest(name, files))
         if os.path.basename(folder) == FOLDER:
             folder = os.path.dirname(folder) or "."

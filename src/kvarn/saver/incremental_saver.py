@@ -407,7 +407,7 @@ class IncrementalSaver(Saver):
         """Restores a session from a chain: a full save and the increments on it.
 
         Args:
-          sess: the Session; nothing needs to be initialized.
+          sess: the Session; nothing needs to be initialized, and no embedding variable may have keys yet.
           folder: of the full saves; increments are in ``.incremental_checkpoint`` below it.
           step: the last step of one of the saves; by default the newest.
 
@@ -415,12 +415,15 @@ class IncrementalSaver(Saver):
           The prefix of the last save that was applied.
 
         Raises:
-          as `kvarn.checkpoint.chain.Chain.path`: a save that is missing, damaged or belongs to another chain is
-          named by its number, and the session is as it was.
+          FailedPreconditionError: an embedding variable has keys.  A restore keeps them, so the session would hold
+            what the chain, and increments that follow, do not.
+          also as `kvarn.checkpoint.chain.Chain.path`: a save that is missing, damaged or belongs to another chain
+            is named by its number.  The session is as it was after any of these.
         """
         from kvarn.checkpoint.chain import Chain
         from kvarn.checkpoint.replay import naming
 
+        _check_empty(sess)
         chain = Chain.open(folder)
         path = chain.path(step)
         increments = [link.prefix for link in path[1:]]
@@ -491,6 +494,19 @@ def _get_incremental_saver(incremental_save_restore: bool, full_saver: Saver) ->
     )
     saver.build(full_saver._builder.filename_tensor)
     return saver
+
+
+def _check_empty(sess: Any) -> None:
+    """Raises FailedPreconditionError if an embedding variable of a session has keys."""
+    from kvarn.ops.kv_resource import KIND
+
+    for resource in sess.resources.all_of(KIND):
+        if resource.table.size:
+            raise errors.FailedPreconditionError.of(
+                f"recover: embedding variable '{resource.name}' has {resource.table.size} keys already",
+                name=resource.name,
+                hint="Recover into a new session, before anything is looked up or restored.",
+            )
 
 
 def _verify(prefix: str) -> None:
