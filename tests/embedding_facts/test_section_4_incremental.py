@@ -679,7 +679,9 @@ def test_a_session_that_has_keys_is_not_recovered(tmp_path) -> None:
         other = Model().begin()
         other.train([3])
         before = other.values(IDS)
-        with pytest.raises(errors.FailedPreconditionError, match=r"recover: embedding variable 'b'.* keys already"):
+        with pytest.raises(
+            errors.FailedPreconditionError, match=r"recover: embedding variable 'b'.* keys already"
+        ):
             other.increments.recover(other.session, tmp_path)
         assert other.values(IDS) == before
 
