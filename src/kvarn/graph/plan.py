@@ -21,6 +21,11 @@ from kvarn.graph.tensor import Tensor
 Step = tuple[Callable[..., Any], KernelContext, tuple[int, ...], Any, tuple[int, ...]]
 
 
+# Not stateful by their definitions, and still missed if they did not run: a placeholder that is not fed is an
+# error, a Python function may do anything.
+_RUN_IF_WAITED_FOR = frozenset({"Placeholder", "PyFuncStateless"})
+
+
 class Plan:
     """The steps of one kind of run.
 
@@ -63,7 +68,7 @@ def build(
       InvalidArgumentError: the operations wait for each other in a circle.
     """
     fed = set(feeds)
-    order = _ordered(_pruned(fetches, targets, fed), fed)
+    order = _ordered(*_pruned(fetches, targets, fed), fed)
     template: list[Any] = []
     slot_of: dict[Tensor, int] = {}
 
@@ -121,31 +126,73 @@ def build(
     return Plan(steps, template, feed_slots, fetch_slots, [t.dtype.is_ref and t not in fed for t in fetches])
 
 
-def _pruned(fetches: Iterable[Tensor], targets: Iterable[Operation], fed: set[Tensor]) -> set[Operation]:
+def _pruned(
+    fetches: Iterable[Tensor], targets: Iterable[Operation], fed: set[Tensor]
+) -> tuple[set[Operation], set[Operation]]:
+    """What has to run, and what is passed over on the way to it.
+
+    An operation that others only wait for, whose values nobody reads, is left out if running it has no
+    effect, as TensorFlow's dependency optimizer does: the gradients of what is not trained, for example.
+    """
     needed: set[Operation] = set()
-    stack = [t.op for t in fetches if t not in fed]
-    stack.extend(targets)
+    passed: set[Operation] = set()  # they do not run, but what they wait for does
+    stack = [(t.op, True) for t in fetches if t not in fed]
+    stack.extend((op, True) for op in targets)
     while stack:
-        op = stack.pop()
+        op, read = stack.pop()
         if op in needed:
             continue
-        needed.add(op)
-        stack.extend(x.op for x in _reads(op, fed) if x not in fed and x.op not in needed)
-        stack.extend(c for c in op._control_inputs if c not in needed)
-    return needed
+        if not read and _without_effect(op):
+            if op in passed:
+                continue
+            passed.add(op)
+            stack.extend((x.op, False) for x in op._inputs if x not in fed)
+        else:
+            needed.add(op)
+            stack.extend((x.op, True) for x in _reads(op, fed) if x not in fed)
+        stack.extend((c, False) for c in op._control_inputs)
+    return needed, passed
 
 
-def _ordered(needed: set[Operation], fed: set[Tensor]) -> list[Operation]:
+def _without_effect(op: Operation) -> bool:
+    registration = op.registration
+    return (
+        registration.kernel is not None
+        and not registration.op_def.is_stateful
+        and (bool(op._outputs) or op.type in ("NoOp", "ControlTrigger"))
+        and op.type not in _RUN_IF_WAITED_FOR
+        and not any(x.dtype.is_ref or x.dtype.name == "resource" for x in op._inputs)
+    )
+
+
+def _waits_for(op: Operation, needed: set[Operation], fed: set[Tensor]) -> set[Operation]:
+    """The operations that have to run before ``op``, directly or through others that do not run."""
+    found: set[Operation] = set()
+    seen: set[Operation] = set()
+    stack = [x.op for x in _reads(op, fed) if x not in fed]
+    stack.extend(op._control_inputs)
+    while stack:
+        before = stack.pop()
+        if before in needed:
+            found.add(before)
+        elif before not in seen:
+            seen.add(before)
+            stack.extend(x.op for x in before._inputs if x not in fed)
+            stack.extend(before._control_inputs)
+    return found
+
+
+def _ordered(needed: set[Operation], passed: set[Operation], fed: set[Tensor]) -> list[Operation]:
     """``needed`` so that every operation comes after what it waits for, otherwise in order of creation."""
     order = sorted(needed, key=lambda op: op._id)
-    if all(x.op._id < op._id or x.op not in needed for op in order for x in op._inputs) and all(
-        c._id < op._id for op in order for c in op._control_inputs
-    ):
+    if all(
+        x.op._id < op._id or x in fed for ops in (needed, passed) for op in ops for x in op._inputs
+    ) and all(c._id < op._id for ops in (needed, passed) for op in ops for c in op._control_inputs):
         return order
     waits: dict[Operation, int] = {}
     after: dict[Operation, list[Operation]] = {}
     for op in order:
-        before = {x.op for x in _reads(op, fed) if x.op in needed} | set(op._control_inputs)
+        before = _waits_for(op, needed, fed)
         waits[op] = len(before)
         for b in before:
             after.setdefault(b, []).append(op)

@@ -174,6 +174,9 @@ class tile:
         for i, f in enumerate(factors):
             if f < 0:
                 raise errors.InvalidArgumentError.of(f"Expected multiples[{i}] >= 0, but got {f}")
+        if all(f == 1 or d == 1 for f, d in zip(factors, input.shape, strict=True)):
+            # As the gradient of a sum over everything: one element that is seen many times.
+            return np.broadcast_to(input, [f * d for f, d in zip(factors, input.shape, strict=True)])
         return np.tile(input, factors)
 
     def grad(op, d):

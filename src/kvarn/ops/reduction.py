@@ -79,6 +79,8 @@ def _summing(function):
         attrs = ctx.attrs
         dtype = attrs["T"]
         axes = _axes(input, reduction_indices)
+        if not axes:  # as the gradients of most operations that broadcast
+            return input
         inside = np.float32 if dtype in _SHORT else dtype.np
         return function(input, axes, inside, keepdims=attrs["keep_dims"]).astype(dtype.np, copy=False)
 
@@ -234,6 +236,8 @@ def _extreme(function, least):
     def kernel(ctx, input, reduction_indices):
         attrs = ctx.attrs
         axes = _axes(input, reduction_indices)
+        if not axes:
+            return input
         if input.size == 0:
             dtype = attrs["T"]
             limit = (
