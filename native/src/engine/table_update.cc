@@ -30,6 +30,7 @@ struct EmbeddingTable::Batch {
   const float* grads;
   std::span<const int64_t> counts;  // empty: a distinct key counts once
   uint32_t* rows;
+  bool looked_up;  // rows has them from a lookup before
   const RowStore::Writing* writing;
   size_t offsets[kMaxSlots];
   // Of several parts: the positions of each one's keys, piece by piece, and those that had no entry at first.
@@ -130,6 +131,19 @@ void EmbeddingTable::update_part(const Batch& batch, size_t part, size_t n_parts
   scratch.n_unique = n_unique;
 }
 
+void EmbeddingTable::find_changed(const Batch& batch, size_t begin, size_t end) const {
+  std::vector<uint32_t> positions;
+  for (size_t i = begin; i < end; i++) {
+    if (!is_hot(batch.rows[i])) positions.push_back(static_cast<uint32_t>(i));
+  }
+  if (positions.empty()) return;
+  std::vector<int64_t> keys(positions.size());
+  std::vector<uint32_t> rows(positions.size());
+  for (size_t p = 0; p < keys.size(); p++) keys[p] = batch.keys[positions[p]];
+  index_.find_many(keys.data(), keys.size(), rows.data());
+  for (size_t p = 0; p < keys.size(); p++) batch.rows[positions[p]] = rows[p];
+}
+
 // Finds the rows of all keys, and says which part has which.
 void EmbeddingTable::find_for_update(Batch& batch, size_t n_parts) const {
   static thread_local Buffer<uint32_t> buffer;
@@ -144,7 +158,11 @@ void EmbeddingTable::find_for_update(Batch& batch, size_t n_parts) const {
     for (size_t p = first; p < last; p++) {
       const size_t begin = std::min(n, p * piece);
       const size_t end = std::min(n, begin + piece);
-      index_.find_many(batch.keys.data() + begin, end - begin, batch.rows + begin);
+      if (batch.looked_up) {
+        find_changed(batch, begin, end);
+      } else {
+        index_.find_many(batch.keys.data() + begin, end - begin, batch.rows + begin);
+      }
       size_t* const size = sizes.data() + p * n_lists;
       for (size_t i = begin; i < end; i++) {
         const uint32_t row = batch.rows[i];
@@ -227,7 +245,7 @@ Status EmbeddingTable::apply(const Update& update, std::span<const int64_t> keys
                              std::span<const float> grads, std::span<const int64_t> counts) {
   static thread_local std::vector<PartScratch> parts;
   static thread_local Buffer<uint32_t> buffer;
-  uint32_t* const rows = buffer.at_least(keys.size());
+  buffer.at_least(keys.size());
   const std::unique_lock lock(*mutex_);
   const char* name = update.rule->name;
   if (Status s = check_batch(name, keys.size(), 0, grads.size()); !s.ok()) return s;
@@ -239,7 +257,9 @@ Status EmbeddingTable::apply(const Update& update, std::span<const int64_t> keys
   const size_t n_parts =
       std::clamp<size_t>(keys.size() / kUpdateGrain, 1, static_cast<size_t>(num_threads()));
   if (parts.size() < n_parts) parts.resize(n_parts);
-  Batch batch{update, keys, grads.data(), counts, rows, nullptr, {}, {}, {}};
+  const bool looked_up = tiers_ == nullptr && last_lookup_.take(keys, buffer, losses_);
+  uint32_t* const rows = buffer.data();
+  Batch batch{update, keys, grads.data(), counts, rows, looked_up, nullptr, {}, {}, {}};
   for (size_t s = 0; s < update.slots.size(); s++) {
     batch.offsets[s] = rows_.layout().slots()[update.slots[s]].offset;
   }

@@ -24,6 +24,7 @@
 #include "kvarn/engine/entry_layout.h"
 #include "kvarn/engine/eviction.h"
 #include "kvarn/engine/key_index.h"
+#include "kvarn/engine/last_lookup.h"
 #include "kvarn/engine/row_init.h"
 #include "kvarn/engine/row_store.h"
 #include "kvarn/engine/snapshot.h"
@@ -166,6 +167,8 @@ class EmbeddingTable {
   uint32_t create(int64_t key, uint32_t counter, const RowStore::Writing& writing, uint64_t but);
   uint32_t create_counter(int64_t key, const RowStore::Writing& writing);
   void find_for_update(Batch& batch, size_t n_parts) const;
+  // Searches again for the keys of a piece that had no entry in memory when they were looked up.
+  void find_changed(const Batch& batch, size_t begin, size_t end) const;
   void admit(const Batch& batch);
   void update_part(const Batch& batch, size_t part, size_t n_parts, PartScratch& scratch);
   // Tells the tiers which rows an update has used, and how often.
@@ -188,6 +191,7 @@ class EmbeddingTable {
   size_t n_counters_ = 0;
   std::unique_ptr<Tiers> tiers_;             // null: all entries are in memory
   mutable std::atomic<uint64_t> hits_[3]{};  // of lookups: in memory, on disk, nowhere
+  LastLookup last_lookup_;
   TouchLog touches_;
   uint32_t cuts_ = 0;    // taken so far
   uint64_t losses_ = 0;  // how often keys lost their rows, or rows their places
