@@ -115,19 +115,19 @@ TEST(it_gives_up_the_rows_of_equal_keys_once) {
   const std::vector<int64_t> keys = {5, 6, 5};
   const auto keep = [&](uint64_t losses) {
     rows.at_least(3)[0] = 9;
-    last.keep(keys, rows, losses);
+    last.keep(keys, rows, true, losses);
   };
   keep(0);
-  CHECK(!last.take(keys, rows, 0));  // nobody had asked for any yet
+  CHECK(last.take(keys, rows, 0) == LastLookup::kNone);  // nobody had asked for any yet
   keep(0);
-  CHECK(!last.take(std::vector<int64_t>{5, 6, 7}, rows, 0));
-  CHECK(!last.take(std::vector<int64_t>{5, 6}, rows, 0));
-  CHECK(!last.take(keys, rows, 1));  // rows went meanwhile
-  CHECK(last.take(keys, rows, 0));
+  CHECK(last.take(std::vector<int64_t>{5, 6, 7}, rows, 0) == LastLookup::kNone);
+  CHECK(last.take(std::vector<int64_t>{5, 6}, rows, 0) == LastLookup::kNone);
+  CHECK(last.take(keys, rows, 1) == LastLookup::kNone);  // rows went meanwhile
+  CHECK(last.take(keys, rows, 0) == LastLookup::kAll);
   CHECK(rows.data()[0] == 9);
-  CHECK(!last.take(keys, rows, 0));
+  CHECK(last.take(keys, rows, 0) == LastLookup::kNone);
   for (int i = 0; i < 10; i++) keep(static_cast<uint64_t>(i));
-  CHECK(last.take(keys, rows, 3));  // and then nobody came, so that it was kept no longer
+  CHECK(last.take(keys, rows, 3) == LastLookup::kAll);  // and then nobody came, so that it was kept no longer
 }
 
 }  // namespace

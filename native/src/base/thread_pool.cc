@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <memory>
@@ -14,8 +15,12 @@
 #include <thread>
 #include <vector>
 
+#include "kvarn/base/simd.h"
+
 namespace kvarn {
 namespace {
+
+constexpr auto kSpin = std::chrono::microseconds(50);
 
 thread_local bool inside_parallel_for = false;
 
@@ -25,6 +30,19 @@ int usable_processors() {
   if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
 #endif
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+// Waits a moment for what is about to happen: to be woken takes longer. True if it has happened.
+template <typename Happened>
+bool spin_until(Happened happened) {
+  const auto end = std::chrono::steady_clock::now() + kSpin;
+  do {
+    for (int i = 0; i < 64; i++) {
+      if (happened()) return true;
+      KVARN_PAUSE();
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return false;
 }
 
 // One parallel_for: pieces are claimed from a counter by whoever comes first.
@@ -51,6 +69,7 @@ struct Job {
   }
 
   void wait() {
+    if (spin_until([this] { return done.load(std::memory_order_acquire) == n_pieces; })) return;
     std::unique_lock lock(mutex);
     all_done.wait(lock, [this] { return done.load(std::memory_order_acquire) == n_pieces; });
   }
@@ -66,6 +85,7 @@ class Pool {
         n_workers_++;
       }
       for (size_t i = 0; i < helpers; i++) queue_.push_back(job);
+      queued_.store(queue_.size(), std::memory_order_relaxed);
     }
     for (size_t i = 0; i < helpers; i++) wake_.notify_one();
     inside_parallel_for = true;
@@ -79,11 +99,13 @@ class Pool {
     inside_parallel_for = true;
     for (;;) {
       std::shared_ptr<Job> job;
+      spin_until([this] { return queued_.load(std::memory_order_relaxed) != 0; });
       {
         std::unique_lock lock(mutex_);
         wake_.wait(lock, [this] { return !queue_.empty(); });
         job = std::move(queue_.front());
         queue_.pop_front();
+        queued_.store(queue_.size(), std::memory_order_relaxed);
       }
       job->work();
     }
@@ -92,6 +114,7 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::shared_ptr<Job>> queue_;
+  std::atomic<size_t> queued_ = 0;  // as queue_.size(), for those who only look
   size_t n_workers_ = 0;
 };
 

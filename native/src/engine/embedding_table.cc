@@ -221,7 +221,7 @@ Status EmbeddingTable::lookup(std::span<const int64_t> keys, size_t slot, std::s
     if (all_found || !any_cold({rows, keys.size()})) {
       count_hits({rows, keys.size()});
       if (!all_found) defaults();
-      if (tiers_ == nullptr) last_lookup_.keep(keys, buffer, losses_);
+      if (tiers_ == nullptr) last_lookup_.keep(keys, buffer, all_found, losses_);
       return {};
     }
   }
@@ -244,7 +244,7 @@ Status EmbeddingTable::lookup_or_create(std::span<const int64_t> keys, size_t sl
     if (Status s = check_batch("lookup", keys.size(), slot, out.size()); !s.ok()) return s;
     if (!find_and_copy(keys, slot, out.data(), rows)) {
       count_hits({rows, keys.size()});
-      if (tiers_ == nullptr) last_lookup_.keep(keys, buffer, losses_);
+      if (tiers_ == nullptr) last_lookup_.keep(keys, buffer, true, losses_);
       return {};
     }
     losses = losses_;
@@ -270,7 +270,7 @@ Status EmbeddingTable::lookup_or_create(std::span<const int64_t> keys, size_t sl
                   layout.dim * sizeof(float));
     }
   });
-  if (tiers_ == nullptr) last_lookup_.keep(keys, buffer, losses_);
+  if (tiers_ == nullptr) last_lookup_.keep(keys, buffer, true, losses_);
   return {};
 }
 

@@ -1,8 +1,13 @@
 // Updates: who is let in, then one step of an optimizer for every key of the batch.
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cstring>
+#include <functional>
+#include <iterator>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kvarn/base/buffer.h"
@@ -16,11 +21,14 @@ namespace {
 constexpr size_t kUpdateGrain = 4096;  // fewer keys than this are not worth another thread
 constexpr size_t kAhead = 16;
 constexpr size_t kMaxSlots = 8;  // of one optimizer
+constexpr size_t kMaxParts = 128;
 
-// Which of n_parts threads updates a row: rows of one part are updated in order of occurrence.
-size_t part_of(uint32_t row, size_t n_parts) {
-  return static_cast<size_t>((uint64_t{row * 0x9e3779b9u} * n_parts) >> 32);
-}
+// Rows are shared out to the threads of an update in buckets. Those of one row stay together, so that its
+// gradients are summed in order of occurrence.
+constexpr unsigned kBucketBits = 8;
+constexpr size_t kBuckets = size_t{1} << kBucketBits;
+
+size_t bucket_of(uint32_t row) { return (row * 0x9e3779b9u) >> (32 - kBucketBits); }
 
 }  // namespace
 
@@ -30,17 +38,18 @@ struct EmbeddingTable::Batch {
   const float* grads;
   std::span<const int64_t> counts;  // empty: a distinct key counts once
   uint32_t* rows;
-  bool looked_up;  // rows has them from a lookup before
+  LastLookup::Found looked_up;  // what rows has from a lookup before
   const RowStore::Writing* writing;
   size_t offsets[kMaxSlots];
-  // Of several parts: the positions of each one's keys, piece by piece, and those that had no entry at first.
-  std::vector<std::vector<std::span<const uint32_t>>> positions;
-  std::vector<uint32_t> outside;
+  std::vector<uint32_t> outside;  // positions of keys that had no entry at first
+  std::array<uint8_t, kBuckets> part_of_bucket;
+
+  size_t part_of(uint32_t row) const { return part_of_bucket[bucket_of(row)]; }
 };
 
 // The distinct rows of one part, with what happens to them.
 struct EmbeddingTable::PartScratch {
-  Buffer<uint32_t> table;  // row -> 1 + its number, open addressing
+  Buffer<uint64_t> table;  // open addressing: a row in the upper half, 1 + its number in the lower one
   Buffer<uint32_t> rows;
   Buffer<uint32_t> first;  // position in the batch
   Buffer<float*> entries;
@@ -48,13 +57,13 @@ struct EmbeddingTable::PartScratch {
   Buffer<int64_t> counts;
   Buffer<float> sums;
   size_t n_unique = 0;
-  unsigned table_shift = 0;
-  size_t table_size = 0;
+  unsigned table_bits = 0;
+  unsigned most_bits = 0;
 
+  // Memory for n keys, all of which may be distinct. What is not used is never touched.
   void reserve(size_t n, size_t dim) {
-    table_shift = 32 - static_cast<unsigned>(std::bit_width(std::max<size_t>(n + n / 2, 16)));
-    table_size = size_t{1} << (32 - table_shift);
-    table.at_least(table_size);
+    most_bits = bits_for(n);
+    table.at_least(size_t{1} << most_bits);
     rows.at_least(n);
     first.at_least(n);
     entries.at_least(n);
@@ -62,59 +71,91 @@ struct EmbeddingTable::PartScratch {
     counts.at_least(n);
     sums.at_least((n / 2 + 1) * dim);  // a sum joins at least two rows
   }
+
+  // An empty table for so many distinct rows, not more than were reserved.
+  void begin(size_t n) {
+    table_bits = std::min(bits_for(n), most_bits);
+    std::memset(table.data(), 0, sizeof(uint64_t) << table_bits);
+  }
+  // A larger one with the first n rows.
+  void grow(size_t n) {
+    begin(3 * n);
+    for (size_t u = 0; u < n; u++) {
+      size_t at = place(rows.data()[u], table_bits);
+      while (table.data()[at] != 0) at = (at + 1) & ((size_t{1} << table_bits) - 1);
+      table.data()[at] = uint64_t{rows.data()[u]} << 32 | (u + 1);
+    }
+  }
+  // So many rows the table can take.
+  size_t room() const { return table_bits == most_bits ? SIZE_MAX : (size_t{1} << table_bits) / 3 * 2; }
+
+  static size_t place(uint32_t row, unsigned bits) { return (row * 0x85ebca6bu) >> (32 - bits); }
+
+ private:
+  // At most two of three places are taken.
+  static unsigned bits_for(size_t n) {
+    return static_cast<unsigned>(std::bit_width(std::max<size_t>(n + n / 2, 16)));
+  }
 };
 
 void EmbeddingTable::update_part(const Batch& batch, size_t part, size_t n_parts, PartScratch& scratch) {
+  const size_t n = batch.keys.size();
   const size_t dim = rows_.layout().slots()[0].dim;
-  uint32_t* const table = scratch.table.data();
+  uint64_t* const table = scratch.table.data();
   uint32_t* const rows = scratch.rows.data();
   uint32_t* const first = scratch.first.data();
   float** const entries = scratch.entries.data();
   const float** const grads = scratch.grads.data();
   int64_t* const counts = scratch.counts.data();
   float* const sums = scratch.sums.data();
-  const size_t mask = scratch.table_size - 1;
   const bool counting = record_freq_ && !batch.counts.empty();
-  std::memset(table, 0, scratch.table_size * sizeof(uint32_t));
-  uint32_t n_unique = 0;
+  size_t n_unique = 0;
   size_t n_sums = 0;
-  const auto add = [&](size_t i) {
-    const uint32_t row = batch.rows[i];
-    size_t at = (row * 0x85ebca6bu) >> scratch.table_shift;
-    while (table[at] != 0 && rows[table[at] - 1] != row) at = (at + 1) & mask;
-    const float* grad = batch.grads + i * dim;
-    if (table[at] == 0) {
-      rows[n_unique] = row;
-      first[n_unique] = static_cast<uint32_t>(i);
-      entries[n_unique] = rows_.entry(row);
-      grads[n_unique] = grad;  // alone so far: no copy
-      if (counting) counts[n_unique] = batch.counts[i];
-      table[at] = ++n_unique;
-      return;
+  scratch.begin(expected_distinct_ / n_parts);
+  unsigned bits = scratch.table_bits;
+  size_t room = scratch.room();
+  uint32_t own[512];  // positions in the batch
+  for (size_t from = 0; from < n; from += std::size(own)) {
+    size_t n_own = 0;
+    for (size_t i = from; i < std::min(n, from + std::size(own)); i++) {
+      own[n_own] = static_cast<uint32_t>(i);
+      // A key that was not let in has no row.
+      n_own += is_hot(batch.rows[i]) & (batch.part_of(batch.rows[i]) == part);
     }
-    const uint32_t u = table[at] - 1;
-    if (counting) counts[u] += batch.counts[i];
-    auto* sum = const_cast<float*>(grads[u]);
-    if (sum < sums || sum >= sums + n_sums * dim) {
-      sum = sums + n_sums++ * dim;
-      for (size_t d = 0; d < dim; d++) sum[d] = grads[u][d] + grad[d];
-      grads[u] = sum;
-    } else {
-      for (size_t d = 0; d < dim; d++) sum[d] += grad[d];
-    }
-  };
-  if (n_parts == 1) {
-    for (size_t i = 0; i < batch.keys.size(); i++) {
-      if (is_hot(batch.rows[i])) add(i);  // others are not let in
-    }
-  } else {
-    for (const auto& piece : batch.positions[part]) {
-      for (const uint32_t i : piece) add(i);
-    }
-    for (const uint32_t i : batch.outside) {
-      if (is_hot(batch.rows[i]) && part_of(batch.rows[i], n_parts) == part) add(i);
+    for (size_t o = 0; o < n_own; o++) {
+      const uint32_t i = own[o];
+      const uint32_t row = batch.rows[i];
+      const float* const grad = batch.grads + i * dim;
+      size_t at = PartScratch::place(row, bits);
+      while (table[at] != 0 && table[at] >> 32 != row) at = (at + 1) & ((size_t{1} << bits) - 1);
+      if (table[at] == 0) {
+        const size_t u = n_unique++;
+        rows[u] = row;
+        first[u] = i;
+        entries[u] = rows_.entry(row);
+        grads[u] = grad;  // alone so far: no copy
+        if (counting) counts[u] = batch.counts[i];
+        table[at] = uint64_t{row} << 32 | n_unique;
+        if (n_unique == room) {
+          scratch.grow(n_unique);
+          bits = scratch.table_bits;
+          room = scratch.room();
+        }
+        continue;
+      }
+      const size_t u = static_cast<uint32_t>(table[at]) - 1;
+      if (counting) counts[u] += batch.counts[i];
+      auto* sum = const_cast<float*>(grads[u]);
+      if (sum < sums || sum >= sums + n_sums * dim) {
+        sum = sums + n_sums++ * dim;
+        for (size_t d = 0; d < dim; d++) sum[d] = grads[u][d] + grad[d];
+        grads[u] = sum;
+      } else {
+        for (size_t d = 0; d < dim; d++) sum[d] += grad[d];
+      }
     }
   }
+  scratch.n_unique = n_unique;
   if (batch.writing->needed()) {
     for (uint32_t u = 0; u < n_unique; u++) batch.writing->keep(rows[u]);
   }
@@ -128,7 +169,6 @@ void EmbeddingTable::update_part(const Batch& batch, size_t part, size_t n_parts
       if (stamp) meta.version = *batch.update.step;
     }
   }
-  scratch.n_unique = n_unique;
 }
 
 void EmbeddingTable::find_changed(const Batch& batch, size_t begin, size_t end) const {
@@ -144,41 +184,46 @@ void EmbeddingTable::find_changed(const Batch& batch, size_t begin, size_t end) 
   for (size_t p = 0; p < keys.size(); p++) batch.rows[positions[p]] = rows[p];
 }
 
-// Finds the rows of all keys, and says which part has which.
-void EmbeddingTable::find_for_update(Batch& batch, size_t n_parts) const {
-  static thread_local Buffer<uint32_t> buffer;
+// Finds the rows of all keys, and which have no entry.
+void EmbeddingTable::find_for_update(Batch& batch, size_t n_threads) const {
   const size_t n = batch.keys.size();
-  const size_t n_pieces = n_parts == 1 ? 1 : 2 * n_parts;
+  const size_t n_pieces = n_threads == 1 ? 1 : 2 * n_threads;
   const size_t piece = (n + n_pieces - 1) / n_pieces;
-  const size_t n_lists = n_parts + 1;  // the last one of keys without an entry
-  uint32_t* const lists = buffer.at_least(n_pieces * n_lists * piece);
-  std::vector<size_t> sizes(n_pieces * n_lists, 0);
-  const auto list_of = [&](size_t p, size_t list) { return lists + (p * n_lists + list) * piece; };
+  if (batch.looked_up == LastLookup::kAll) return;
+  std::vector<std::vector<uint32_t>> outside(n_pieces);
   parallel_for(n_pieces, 1, [&](size_t first, size_t last) {
     for (size_t p = first; p < last; p++) {
       const size_t begin = std::min(n, p * piece);
       const size_t end = std::min(n, begin + piece);
-      if (batch.looked_up) {
+      if (batch.looked_up != LastLookup::kNone) {
         find_changed(batch, begin, end);
       } else {
         index_.find_many(batch.keys.data() + begin, end - begin, batch.rows + begin);
       }
-      size_t* const size = sizes.data() + p * n_lists;
       for (size_t i = begin; i < end; i++) {
-        const uint32_t row = batch.rows[i];
-        if (n_parts == 1 && is_admitted(row)) continue;  // one part goes through all rows
-        const size_t list = is_admitted(row) ? part_of(row, n_parts) : n_parts;
-        list_of(p, list)[size[list]++] = static_cast<uint32_t>(i);
+        if (!is_admitted(batch.rows[i])) outside[p].push_back(static_cast<uint32_t>(i));
       }
     }
   });
-  batch.positions.resize(n_parts);
-  for (size_t p = 0; p < n_pieces; p++) {
-    for (size_t part = 0; part < n_parts; part++) {
-      batch.positions[part].emplace_back(list_of(p, part), sizes[p * n_lists + part]);
-    }
-    const uint32_t* const outside = list_of(p, n_parts);
-    batch.outside.insert(batch.outside.end(), outside, outside + sizes[p * n_lists + n_parts]);
+  for (const auto& of : outside) batch.outside.insert(batch.outside.end(), of.begin(), of.end());
+}
+
+// Gives each part about as many keys, as far as the buckets let it: by a sample of the batch, the fullest
+// bucket first to whoever has least.
+void EmbeddingTable::share_out(Batch& batch, size_t n_parts) {
+  constexpr size_t kSample = 2048;
+  batch.part_of_bucket.fill(0);
+  if (n_parts == 1) return;
+  std::array<std::pair<uint32_t, uint8_t>, kBuckets> buckets;
+  for (size_t b = 0; b < kBuckets; b++) buckets[b] = {0, static_cast<uint8_t>(b)};
+  const size_t stride = batch.keys.size() / kSample + 1;
+  for (size_t i = 0; i < batch.keys.size(); i += stride) buckets[bucket_of(batch.rows[i])].first++;
+  std::ranges::sort(buckets, std::greater());
+  std::vector<size_t> taken(n_parts, 0);
+  for (const auto& [n, b] : buckets) {
+    const auto least = std::ranges::min_element(taken);
+    *least += n + 1;
+    batch.part_of_bucket[b] = static_cast<uint8_t>(least - taken.begin());
   }
 }
 
@@ -254,10 +299,10 @@ Status EmbeddingTable::apply(const Update& update, std::span<const int64_t> keys
     return Status::invalid(std::string(name) + ": " + std::to_string(counts.size()) + " counts for " +
                            std::to_string(keys.size()) + " keys");
   }
-  const size_t n_parts =
-      std::clamp<size_t>(keys.size() / kUpdateGrain, 1, static_cast<size_t>(num_threads()));
+  const size_t n_parts = std::clamp<size_t>(keys.size() / kUpdateGrain, 1,
+                                            std::min<size_t>(static_cast<size_t>(num_threads()), kMaxParts));
   if (parts.size() < n_parts) parts.resize(n_parts);
-  const bool looked_up = tiers_ == nullptr && last_lookup_.take(keys, buffer, losses_);
+  const auto looked_up = tiers_ == nullptr ? last_lookup_.take(keys, buffer, losses_) : LastLookup::kNone;
   uint32_t* const rows = buffer.data();
   Batch batch{update, keys, grads.data(), counts, rows, looked_up, nullptr, {}, {}, {}};
   for (size_t s = 0; s < update.slots.size(); s++) {
@@ -268,17 +313,16 @@ Status EmbeddingTable::apply(const Update& update, std::span<const int64_t> keys
   if (Status s = bring_up(keys, rows); !s.ok()) return s;
   const RowStore::Writing writing(rows_, keys.size());
   batch.writing = &writing;
-  // Memory is taken here, where failing is still harmless; only the pages used are ever touched.
-  for (size_t p = 0; p < n_parts; p++) {
-    size_t n = n_parts == 1 ? keys.size() : batch.outside.size();
-    for (const auto& piece : batch.positions[p]) n += piece.size();
-    parts[p].reserve(n, rows_.layout().slots()[0].dim);
-  }
+  // Memory is taken here, where failing is still harmless.
+  for (size_t p = 0; p < n_parts; p++) parts[p].reserve(keys.size(), rows_.layout().slots()[0].dim);
   if (!batch.outside.empty()) admit(batch);
   std::vector<PartScratch>& scratch = parts;
+  share_out(batch, n_parts);
   parallel_for(n_parts, 1, [&](size_t begin, size_t end) {
     for (size_t p = begin; p < end; p++) update_part(batch, p, n_parts, scratch[p]);
   });
+  expected_distinct_ = 0;
+  for (size_t p = 0; p < n_parts; p++) expected_distinct_ += scratch[p].n_unique;
   if (touches_.active()) {
     for (size_t p = 0; p < n_parts; p++) {
       for (size_t u = 0; u < scratch[p].n_unique; u++) {

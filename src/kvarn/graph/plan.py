@@ -11,6 +11,8 @@ import heapq
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from kvarn import errors
 from kvarn.graph.kernel_context import KernelContext
 from kvarn.graph.operation import Operation, arg_length
@@ -79,6 +81,7 @@ def build(
             template.append(None)
         return found
 
+    measured = _measured(order, {t.op for t in fetches} | set(targets), fed)
     feed_slots = [slot(t) for t in feeds]
     keep = set(feed_slots)
     raw: list[tuple[Any, KernelContext, tuple[int, ...], tuple[int, ...]]] = []
@@ -99,6 +102,8 @@ def build(
                 name=op.name,
                 hint="The graph can be built, imported and written, but this node cannot run.",
             )
+        if op in measured:
+            kernel = _stand_in(kernel, op._outputs[0].dtype.np)
         context = KernelContext(op, resources, session)
         sources = [_source(x, fed) for x in _reads(op, fed)]
         inputs = tuple(slot(x) for x in sources)
@@ -216,6 +221,31 @@ def _ordered(needed: set[Operation], passed: set[Operation], fed: set[Tensor]) -
             hint="Loops (tf.while_loop) are not run by this version.",
         )
     return out
+
+
+def _measured(order: Sequence[Operation], asked: set[Operation], fed: set[Tensor]) -> set[Operation]:
+    """The elementwise operations of which others only want the shape, as the gradient of a loss nobody fetches."""
+    wanted = set(asked)  # for their values
+    found: set[Operation] = set()
+    for op in reversed(order):
+        if op not in wanted and getattr(op.registration.kernel, "elementwise", False):
+            found.add(op)
+        elif op.type not in ("Shape", "ShapeN", "Size", "Rank"):
+            wanted.update(x.op for x in _reads(op, fed))
+    return found
+
+
+def _stand_in(kernel: Callable[..., Any], kind: Any) -> Callable[..., Any]:
+    """In place of an elementwise ``kernel``: an array of the shape it would give, that takes no memory."""
+    zero = np.zeros((), kind)
+
+    def shaped(context: KernelContext, *inputs: Any) -> Any:
+        try:
+            return np.broadcast_to(zero, np.broadcast_shapes(*(np.shape(x) for x in inputs)))
+        except ValueError:
+            return kernel(context, *inputs)  # to say what is wrong
+
+    return shaped
 
 
 def _reads(op: Operation, fed: set[Tensor]) -> Sequence[Tensor]:

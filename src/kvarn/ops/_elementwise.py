@@ -12,9 +12,19 @@ def dims_text(x):
     return "[" + ",".join(map(str, x.shape)) + "]"
 
 
+def elementwise(kernel):
+    """``kernel``, said to give an array of the shape that its inputs broadcast to and to have no errors of values.
+
+    A run that asks for no more than the shape does not call it.
+    """
+    kernel.elementwise = True
+    return kernel
+
+
 def binary(function):
     """The kernel of a function of two arrays that broadcast; the result has the function's type."""
 
+    @elementwise
     def kernel(ctx, x, y):
         try:
             return function(x, y)
@@ -34,4 +44,6 @@ def dividing(function):
             raise errors.InvalidArgumentError.of("Integer division by zero")
         return function(x, y)
 
-    return binary(divide)
+    kernel = binary(divide)
+    kernel.elementwise = False
+    return kernel

@@ -135,6 +135,14 @@ class sub:
         return dx, broadcast_grad.sum_to(-d, ay)
 
 
+def _multiply(x, y):
+    # The gradient of a sum is a one that is seen many times: nothing needs to be multiplied by it.
+    for one, other in ((x, y), (y, x)):
+        if one.ndim and not any(one.strides) and one.shape == other.shape and one.size and one.flat[0] == 1:
+            return other
+    return np.multiply(x, y)
+
+
 @op(
     "Mul",
     inputs="x: T, y: T",
@@ -148,7 +156,7 @@ class mul:
     """x * y."""
 
     shape = broadcast
-    kernel = binary(np.multiply)
+    kernel = binary(_multiply)
 
     def grad(op, d):
         x, y = op.inputs

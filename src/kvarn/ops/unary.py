@@ -19,11 +19,13 @@ from kvarn.graph.graph import control_dependencies, name_scope
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
 from kvarn.graph.shape_inference import same_as
 from kvarn.graph.tensor import SparseTensor, Tensor
+from kvarn.ops._elementwise import elementwise
 
 
 def _of(function):
     """The kernel of a NumPy function of one array that keeps the element type."""
 
+    @elementwise
     def kernel(ctx, x):
         return function(x)
 

@@ -55,3 +55,39 @@ def test_the_order_does_not_depend_on_that_of_the_nodes() -> None:
         with tf.Session(graph=graph) as sess:
             sess.run("v/Assign")
             assert sess.run(y.name) == 11
+
+
+def test_values_that_are_only_measured_are_not_computed() -> None:
+    x = tf.placeholder(tf.float32, [None, None])
+    y = tf.placeholder(tf.float32, [None, 1])
+    loss = tf.reduce_sum(tf.square(x) * y)
+    gradient = tf.gradients(loss, y)[0]
+    feed = {x: [[1.0, 2.0], [3.0, 4.0]], y: [[1.0], [2.0]]}
+    with tf.Session() as sess:
+        assert sess.run(gradient, feed).tolist() == [[5.0], [25.0]]
+        assert sess.run([gradient, loss], feed)[1] == 55.0
+        assert sess.run(tf.shape(tf.exp(x) + y), feed).tolist() == [2, 2]
+        with pytest.raises(errors.InvalidArgumentError, match="Incompatible shapes"):
+            sess.run(tf.shape(x + y), {x: [[1.0], [2.0]], y: [[1.0]] * 3})
+
+
+def test_an_error_of_values_is_not_lost_by_measuring() -> None:
+    x = tf.placeholder(tf.int32, [None])
+    with tf.Session() as sess, pytest.raises(errors.InvalidArgumentError, match="division by zero"):
+        sess.run(tf.shape(tf.floordiv(4, x)), {x: [0]})
+
+
+def test_the_gradient_of_a_sum_is_the_callers_own() -> None:
+    """It may be the factor itself; what a caller does with it changes no variable."""
+    factor = tf.get_variable("factor", initializer=[[1.0, 2.0]], use_resource=True)
+    x = tf.placeholder(tf.float32, [None, 2])
+    gradient = tf.gradients(tf.reduce_sum(x * factor), x)[0]
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        found = sess.run(gradient, {x: [[5.0, 6.0]]})
+        found += 1
+        assert sess.run(factor).tolist() == [[1.0, 2.0]]
+        assert sess.run(gradient, {x: [[5.0, 6.0]] * 2}).tolist() == [[1.0, 2.0]] * 2
+        doubled, updated = sess.run([gradient, factor.assign_add(gradient)], {x: [[5.0, 6.0]]})
+        assert doubled.tolist() == [[1.0, 2.0]]
+        assert updated.tolist() == [[2.0, 4.0]]

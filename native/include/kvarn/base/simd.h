@@ -13,3 +13,12 @@
 
 #define KVARN_PREFETCH(address) __builtin_prefetch(address)
 #define KVARN_PREFETCH_WRITE(address) __builtin_prefetch(address, 1)
+
+// In a loop that waits for another processor.
+#if defined(__x86_64__)
+#define KVARN_PAUSE() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define KVARN_PAUSE() asm volatile("yield")
+#else
+#define KVARN_PAUSE() (void)0
+#endif

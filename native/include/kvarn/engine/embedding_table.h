@@ -166,10 +166,11 @@ class EmbeddingTable {
   // for the row has been reserved.
   uint32_t create(int64_t key, uint32_t counter, const RowStore::Writing& writing, uint64_t but);
   uint32_t create_counter(int64_t key, const RowStore::Writing& writing);
-  void find_for_update(Batch& batch, size_t n_parts) const;
+  void find_for_update(Batch& batch, size_t n_threads) const;
   // Searches again for the keys of a piece that had no entry in memory when they were looked up.
   void find_changed(const Batch& batch, size_t begin, size_t end) const;
   void admit(const Batch& batch);
+  static void share_out(Batch& batch, size_t n_parts);
   void update_part(const Batch& batch, size_t part, size_t n_parts, PartScratch& scratch);
   // Tells the tiers which rows an update has used, and how often.
   void note_use(std::span<PartScratch> parts, bool counted);
@@ -192,6 +193,7 @@ class EmbeddingTable {
   std::unique_ptr<Tiers> tiers_;             // null: all entries are in memory
   mutable std::atomic<uint64_t> hits_[3]{};  // of lookups: in memory, on disk, nowhere
   LastLookup last_lookup_;
+  size_t expected_distinct_ = 0;  // keys of an update, as the last one had
   TouchLog touches_;
   uint32_t cuts_ = 0;    // taken so far
   uint64_t losses_ = 0;  // how often keys lost their rows, or rows their places

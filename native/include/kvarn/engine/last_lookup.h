@@ -16,9 +16,15 @@ namespace kvarn {
 
 class LastLookup {
  public:
+  enum Found {
+    kNone,
+    kSome,  // of keys that had no entry, others may have created some since
+    kAll,
+  };
+
   // Keeps the rows of keys, and leaves other memory in `rows`. Any number of readers may call it at once; of
   // these one is kept. `losses`: how often the table has taken rows from keys so far.
-  void keep(std::span<const int64_t> keys, Buffer<uint32_t>& rows, uint64_t losses) {
+  void keep(std::span<const int64_t> keys, Buffer<uint32_t>& rows, bool all_found, uint64_t losses) {
     // A table that is only read does not pay for it for long.
     if (patience_.load(std::memory_order_relaxed) <= 0) return;
     patience_.fetch_sub(1, std::memory_order_relaxed);
@@ -32,18 +38,18 @@ class LastLookup {
     }
     std::swap(rows_, rows);
     n_ = keys.size();
+    found_ = all_found ? kAll : kSome;
     losses_ = losses;
   }
 
-  // Gives up the rows of these very keys, if they are those kept: in `rows`. Of keys that had no row, others
-  // may have created some since; all other rows are right. Nobody else may be in the table.
-  bool take(std::span<const int64_t> keys, Buffer<uint32_t>& rows, uint64_t losses) {
+  // Gives up the rows of these very keys, if they are those kept: in `rows`. Nobody else may be in the table.
+  Found take(std::span<const int64_t> keys, Buffer<uint32_t>& rows, uint64_t losses) {
     patience_.store(kPatience, std::memory_order_relaxed);
-    if (n_ == 0 || n_ != keys.size() || losses_ != losses) return false;
-    if (std::memcmp(keys_.data(), keys.data(), keys.size_bytes()) != 0) return false;
+    if (n_ == 0 || n_ != keys.size() || losses_ != losses) return kNone;
+    if (std::memcmp(keys_.data(), keys.data(), keys.size_bytes()) != 0) return kNone;
     std::swap(rows_, rows);
     n_ = 0;
-    return true;
+    return found_;
   }
 
  private:
@@ -54,6 +60,7 @@ class LastLookup {
   Buffer<int64_t> keys_;
   Buffer<uint32_t> rows_;
   size_t n_ = 0;
+  Found found_ = kNone;
   uint64_t losses_ = 0;
 };
 
