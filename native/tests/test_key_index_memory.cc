@@ -2,6 +2,7 @@
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <numeric>
 #include <vector>
 
 #include "check.h"
@@ -114,11 +115,14 @@ TEST(pieces_without_memory_leave_the_rest) {
   int n = 0;
   while (throws_after(n, [&] { CHECK(index.prepare(keys.size())); })) n++;
   CHECK(n > 10);
+  std::vector<uint32_t> numbers(keys.size());
+  std::iota(numbers.begin(), numbers.end(), 0u);
   allocations_left = 0;
-  const auto [done, inserted] = index.find_or_insert_piece(keys.data(), nullptr, keys.size(), 0, rows.data());
+  const auto [done, inserted] =
+      index.find_or_insert_piece(keys.data(), numbers.data(), keys.size(), 0, rows.data());
   allocations_left = kNever;
   CHECK(done < keys.size() && inserted == done && index.size() == done);
-  index.find_or_insert_many(keys.data(), nullptr, keys.size(), static_cast<uint32_t>(inserted), rows.data());
+  index.find_or_insert_numbered(keys.data(), numbers.data(), keys.size(), 0, rows.data());
   for (uint32_t i = 0; i < keys.size(); i++) CHECK(index.find(keys[i]) == i);
 }
 

@@ -164,19 +164,19 @@ void insert_on_threads(KeyIndex& index, const std::vector<int64_t>& keys, uint32
                        size_t n_threads, std::vector<uint32_t>& rows, size_t& n_left) {
   std::vector<std::vector<uint32_t>> pieces(KeyIndex::kPieces);
   for (uint32_t i = 0; i < keys.size(); i++) pieces[KeyIndex::piece_of(keys[i])].push_back(i);
-  std::vector<uint32_t> first_rows;
-  uint32_t row = first_row;
-  for (const auto& piece : pieces) {
-    first_rows.push_back(row);
-    row += static_cast<uint32_t>(piece.size());
+  std::vector<std::vector<int64_t>> keys_of(pieces.size());
+  std::vector<std::vector<uint32_t>> rows_of(pieces.size());
+  for (size_t p = 0; p < pieces.size(); p++) {
+    for (const uint32_t i : pieces[p]) keys_of[p].push_back(keys[i]);
+    rows_of[p].resize(pieces[p].size());
   }
   std::vector<KeyIndex::Progress> progress(pieces.size());
   if (index.prepare(keys.size())) {
     std::atomic<size_t> next = 0;
     const auto work = [&] {
       for (size_t p = next++; p < pieces.size(); p = next++) {
-        progress[p] = index.find_or_insert_piece(keys.data(), pieces[p].data(), pieces[p].size(),
-                                                 first_rows[p], rows.data());
+        progress[p] = index.find_or_insert_piece(keys_of[p].data(), pieces[p].data(), pieces[p].size(),
+                                                 first_row, rows_of[p].data());
       }
     };
     std::vector<std::thread> threads;
@@ -184,11 +184,12 @@ void insert_on_threads(KeyIndex& index, const std::vector<int64_t>& keys, uint32
     for (std::thread& thread : threads) thread.join();
   }
   for (size_t p = 0; p < pieces.size(); p++) {
-    const auto [done, inserted] = progress[p];
+    const size_t done = progress[p].done;
     const size_t left = pieces[p].size() - done;
     n_left += left;
-    index.find_or_insert_many(keys.data(), pieces[p].data() + done, left,
-                              first_rows[p] + static_cast<uint32_t>(inserted), rows.data());
+    index.find_or_insert_numbered(keys_of[p].data() + done, pieces[p].data() + done, left, first_row,
+                                  rows_of[p].data() + done);
+    for (size_t i = 0; i < pieces[p].size(); i++) rows[pieces[p][i]] = rows_of[p][i];
   }
 }
 
@@ -211,7 +212,7 @@ TEST(pieces_on_threads) {
       // A key that was there keeps its row; equal new keys have the row that the first one got.
       const auto [it, is_new] = model.emplace(keys[i], rows[i]);
       CHECK(it->second == rows[i]);
-      CHECK(!is_new || (rows[i] >= first_row && rows[i] < first_row + n));
+      CHECK(!is_new || rows[i] == first_row + i);
     }
     CHECK(same(index, model) && kvarn::KeyIndexInspector::sound(index));
     // The next round has to copy segments.
@@ -233,21 +234,24 @@ TEST(pieces_that_outgrow_the_directory) {
   std::vector<uint32_t> rows(keys.size());
   std::vector<std::vector<uint32_t>> pieces(KeyIndex::kPieces);
   for (uint32_t i = 0; i < keys.size(); i++) pieces[KeyIndex::piece_of(keys[i])].push_back(i);
-  uint32_t row = 0;
+  size_t n_inserted = 0;
   size_t n_stopped = 0;
   for (const auto& piece : pieces) {
     CHECK(!piece.empty());
+    std::vector<int64_t> own;
+    for (const uint32_t i : piece) own.push_back(keys[i]);
+    std::vector<uint32_t> found(piece.size());
     const auto [done, inserted] =
-        index.find_or_insert_piece(keys.data(), piece.data(), piece.size(), row, rows.data());
-    row += static_cast<uint32_t>(inserted);
+        index.find_or_insert_piece(own.data(), piece.data(), piece.size(), 5, found.data());
     n_stopped += done < piece.size();
     CHECK(done == inserted);
-    row += static_cast<uint32_t>(
-        index.find_or_insert_many(keys.data(), piece.data() + done, piece.size() - done, row, rows.data()));
+    n_inserted += inserted + index.find_or_insert_numbered(own.data() + done, piece.data() + done,
+                                                           piece.size() - done, 5, found.data() + done);
+    for (size_t i = 0; i < piece.size(); i++) rows[piece[i]] = found[i];
   }
   CHECK(n_stopped > 0);
-  CHECK(row == keys.size() && index.size() == keys.size());
-  for (size_t i = 0; i < keys.size(); i++) CHECK(index.find(keys[i]) == rows[i]);
+  CHECK(n_inserted == keys.size() && index.size() == keys.size());
+  for (uint32_t i = 0; i < keys.size(); i++) CHECK(index.find(keys[i]) == rows[i] && rows[i] == 5 + i);
 }
 
 }  // namespace

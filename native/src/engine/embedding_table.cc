@@ -22,6 +22,92 @@ namespace {
 constexpr size_t kGroup = 64;          // keys looked up while the rows of the group before are on their way
 constexpr size_t kLookupGrain = 4096;  // fewer keys than this are not worth another thread
 constexpr size_t kFloatsPerLine = 16;
+constexpr size_t kSpreadGrain = 2 * kLookupGrain;  // new keys that are worth another thread
+
+// Many keys to be inserted on several threads at once, each in its own pieces of the index. A new
+// key gets the row of its place among the keys all the same, so that the rows of a file stay in their order.
+class Spread {
+ public:
+  Spread(std::span<const int64_t> keys, std::span<const uint32_t> missing) : missing_(missing) {
+    const size_t n = missing.size();
+    std::vector<uint16_t> group(n);
+    parallel_for(n, kLookupGrain, [&](size_t begin, size_t end) {
+      for (size_t m = begin; m < end; m++) {
+        group[m] = static_cast<uint16_t>(KeyIndex::group_of(keys[missing[m]]));
+      }
+    });
+    for (const uint16_t g : group) start_[g + 1u]++;
+    std::partial_sum(start_.begin(), start_.end(), start_.begin());
+    keys_.resize(n);
+    numbers_.resize(n);
+    rows_.resize(n, kNoRow);
+    auto next = start_;
+    for (uint32_t m = 0; m < n; m++) {
+      const size_t at = next[group[m]]++;
+      keys_[at] = keys[missing[m]];
+      numbers_[at] = m;
+    }
+  }
+
+  // Into an index that has been prepared. Throws std::bad_alloc: what came before stays inserted.
+  void insert(KeyIndex& index, RowStore::Range range) {
+    range_ = range;
+    std::array<size_t, KeyIndex::kPieces> done{};
+    parallel_for(KeyIndex::kPieces, 1, [&](size_t begin, size_t end) {
+      for (size_t p = begin; p < end; p++) {
+        const size_t from = start_of(p);
+        const auto progress =
+            index.find_or_insert_piece(keys_.data() + from, numbers_.data() + from, start_of(p + 1) - from,
+                                       range_.first, rows_.data() + from);
+        done[p] = progress.done;
+      }
+    });
+    for (size_t p = 0; p < KeyIndex::kPieces; p++) insert(index, start_of(p) + done[p], start_of(p + 1));
+  }
+
+  // Says which row each key has, and where the new ones are (there is room in `created`); gives back the rows
+  // that nobody got.
+  void give(RowStore& store, uint32_t* rows, std::vector<uint32_t>& created) const {
+    for (size_t at = 0; at < rows_.size(); at++) {
+      if (rows_[at] != kNoRow) rows[missing_[numbers_[at]]] = rows_[at];
+    }
+    for (uint32_t m = 0; m < missing_.size(); m++) {
+      if (rows[missing_[m]] == range_.first + m) created.push_back(missing_[m]);
+    }
+    store.populate(range_);
+    if (created.size() == missing_.size()) return;
+    std::vector<RowStore::Range> unused;
+    try {
+      for (uint32_t m = 0; m < missing_.size(); m++) {
+        const uint32_t row = range_.first + m;
+        if (rows[missing_[m]] == row) continue;
+        if (!unused.empty() && unused.back().first + unused.back().n == row) {
+          unused.back().n++;
+        } else {
+          unused.push_back({row, 1});
+        }
+      }
+      store.reserve_free(unused.size());
+    } catch (const std::bad_alloc&) {
+      return;  // they stay unused
+    }
+    for (size_t u = unused.size(); u-- > 0;) store.give_back(unused[u]);
+  }
+
+ private:
+  size_t start_of(size_t piece) const { return start_[piece * KeyIndex::kGroupsPerPiece]; }
+  void insert(KeyIndex& index, size_t begin, size_t end) {
+    index.find_or_insert_numbered(keys_.data() + begin, numbers_.data() + begin, end - begin, range_.first,
+                                  rows_.data() + begin);
+  }
+
+  std::span<const uint32_t> missing_;
+  std::array<size_t, KeyIndex::kGroups + 1> start_{};
+  std::vector<int64_t> keys_;      // by group
+  std::vector<uint32_t> numbers_;  // the place of each among the missing
+  std::vector<uint32_t> rows_;
+  RowStore::Range range_{};
+};
 
 }  // namespace
 
@@ -327,22 +413,10 @@ void EmbeddingTable::create_missing(std::span<const int64_t> keys, std::span<con
                                     uint32_t* rows, uint64_t but) {
   if (missing.empty()) return;
   reserve_rows(missing.size());
-  rows_.reserve_free(KeyIndex::kPieces + 1);
+  rows_.reserve_free(1);
   const RowStore::Writing writing(rows_, missing.size());
   std::vector<uint32_t> created;  // where each new key occurs first
   created.reserve(missing.size());
-  // Of the rows in `range` the first n went to new keys, in order of their first occurrence.
-  const auto account = [&](std::span<const uint32_t> positions, RowStore::Range range, size_t n) {
-    const size_t all = created.size() + n;
-    rows_.populate({range.first, n});
-    uint32_t next = range.first;
-    for (size_t i = 0; created.size() < all; i++) {
-      if (rows[positions[i]] != next) continue;
-      created.push_back(positions[i]);
-      next++;
-    }
-    rows_.give_back({next, range.n - n});
-  };
   const auto fill = [&] {
     parallel_for(created.size(), kLookupGrain, [&](size_t begin, size_t end) {
       for (size_t c = begin; c < end; c++) {
@@ -357,38 +431,32 @@ void EmbeddingTable::create_missing(std::span<const int64_t> keys, std::span<con
       if (tiers_ != nullptr) tiers_->enter(keys[i], rows[i], 0);
     }
   };
-  std::vector<uint32_t> left;
-  if (missing.size() >= 2 * kLookupGrain && num_threads() > 1 && rows_.n_free() == 0 &&
+  if (missing.size() >= kSpreadGrain && num_threads() > 1 && rows_.n_free() == 0 &&
       index_.prepare(missing.size())) {
-    // Each thread takes keys of pieces of the index that no other works on.
-    std::vector<uint8_t> piece(missing.size());
-    parallel_for(missing.size(), kLookupGrain, [&](size_t begin, size_t end) {
-      for (size_t m = begin; m < end; m++)
-        piece[m] = static_cast<uint8_t>(KeyIndex::piece_of(keys[missing[m]]));
-    });
-    std::array<size_t, KeyIndex::kPieces + 1> start{};
-    for (const uint8_t p : piece) start[p + 1u]++;
-    std::partial_sum(start.begin(), start.end(), start.begin());
-    std::vector<uint32_t> by_piece(missing.size());
-    auto next = start;
-    for (size_t m = 0; m < missing.size(); m++) by_piece[next[piece[m]]++] = missing[m];
-    const uint32_t first = rows_.take(missing.size()).first;
-    std::array<KeyIndex::Progress, KeyIndex::kPieces> progress{};
-    parallel_for(KeyIndex::kPieces, 1, [&](size_t begin, size_t end) {
-      for (size_t p = begin; p < end; p++) {
-        progress[p] =
-            index_.find_or_insert_piece(keys.data(), by_piece.data() + start[p], start[p + 1] - start[p],
-                                        first + static_cast<uint32_t>(start[p]), rows);
-      }
-    });
-    for (size_t p = KeyIndex::kPieces; p-- > 0;) {
-      const auto positions = std::span(by_piece).subspan(start[p], start[p + 1] - start[p]);
-      const RowStore::Range range{first + static_cast<uint32_t>(start[p]), positions.size()};
-      account(positions.first(progress[p].done), range, progress[p].inserted);
-      left.insert(left.end(), positions.begin() + static_cast<ptrdiff_t>(progress[p].done), positions.end());
+    Spread spread(keys, missing);
+    const auto account = [&] { spread.give(rows_, rows, created); };
+    try {
+      spread.insert(index_, rows_.take(missing.size()));
+    } catch (...) {
+      account();
+      fill();  // what is in the index has a row
+      throw;
     }
-    missing = left;
+    account();
+    return fill();
   }
+  // Of the rows in `range` the first n went to new keys, in order of their first occurrence.
+  const auto account = [&](std::span<const uint32_t> positions, RowStore::Range range, size_t n) {
+    const size_t all = created.size() + n;
+    rows_.populate({range.first, n});
+    uint32_t next = range.first;
+    for (size_t i = 0; created.size() < all; i++) {
+      if (rows[positions[i]] != next) continue;
+      created.push_back(positions[i]);
+      next++;
+    }
+    rows_.give_back({next, range.n - n});
+  };
   while (!missing.empty()) {
     const RowStore::Range range = rows_.take(missing.size());
     const auto positions = missing.first(range.n);
@@ -397,7 +465,7 @@ void EmbeddingTable::create_missing(std::span<const int64_t> keys, std::span<con
       index_.find_or_insert_many(keys.data(), positions.data(), positions.size(), range.first, rows);
     } catch (...) {
       account(positions, range, index_.size() - before);
-      fill();  // what is in the index has a row
+      fill();
       throw;
     }
     account(positions, range, index_.size() - before);

@@ -398,8 +398,9 @@ uint32_t KeyIndex::erase(int64_t key) {
   return row;
 }
 
-void KeyIndex::find_or_insert(const int64_t* keys, const uint32_t* positions, size_t n, uint32_t first_row,
-                              uint32_t* rows, bool may_grow_directory, size_t& done, size_t& inserted) {
+void KeyIndex::find_or_insert(const int64_t* keys, const uint32_t* positions, const uint32_t* numbers,
+                              size_t n, uint32_t first_row, uint32_t* rows, bool may_grow_directory,
+                              size_t& done, size_t& inserted) {
   const auto where = [positions](size_t i) { return positions == nullptr ? i : size_t{positions[i]}; };
   // A ring: the place of key i + kGroup is looked up when key i is done.
   Place places[kGroup];
@@ -437,7 +438,7 @@ void KeyIndex::find_or_insert(const int64_t* keys, const uint32_t* positions, si
       for (size_t later = i; later < std::min(i + kGroup, n); later++) fetch(later);
       segment = segments_[place.entry];
     }
-    const uint32_t row = first_row + static_cast<uint32_t>(inserted);
+    const uint32_t row = first_row + (numbers != nullptr ? numbers[i] : static_cast<uint32_t>(inserted));
     put(*segment, place.bucket, key, row);
     rows[where(i)] = row;
     inserted++;
@@ -459,16 +460,24 @@ size_t KeyIndex::find_or_insert_many(const int64_t* keys, const uint32_t* positi
                                      uint32_t first_row, uint32_t* rows) {
   Inserted inserted{size_};
   size_t done = 0;
-  find_or_insert(keys, positions, n, first_row, rows, true, done, inserted.n);
+  find_or_insert(keys, positions, nullptr, n, first_row, rows, true, done, inserted.n);
   return inserted.n;
 }
 
-KeyIndex::Progress KeyIndex::find_or_insert_piece(const int64_t* keys, const uint32_t* positions, size_t n,
+size_t KeyIndex::find_or_insert_numbered(const int64_t* keys, const uint32_t* numbers, size_t n,
+                                         uint32_t first_row, uint32_t* rows) {
+  Inserted inserted{size_};
+  size_t done = 0;
+  find_or_insert(keys, nullptr, numbers, n, first_row, rows, true, done, inserted.n);
+  return inserted.n;
+}
+
+KeyIndex::Progress KeyIndex::find_or_insert_piece(const int64_t* keys, const uint32_t* numbers, size_t n,
                                                   uint32_t first_row, uint32_t* rows) {
   Inserted inserted{size_};
   size_t done = 0;
   try {
-    find_or_insert(keys, positions, n, first_row, rows, false, done, inserted.n);
+    find_or_insert(keys, nullptr, numbers, n, first_row, rows, false, done, inserted.n);
   } catch (const std::bad_alloc&) {
     // The rest will find out whether there is memory again.
   }

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from kvarn.graph import executor, plan
+from kvarn.graph.allocation import keep_freed_memory
 from kvarn.graph.graph import Graph, get_default_graph
 from kvarn.graph.operation import Operation
 from kvarn.graph.resources import ResourceManager
@@ -239,6 +240,7 @@ class BaseSession:
             from kvarn import _native
 
             _native.set_num_threads(threads)
+        keep_freed_memory()
         with _sessions_lock:
             _sessions.add(self)
 

@@ -164,7 +164,7 @@ def _nnz_grads(ctx: Any, grads: Any, sp_indices: Any, batch_nums: Any, n_rows: l
         rows = indices[:n, 0] if indices.ndim == 2 else indices[:n]
         if combiner != "sum":
             grad = grad / group_lookup.divisors(np.diff(ends, prepend=0), combiner)[:, None]
-        out.append(np.ascontiguousarray(grad[rows], np.float32))
+        out.append(np.take(grad.astype(np.float32, copy=False), rows, axis=0))
     return out[0] if len(out) == 1 else tuple(out)
 
 

@@ -29,6 +29,8 @@ class KeyIndex {
   static constexpr uint32_t kNoRow = UINT32_MAX;
   // Keys fall into this many pieces which share no segment once `prepare` says so.
   static constexpr size_t kPieces = 48;
+  static constexpr size_t kGroupsPerPiece = 16;
+  static constexpr size_t kGroups = kPieces * kGroupsPerPiece;
 
   // Spreads the hashes of a segment over its buckets.
   static constexpr uint64_t kSpread = 0xd6e8feb86659fd93u;
@@ -62,6 +64,11 @@ class KeyIndex {
   size_t find_or_insert_many(const int64_t* keys, const uint32_t* positions, size_t n, uint32_t first_row,
                              uint32_t* rows);
 
+  // The same, but a new key gets row first_row + numbers[i]. rows is indexed like keys; those of keys that
+  // were not reached because memory ran out are untouched.
+  size_t find_or_insert_numbered(const int64_t* keys, const uint32_t* numbers, size_t n, uint32_t first_row,
+                                 uint32_t* rows);
+
   // Makes room for a table of n keys at once, so that it need not grow as they come. Throws std::bad_alloc,
   // and then nothing is lost.
   void reserve(size_t n);
@@ -76,10 +83,14 @@ class KeyIndex {
     size_t done;      // keys seen to; fewer than n if the index cannot go on without the other pieces
     size_t inserted;  // of them, those that were new
   };
-  // As find_or_insert_many, for keys of pieces that no other thread works on. What is not done (the directory
-  // has to grow, or memory ran out) is left to find_or_insert_many, when all pieces have come to their end.
-  Progress find_or_insert_piece(const int64_t* keys, const uint32_t* positions, size_t n, uint32_t first_row,
+  // As find_or_insert_numbered, for keys of pieces that no other thread works on. What is not done (the
+  // directory has to grow, or memory ran out) is left to that one, when all pieces have come to their end.
+  Progress find_or_insert_piece(const int64_t* keys, const uint32_t* numbers, size_t n, uint32_t first_row,
                                 uint32_t* rows);
+
+  // A finer division: kGroupsPerPiece groups are a piece. Keys that come group by group find what they need
+  // of a large index in the caches.
+  static size_t group_of(int64_t key) { return (position(hash_id(key)) >> (64 - kGroupBits)) - kGroups / 3; }
 
   // Gives back all memory.
   void clear();
@@ -100,10 +111,12 @@ class KeyIndex {
   friend struct KeyIndexInspector;  // of the tests
 
   static constexpr unsigned kPieceBits = 6;
+  static constexpr unsigned kGroupBits = 10;
   static constexpr unsigned kMinDepth = 2;
   static constexpr unsigned kMaxDepth = 24;
   static constexpr size_t kGroup = 32;  // keys whose buckets are fetched together
   static_assert(kPieces == (size_t{1} << kPieceBits) / 4 * 3);
+  static_assert(kGroups == (size_t{1} << kGroupBits) / 4 * 3);
 
   // At least 2^62: the square of a number between 2^31 and 2^32. The lowest quarter of the directory is
   // nobody's, which costs less than a division by three in every search.
@@ -181,8 +194,9 @@ class KeyIndex {
   void merge(size_t entry, size_t beside);
   void grow_directory();
   // Counts up what is done, whatever ends it.
-  void find_or_insert(const int64_t* keys, const uint32_t* positions, size_t n, uint32_t first_row,
-                      uint32_t* rows, bool may_grow_directory, size_t& done, size_t& inserted);
+  void find_or_insert(const int64_t* keys, const uint32_t* positions, const uint32_t* numbers, size_t n,
+                      uint32_t first_row, uint32_t* rows, bool may_grow_directory, size_t& done,
+                      size_t& inserted);
   void leave_all();
 
   std::shared_ptr<KeyArena> arena_;
