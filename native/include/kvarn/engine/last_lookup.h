@@ -26,7 +26,7 @@ class LastLookup {
   // these one is kept. `losses`: how often the table has taken rows from keys so far.
   void keep(std::span<const int64_t> keys, Buffer<uint32_t>& rows, bool all_found, uint64_t losses) {
     // A table that is only read does not pay for it for long.
-    if (patience_.load(std::memory_order_relaxed) <= 0) return;
+    if (keys.empty() || patience_.load(std::memory_order_relaxed) <= 0) return;
     patience_.fetch_sub(1, std::memory_order_relaxed);
     const std::unique_lock lock(mutex_, std::try_to_lock);
     if (!lock.owns_lock()) return;
