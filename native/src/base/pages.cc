@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -10,8 +11,10 @@
 namespace kvarn {
 namespace {
 
-[[maybe_unused]] constexpr size_t kHugePage = 2 << 20;
 constexpr size_t kPage = 4096;
+#if defined(__linux__)
+[[maybe_unused]] constexpr int kCollapse = 25;  // MADV_COLLAPSE, which older headers lack
+#endif
 
 }  // namespace
 
@@ -28,6 +31,7 @@ Pages::Pages(size_t bytes, bool /*huge*/) : bytes_(bytes) {
 Pages::~Pages() { std::free(data_); }
 
 void Pages::advise_huge() const {}
+void Pages::collapse(size_t /*first*/, size_t /*n*/) const {}
 void Pages::lend() {}
 void Pages::populate(std::byte* /*begin*/, std::byte* /*end*/) {}
 void Pages::discard(std::byte* data, size_t bytes) noexcept { std::memset(data, 0, bytes); }
@@ -52,6 +56,14 @@ Pages::Pages(size_t bytes, bool huge) : bytes_((bytes + kPage - 1) / kPage * kPa
 void Pages::advise_huge() const {
 #if defined(MADV_HUGEPAGE)
   if (bytes_ >= kHugePage) madvise(data_, bytes_, MADV_HUGEPAGE);
+#endif
+}
+
+void Pages::collapse([[maybe_unused]] size_t first, [[maybe_unused]] size_t n) const {
+#if defined(__linux__)
+  for (size_t page = first; page < std::min(first + n, n_huge()); page++) {
+    madvise(data_ + page * kHugePage, kHugePage, kCollapse);
+  }
 #endif
 }
 

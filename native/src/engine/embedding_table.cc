@@ -553,6 +553,10 @@ EmbeddingTable::TierCounts EmbeddingTable::tier_counts() const {
 
 void EmbeddingTable::reserve_rows(size_t n) {
   rows_.reserve(n);
+  // Twice as fast as the table grows.
+  const size_t pages = 2 * n * rows_.layout().row_bytes() / Pages::kHugePage + 1;
+  rows_.collapse_some(pages);
+  index_.collapse_some(pages);
   if (tiers_ != nullptr) tiers_->reserve(rows_.rows_ever() + n);
 }
 

@@ -15,7 +15,9 @@
 namespace kvarn {
 namespace {
 
-constexpr size_t kBlockBytes = 2 << 20;
+constexpr size_t kBlockBytes = Pages::kHugePage;
+// From so many blocks on they are made huge pages now, not when the system has time.
+constexpr size_t kCollapseFrom = 128;
 constexpr size_t kPoolFrom = 1 << 20;  // smaller tables would not use again most of what comes back
 // Of more pieces that nobody uses (after a view of a table that changed, or removals) only a page each is
 // kept.
@@ -53,6 +55,12 @@ KeySegment* KeyArena::make(unsigned size_class, unsigned depth) {
 }
 
 // Whoever frees has seen all that the other owners read: hence acquire and release.
+void KeyArena::collapse_some(size_t n) {
+  const std::lock_guard lock(mutex_);
+  if (blocks_.size() < kCollapseFrom) return;
+  for (; n > 0 && collapsed_ + 1 < blocks_.size(); n--) blocks_[collapsed_++].collapse(0, 1);
+}
+
 void KeyArena::leave(KeySegment* segment) noexcept {
   const size_t bytes = bytes_of(segment->size_class) + sizeof(KeySegment);
   // Before the last view can take it back.

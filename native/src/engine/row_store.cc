@@ -13,6 +13,7 @@ namespace {
 constexpr size_t kSlabBytes = 16 << 20;
 constexpr unsigned kMaxSlabShift = 18;
 constexpr size_t kPopulateGrain = 8192;
+constexpr size_t kCollapseFrom = 1 << 30;
 
 // Memory of tables that went, lent to the system (Pages::lend), for tables to come: a table that is dropped
 // is often restored next, and the faults of new memory cost as much as the restore itself.
@@ -114,6 +115,21 @@ void RowStore::populate(Range range) const {
   });
 }
 
+void RowStore::collapse_some(size_t n) {
+  if (bytes() < kCollapseFrom) return;
+  while (n > 0 && collapsed_slabs_ + 1 < slabs_.slabs.size()) {
+    const Pages& memory = slabs_.slabs[collapsed_slabs_]->memory();
+    const size_t now = std::min(n, memory.n_huge() - collapsed_pages_);
+    memory.collapse(collapsed_pages_, now);
+    n -= now;
+    collapsed_pages_ += now;
+    if (collapsed_pages_ == memory.n_huge()) {
+      collapsed_slabs_++;
+      collapsed_pages_ = 0;
+    }
+  }
+}
+
 void RowStore::give_back(Range range) {
   if (range.n == 0) return;
   if (range.first + range.n == n_rows_) {
@@ -135,6 +151,7 @@ void RowStore::clear() {
   n_rows_ = 0;
   free_.clear();
   n_free_ = 0;
+  collapsed_slabs_ = collapsed_pages_ = 0;
   cuts_.clear();
 }
 

@@ -8,6 +8,8 @@ namespace kvarn {
 
 class Pages {
  public:
+  static constexpr size_t kHugePage = 2 << 20;
+
   Pages() = default;
   // Zero-filled, aligned to 2 MiB when that large. `huge` asks for huge pages: fewer TLB misses on random
   // access, but the first touch takes 2 MiB. Throws std::bad_alloc.
@@ -29,6 +31,10 @@ class Pages {
   static void populate(std::byte* begin, std::byte* end);
   // Lets the system put huge pages in place of those touched, when it has time.
   void advise_huge() const;
+  // Puts huge pages in place of those touched now: at most n, from the number `first` on (of n_huge). Without
+  // effect where the system cannot.
+  void collapse(size_t first, size_t n) const;
+  size_t n_huge() const { return bytes_ / kHugePage; }
   // Gives a part back to the system, in whole pages: it reads as zeros, and costs nothing, until it is
   // touched.
   static void discard(std::byte* data, size_t bytes) noexcept;

@@ -92,6 +92,9 @@ class KeyIndex {
   // of a large index in the caches.
   static size_t group_of(int64_t key) { return (position(hash_id(key)) >> (64 - kGroupBits)) - kGroups / 3; }
 
+  // A large index in huge pages, n more of them.
+  void collapse_some(size_t n) { arena_->collapse_some(n); }
+
   // Gives back all memory.
   void clear();
 

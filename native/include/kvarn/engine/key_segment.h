@@ -95,6 +95,8 @@ class KeyArena {
   // The index, or a view, no longer owns it. The last owner frees it.
   void leave(KeySegment* segment) noexcept;
   void leave_view(KeySegment* segment) noexcept;
+  // Puts full blocks into huge pages, at most n, where there are many.
+  void collapse_some(size_t n);
   // Memory in use and kept for use, without segments that only views own.
   size_t bytes() const {
     return held_.load(std::memory_order_relaxed) - only_viewed_.load(std::memory_order_relaxed);
@@ -117,6 +119,7 @@ class KeyArena {
   std::byte* fresh_ = nullptr;
   std::byte* fresh_end_ = nullptr;
   std::vector<Pages> blocks_;
+  size_t collapsed_ = 0;  // of the blocks
   std::atomic<size_t> held_{0};
   std::atomic<size_t> idle_{0};  // of it, in pieces that nobody uses
   std::atomic<size_t> only_viewed_{0};

@@ -43,6 +43,7 @@ class Slab {
   // No row of it is new any more. Rows are first touched in small pages: a huge one is cleared as a whole,
   // which costs what only many accesses bring in again.
   void full() const { memory_.advise_huge(); }
+  const Pages& memory() const { return memory_; }
 
  private:
   Pages memory_;
@@ -109,6 +110,9 @@ class RowStore {
   uint32_t take() { return take(1).first; }
   // Brings in the memory of rows that are about to be written for the first time.
   void populate(Range range) const;
+  // Puts rows of full slabs into huge pages, at most n of them: where there is more than a gibibyte of rows,
+  // most of what a lookup costs is to find its pages.
+  void collapse_some(size_t n);
   // Makes room to give back so many ranges without failing.
   void reserve_free(size_t n) { free_.reserve(free_.size() + n); }
   void give_back(Range range);
@@ -157,6 +161,8 @@ class RowStore {
   size_t n_rows_ = 0;
   std::vector<Range> free_;
   size_t n_free_ = 0;
+  size_t collapsed_slabs_ = 0;
+  size_t collapsed_pages_ = 0;  // of the next one
   std::vector<std::weak_ptr<RowCut>> cuts_;
 };
 
