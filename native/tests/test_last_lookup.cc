@@ -130,6 +130,29 @@ TEST(it_gives_up_the_rows_of_equal_keys_once) {
   CHECK(last.take(keys, rows, 3) == LastLookup::kAll);  // and then nobody came, so that it was kept no longer
 }
 
+TEST(rows_of_distinct_keys_are_spread_over_all) {
+  LastLookup last;
+  Buffer<uint32_t> rows;
+  const std::vector<int64_t> distinct = {5, 6}, keys = {6, 5, 6};
+  const std::vector<int32_t> idx = {1, 0, 1};
+  CHECK(last.take(keys, rows, 0) == LastLookup::kNone);  // someone asks for rows
+  const auto keep = [&] {
+    rows.at_least(3)[0] = 9;
+    rows.data()[1] = 4;
+    last.keep(distinct, rows, true, 0);
+  };
+  keep();
+  last.spread(keys, idx, distinct);  // of other keys: nothing happens
+  CHECK(last.take(distinct, rows, 0) == LastLookup::kAll);
+  keep();
+  last.spread(distinct, idx, keys);
+  CHECK(last.take(distinct, rows, 0) == LastLookup::kNone);
+  CHECK(last.take(keys, rows, 0) == LastLookup::kAll);
+  CHECK(rows.data()[0] == 4 && rows.data()[1] == 9 && rows.data()[2] == 4);
+  last.spread(distinct, idx, keys);  // nothing is kept
+  CHECK(last.take(keys, rows, 0) == LastLookup::kNone);
+}
+
 }  // namespace
 
 KVARN_TEST_MAIN

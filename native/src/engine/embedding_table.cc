@@ -360,6 +360,12 @@ Status EmbeddingTable::lookup_or_create(std::span<const int64_t> keys, size_t sl
   return {};
 }
 
+void EmbeddingTable::spread_last_lookup(std::span<const int64_t> distinct, std::span<const int32_t> idx,
+                                        std::span<const int64_t> keys) {
+  const std::shared_lock lock(*mutex_);
+  last_lookup_.spread(distinct, idx, keys);
+}
+
 Status EmbeddingTable::create_from(std::span<const int64_t> keys, size_t slot, std::span<const float> given) {
   static thread_local Buffer<uint32_t> buffer;
   uint32_t* const rows = buffer.at_least(keys.size());

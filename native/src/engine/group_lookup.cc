@@ -120,6 +120,7 @@ Status run(GroupLookup& one, Combiner combiner) try {
   const Status found = one.create ? one.table->lookup_or_create(one.unique_keys, one.slot, rows)
                                   : one.table->lookup(one.unique_keys, one.slot, rows);
   if (!found.ok()) return found;
+  one.table->spread_last_lookup(one.unique_keys, one.unique_idx, one.keys);
   std::fill(one.out.begin(), one.out.end(), 0.0f);
   if (one.weights.empty()) {
     add_rows_of<false>(one, rows.data(), width);

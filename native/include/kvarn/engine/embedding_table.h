@@ -66,6 +66,10 @@ class EmbeddingTable {
   Status lookup(std::span<const int64_t> keys, size_t slot, std::span<float> out);
   // The same, but where every key is let in, a missing one is created.
   Status lookup_or_create(std::span<const int64_t> keys, size_t slot, std::span<float> out);
+  // The last lookup was of distinct keys; the update that follows may come with `keys`, of which keys[i] is
+  // distinct[idx[i]]. It is quicker then.
+  void spread_last_lookup(std::span<const int64_t> distinct, std::span<const int32_t> idx,
+                          std::span<const int64_t> keys);
   // Creates missing keys with rows[i] in `slot`; the first of equal keys counts. Nobody asks for admission.
   Status create_from(std::span<const int64_t> keys, size_t slot, std::span<const float> rows);
 

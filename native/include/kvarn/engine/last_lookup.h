@@ -42,6 +42,25 @@ class LastLookup {
     losses_ = losses;
   }
 
+  // Keeps the rows of `keys` in place of those of `distinct`, if these are kept: keys[i] is distinct[idx[i]].
+  // An update may come with either.
+  void spread(std::span<const int64_t> distinct, std::span<const int32_t> idx,
+              std::span<const int64_t> keys) {
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (!lock.owns_lock() || n_ == 0 || n_ != distinct.size()) return;
+    if (std::memcmp(keys_.data(), distinct.data(), distinct.size_bytes()) != 0) return;
+    n_ = 0;
+    try {
+      spare_.at_least(keys.size());
+      std::memcpy(keys_.at_least(keys.size()), keys.data(), keys.size_bytes());
+    } catch (const std::bad_alloc&) {
+      return;
+    }
+    for (size_t i = 0; i < keys.size(); i++) spare_.data()[i] = rows_.data()[idx[i]];
+    std::swap(rows_, spare_);
+    n_ = keys.size();
+  }
+
   // Gives up the rows of these very keys, if they are those kept: in `rows`. Nobody else may be in the table.
   Found take(std::span<const int64_t> keys, Buffer<uint32_t>& rows, uint64_t losses) {
     patience_.store(kPatience, std::memory_order_relaxed);
@@ -59,6 +78,7 @@ class LastLookup {
   std::atomic<int> patience_ = 0;  // none before the first update
   Buffer<int64_t> keys_;
   Buffer<uint32_t> rows_;
+  Buffer<uint32_t> spare_;
   size_t n_ = 0;
   Found found_ = kNone;
   uint64_t losses_ = 0;
