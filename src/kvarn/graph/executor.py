@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kvarn import errors
+from kvarn.graph.flow import DEAD, Step
 from kvarn.graph.kernel_context import KernelContext
 from kvarn.graph.operation import Operation
 from kvarn.graph.plan import Plan
@@ -23,12 +24,13 @@ def execute(plan: Plan, feeds: Sequence[Any]) -> list[Any]:
     if plan.steps:
         # Infinities and NaNs are results like others; NumPy need not warn of them.
         with np.errstate(all="ignore"):
-            _run_steps(plan, values)
+            run_steps(plan.steps, values)
     return values
 
 
-def _run_steps(plan: Plan, values: list[Any]) -> None:
-    for kernel, context, inputs, outputs, free in plan.steps:
+def run_steps(steps: list[Step], values: list[Any]) -> None:
+    """Runs ``steps`` on an array of slots."""
+    for kernel, context, inputs, outputs, free in steps:
         try:
             result = kernel(context, *[values[i] for i in inputs])
         except errors.OpError as e:
@@ -61,9 +63,14 @@ def _run_steps(plan: Plan, values: list[Any]) -> None:
 
 def fetched(plan: Plan, values: list[Any]) -> list[Any]:
     """The fetched values as the user may keep and change them."""
-    out = []
+    out: list[Any] = []
     for slot, is_ref in zip(plan.fetch_slots, plan.fetch_refs, strict=True):
         value = values[slot]
+        if value is DEAD:
+            raise errors.InvalidArgumentError.of(
+                f"Retval[{len(out)}] does not have value",
+                hint="It belongs to the branch of a conditional that was not taken.",
+            )
         if is_ref and isinstance(value, Var):
             value = np.array(value.read(), copy=True)
         if type(value) is np.ndarray:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kvarn.graph.flow import CONTROL_FLOW
+
 if TYPE_CHECKING:
     from kvarn.graph.tensor import Tensor
 
@@ -43,7 +45,7 @@ def _outputs(op: Any, seen: dict[Any, Any]) -> Any:
     registration = op.registration
     if not op._inputs or registration.op_def.is_stateful or registration.kernel is None:
         return None
-    if op.type == "PlaceholderWithDefault" or op._control_flow_context is not None:
+    if op.type == "PlaceholderWithDefault" or op.type in CONTROL_FLOW or op._control_flow_context is not None:
         return None
     inputs = []
     for x in op._inputs:

@@ -14,14 +14,12 @@ from typing import Any
 import numpy as np
 
 from kvarn import errors
+from kvarn.graph import flow
+from kvarn.graph.flow import CONTROL_FLOW, Step
 from kvarn.graph.kernel_context import KernelContext
 from kvarn.graph.operation import Operation, arg_length
 from kvarn.graph.resources import ResourceManager, Var
 from kvarn.graph.tensor import Tensor
-
-# (kernel, context, input slots, output slots (one int when single, None without outputs), slots to empty)
-Step = tuple[Callable[..., Any], KernelContext, tuple[int, ...], Any, tuple[int, ...]]
-
 
 # Not stateful by their definitions, and still missed if they did not run: a placeholder that is not fed is an
 # error, a Python function may do anything.
@@ -70,7 +68,10 @@ def build(
       InvalidArgumentError: the operations wait for each other in a circle.
     """
     fed = set(feeds)
-    order = _ordered(*_pruned(fetches, targets, fed), fed)
+    needed, passed = _pruned(fetches, targets, fed)
+    if any(op.type in CONTROL_FLOW for op in (*needed, *passed)):
+        return _of_flow(fetches, targets, feeds, resources, session)
+    order = _ordered(needed, passed, fed)
     template: list[Any] = []
     slot_of: dict[Tensor, int] = {}
 
@@ -93,15 +94,7 @@ def build(
                 template[index] = op.attrs["value"].array
                 keep.add(index)
             continue
-        kernel = op.registration.kernel
-        if kernel is None:
-            raise errors.UnimplementedError(
-                None,
-                op,
-                f"No kernel is registered for op type '{op.type}' of node '{op.name}'.",
-                name=op.name,
-                hint="The graph can be built, imported and written, but this node cannot run.",
-            )
+        kernel = _kernel(op)
         if op in measured:
             kernel = _stand_in(kernel, op._outputs[0].dtype.np)
         context = KernelContext(op, resources, session)
@@ -131,8 +124,48 @@ def build(
     return Plan(steps, template, feed_slots, fetch_slots, [t.dtype.is_ref and t not in fed for t in fetches])
 
 
+def _kernel(op: Operation) -> Callable[..., Any]:
+    kernel = op.registration.kernel
+    if kernel is None:
+        raise errors.UnimplementedError(
+            None,
+            op,
+            f"No kernel is registered for op type '{op.type}' of node '{op.name}'.",
+            name=op.name,
+            hint="The graph can be built, imported and written, but this node cannot run.",
+        )
+    return kernel
+
+
+def _of_flow(
+    fetches: Sequence[Tensor],
+    targets: Sequence[Operation],
+    feeds: Sequence[Tensor],
+    resources: ResourceManager,
+    session: Any,
+) -> Plan:
+    """The plan of a graph with conditionals or loops, where what is waited for may say whether to run at all."""
+    from kvarn.graph.executor import run_steps
+
+    fed = set(feeds)
+    needed, _ = _pruned(fetches, targets, fed, passing=False)
+
+    def adapt(op: Operation) -> Callable[..., Any]:
+        if op.type == "Const":
+            value = op.attrs["value"].array
+            return lambda context: value
+        return _adapted(op, _kernel(op), sources(op), fed)
+
+    def sources(op: Operation) -> Sequence[Tensor]:
+        # A read that waits for something may be dead when the variable is not.
+        return [x if x.op._control_inputs else _source(x, fed) for x in op._inputs]
+
+    made = flow.build(needed, fetches, feeds, adapt, sources, run_steps, resources, session)
+    return Plan(*made, [t.dtype.is_ref and t not in fed for t in fetches])
+
+
 def _pruned(
-    fetches: Iterable[Tensor], targets: Iterable[Operation], fed: set[Tensor]
+    fetches: Iterable[Tensor], targets: Iterable[Operation], fed: set[Tensor], passing: bool = True
 ) -> tuple[set[Operation], set[Operation]]:
     """What has to run, and what is passed over on the way to it.
 
@@ -147,14 +180,14 @@ def _pruned(
         op, read = stack.pop()
         if op in needed:
             continue
-        if not read and _without_effect(op):
+        if passing and not read and _without_effect(op):
             if op in passed:
                 continue
             passed.add(op)
             stack.extend((x.op, False) for x in op._inputs if x not in fed)
         else:
             needed.add(op)
-            stack.extend((x.op, True) for x in _reads(op, fed) if x not in fed)
+            stack.extend((x.op, True) for x in (_reads(op, fed) if passing else op._inputs) if x not in fed)
         stack.extend((c, False) for c in op._control_inputs)
     return needed, passed
 
@@ -218,7 +251,6 @@ def _ordered(needed: set[Operation], passed: set[Operation], fed: set[Tensor]) -
             stuck[0],
             f"The graph has a cycle through {', '.join(repr(op.name) for op in stuck[:4])}.",
             name=stuck[0].name,
-            hint="Loops (tf.while_loop) are not run by this version.",
         )
     return out
 

@@ -1,13 +1,17 @@
-"""The nodes of conditionals and loops: graphs that hold them can be imported, pruned and written, not run.
+"""The nodes of conditionals and loops; how they are run is in `kvarn.graph.flow`.
 
-Source: tensorflow/core/ops/control_flow_ops.cc.
+Source: tensorflow/core/ops/control_flow_ops.cc, tensorflow/core/kernels/control_flow_ops.cc.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from kvarn import errors
 from kvarn.graph import shape_inference as shapes
+from kvarn.graph.flow import DEAD
 from kvarn.graph.op import OpFunction, op
 
 
@@ -36,11 +40,53 @@ def _selected(c: Any, index: Any, inputs: Any) -> Any:
     return inputs[0] if all(s == inputs[0] for s in inputs) else None
 
 
+def _switched(ctx: Any, data: Any, pred: Any) -> Any:
+    return (DEAD, data) if _scalar(pred, "pred") else (data, DEAD)
+
+
+def _first_alive(ctx: Any, inputs: Any) -> Any:
+    for index, value in enumerate(inputs):
+        if value is not DEAD:
+            return value, np.array(index, np.int32)
+    return DEAD, DEAD
+
+
+def _the_same(ctx: Any, data: Any) -> Any:
+    return data
+
+
+def _of_number(ctx: Any, index: Any, inputs: Any) -> Any:
+    number = int(_scalar(index, "index"))
+    if not 0 <= number < len(inputs):
+        raise errors.InvalidArgumentError.of(
+            f"Index must be in the range [0, {len(inputs)}) but got {number}"
+        )
+    return inputs[number]
+
+
+def _goes_on(ctx: Any, input: Any) -> Any:
+    _scalar(input, "The loop condition")
+    return input
+
+
+def _scalar(value: Any, what: str) -> Any:
+    if value.shape:
+        raise errors.InvalidArgumentError.of(f"{what} must be a scalar, but it has shape {list(value.shape)}")
+    return value
+
+
 def _declare(
-    name: str, inputs: Any, outputs: Any, attrs: Any, shape: Any, what: str, uninitialized: bool = False
+    name: str,
+    inputs: Any,
+    outputs: Any,
+    attrs: Any,
+    shape: Any,
+    kernel: Any,
+    what: str,
+    uninitialized: bool = False,
 ) -> OpFunction:
-    body = {"__doc__": what, "__module__": __name__, "shape": shape}
-    declare = op(name, inputs, outputs, attrs, allows_uninitialized_input=uninitialized, graph_only=True)
+    body = {"__doc__": what, "__module__": __name__, "shape": shape, "kernel": kernel}
+    declare = op(name, inputs, outputs, attrs, allows_uninitialized_input=uninitialized)
     return declare(type(name, (), body))
 
 
@@ -53,6 +99,7 @@ switch = _declare(
     ["output_false: T", "output_true: T"],
     "T: type",
     _both,
+    _switched,
     "Passes ``data`` on to the output that ``pred`` chooses.",
 )
 ref_switch = _declare(
@@ -61,6 +108,7 @@ ref_switch = _declare(
     ["output_false: Ref(T)", "output_true: Ref(T)"],
     "T: type",
     _both,
+    _switched,
     "Switch for a reference.",
     uninitialized=True,
 )
@@ -70,6 +118,7 @@ ref_select = _declare(
     "output: Ref(T)",
     _MERGE,
     _selected,
+    _of_number,
     "Passes on the reference of number ``index``.",
 )
 merge = _declare(
@@ -78,6 +127,7 @@ merge = _declare(
     ["output: T", "value_index: int32"],
     _MERGE,
     _merged,
+    _first_alive,
     "Passes on the first of its inputs that becomes available.",
 )
 ref_merge = _declare(
@@ -86,23 +136,39 @@ ref_merge = _declare(
     ["output: Ref(T)", "value_index: int32"],
     _MERGE,
     _merged,
+    _first_alive,
     "Merge for references.",
 )
-enter = _declare("Enter", "data: T", "output: T", _LOOP, _entered, "Takes a value into a loop.")
+enter = _declare("Enter", "data: T", "output: T", _LOOP, _entered, _the_same, "Takes a value into a loop.")
 ref_enter = _declare(
-    "RefEnter", "data: Ref(T)", "output: Ref(T)", _LOOP, shapes.same_as(0), "Takes a reference into a loop."
+    "RefEnter",
+    "data: Ref(T)",
+    "output: Ref(T)",
+    _LOOP,
+    shapes.same_as(0),
+    _the_same,
+    "Takes a reference into a loop.",
 )
-exit = _declare("Exit", "data: T", "output: T", "T: type", shapes.same_as(0), "Takes a value out of a loop.")
+exit = _declare(
+    "Exit", "data: T", "output: T", "T: type", shapes.same_as(0), _the_same, "Takes a value out of a loop."
+)
 ref_exit = _declare(
     "RefExit",
     "data: Ref(T)",
     "output: Ref(T)",
     "T: type",
     shapes.same_as(0),
+    _the_same,
     "Takes a reference out of a loop.",
 )
 next_iteration = _declare(
-    "NextIteration", "data: T", "output: T", "T: type", shapes.same_as(0), "Hands a value to the next round."
+    "NextIteration",
+    "data: T",
+    "output: T",
+    "T: type",
+    shapes.same_as(0),
+    _the_same,
+    "Hands a value to the next round.",
 )
 ref_next_iteration = _declare(
     "RefNextIteration",
@@ -110,8 +176,9 @@ ref_next_iteration = _declare(
     "output: Ref(T)",
     "T: type",
     shapes.same_as(0),
+    _the_same,
     "Hands a reference to the next round.",
 )
 loop_cond = _declare(
-    "LoopCond", "input: bool", "output: bool", (), shapes.scalar, "Whether the loop goes on."
+    "LoopCond", "input: bool", "output: bool", (), shapes.scalar, _goes_on, "Whether the loop goes on."
 )

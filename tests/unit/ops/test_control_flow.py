@@ -1,13 +1,12 @@
-"""Nodes of conditionals and loops can be in a graph; running one says that it cannot be."""
+"""Shapes of the nodes of conditionals and loops; how they run is in tests/unit/graph/test_control_flow.py."""
 
 from __future__ import annotations
 
 import pytest
 
-from kvarn import dtypes, errors
+from kvarn import dtypes
 from kvarn.graph.convert import constant
 from kvarn.graph.graph import Graph
-from kvarn.graph.session import Session
 from kvarn.ops import array, control_flow
 
 
@@ -24,10 +23,3 @@ def test_shapes() -> None:
         assert control_flow.enter(x, "loop", is_constant=True).static_shape == (2,)
         with pytest.raises(ValueError, match="must be rank 0"):
             control_flow.switch(x, [True])
-
-
-def test_they_do_not_run() -> None:
-    with Graph().as_default() as graph:
-        on_false, _ = control_flow.switch(constant(1.0), True)
-        with pytest.raises(errors.UnimplementedError, match="No kernel is registered for op type 'Switch'"):
-            Session(graph=graph).run(on_false)
