@@ -327,16 +327,20 @@ def test_a_sparse_ordinary_variable_has_its_rows_alone(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("cumulative", [True, False])
-@pytest.mark.parametrize("how", ["load", "initializer", "later update", "later assignment"])
+@pytest.mark.parametrize("how", ["load", "initializer", "later update", "later assignment", "restore op"])
 def test_rows_changed_other_than_by_recorded_updates_are_not_lost(tmp_path, how, cumulative) -> None:
-    """Beside 4.9: a sparse variable that is loaded, initialized again, or changed by an operation made after the
-    Savers has all its rows in the next increment."""
+    """Beside 4.9: a sparse variable that is loaded, initialized again, restored by its op, or changed by an operation
+    made after the Savers has all its rows in the next increment."""
     model = Model(include=True, cumulative=cumulative).begin()
+    before = model.full(tmp_path / "before", 0)
     model.train([1], [1])
     model.full(tmp_path, 1)
     model.train([2], [2])
     session, w = model.session, model.sparse
-    if how == "load":
+    if how == "restore op":
+        names = model.saver.saver_def
+        session.run(names.restore_op_name, {names.filename_tensor_name: before})
+    elif how == "load":
         w.load(np.full((10, 2), 7.0, np.float32), session)
     elif how == "initializer":
         session.run(w.initializer)

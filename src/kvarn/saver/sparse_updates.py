@@ -47,6 +47,9 @@ def record_sparse_updates(variable: Any) -> bool:
         return False
     for op in updates:
         _record(op, owner.name, _indices(op))
+    for op in _changes(owner.outputs[0]):
+        if _restores(op):
+            _record(op, owner.name, None)
     if variable.initializer is not None:
         # Run again, or by `load`, it changes every row.
         _record(variable.initializer, owner.name, None)
@@ -61,6 +64,11 @@ def has_unrecorded_updates(variable: Any) -> bool:
 
 def _updates(source: Tensor, variable: Any) -> list[Operation]:
     """The operations that change a variable, its initializer and restores left out."""
+    return [op for op in _changes(source) if op is not variable.initializer and not _restores(op)]
+
+
+def _changes(source: Tensor) -> list[Operation]:
+    """The operations that change the variable whose reference or handle ``source`` is."""
     found = []
     for op in source.consumers():
         if source.dtype.name == "resource":
@@ -70,7 +78,7 @@ def _updates(source: Tensor, variable: Any) -> list[Operation]:
             at = [number for number, x in enumerate(op.inputs) if x is source]
             # Operations with lists of inputs read: none of TensorFlow's changes a list of variables.
             changes = len(args) == len(op.inputs) and any(args[number].is_ref for number in at)
-        if changes and op is not variable.initializer and not _restores(op):
+        if changes:
             found.append(op)
     return found
 
