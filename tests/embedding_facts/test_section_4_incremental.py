@@ -327,19 +327,35 @@ def test_a_sparse_ordinary_variable_has_its_rows_alone(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("cumulative", [True, False])
-@pytest.mark.parametrize("how", ["load", "initializer", "later update", "later assignment", "restore op"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "load",
+        "initializer",
+        "later update",
+        "later assignment",
+        "restore op",
+        "later restore op",
+        "increment",
+    ],
+)
 def test_rows_changed_other_than_by_recorded_updates_are_not_lost(tmp_path, how, cumulative) -> None:
-    """Beside 4.9: a sparse variable that is loaded, initialized again, restored by its op, or changed by an operation
-    made after the Savers has all its rows in the next increment."""
+    """Beside 4.9: a sparse variable that is loaded, initialized again, restored by an operation of a Saver, or
+    changed by an operation made after the Savers has all its rows in the next increment."""
     model = Model(include=True, cumulative=cumulative).begin()
     before = model.full(tmp_path / "before", 0)
     model.train([1], [1])
     model.full(tmp_path, 1)
     model.train([2], [2])
     session, w = model.session, model.sparse
-    if how == "restore op":
-        names = model.saver.saver_def
+    if how in ("restore op", "later restore op"):
+        names = (model.saver if how == "restore op" else tf.train.Saver()).saver_def
         session.run(names.restore_op_name, {names.filename_tensor_name: before})
+    elif how == "increment":
+        increment = model.increment(tmp_path / "before", 1)
+        model.train([1], [1])
+        full = model.full(tmp_path, 1)
+        model.increments.incremental_restore(session, full, increment)
     elif how == "load":
         w.load(np.full((10, 2), 7.0, np.float32), session)
     elif how == "initializer":
@@ -356,6 +372,15 @@ def test_rows_changed_other_than_by_recorded_updates_are_not_lost(tmp_path, how,
         other = Model(include=True, cumulative=cumulative)
         other.increments.recover(other.session, tmp_path)
         assert other.values([1, 2, 3]) == model.values([1, 2, 3])
+
+
+def test_a_saver_made_later_leaves_increments_their_single_rows(tmp_path) -> None:
+    """Beside 4.9: its restore operations are recorded, so that nothing has to be taken for changed."""
+    model = Model(include=True).begin()
+    tf.train.Saver()
+    model.full(tmp_path, 1)
+    model.train([1], [7])
+    assert tensors(model.increment(tmp_path, 2))["w-sparse_incr_keys"].tolist() == [7]
 
 
 def test_without_the_option_ordinary_variables_are_whole(tmp_path) -> None:

@@ -302,13 +302,16 @@ def cut_now(shared: SharedTable) -> int:
 
 def recorders(resources: ResourceManager, graph: Graph) -> list[RowRecorder]:
     """The recorders of all variables whose rows a graph records."""
-    names = {op.attrs["var_name"] for op in graph.get_operations() if op.type == "RecordSparseIndices"}
     return [
-        resources.look_up_or_create(
-            recorder_handle(name.decode() if isinstance(name, bytes) else name), RowRecorder
-        )
-        for name in sorted(names)
+        resources.look_up_or_create(recorder_handle(name), RowRecorder)
+        for name in sorted(recorded_names(graph))
     ]
+
+
+def recorded_names(graph: Graph) -> set[str]:
+    """The names that a graph records rows under: of the nodes of ordinary variables."""
+    names = (op.attrs["var_name"] for op in graph.get_operations() if op.type == "RecordSparseIndices")
+    return {name.decode() if isinstance(name, bytes) else name for name in names}
 
 
 # What a save has written ----------------------------------------------------------------------------

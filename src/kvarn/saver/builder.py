@@ -19,6 +19,7 @@ from kvarn.saver import saveable_object
 from kvarn.saver.saveable_object import SaveEntry, SaveSpec
 from kvarn.saver.saveable_object_util import set_cpu0, validate_and_slice_inputs
 from kvarn.saver.saveables import reference_variable, resource_variable
+from kvarn.saver.sparse_updates import record_restores
 
 # Values of SaverDef.CheckpointFormatVersion.
 V1 = 1
@@ -308,6 +309,7 @@ class BaseSaverBuilder:
             else:
                 save_tensor = self._AddSaveOps(filename_tensor, saveables)
                 restore_op = self._AddRestoreOps(filename_tensor, saveables, restore_sequentially, reshape)
+        record_restores(ops.get_default_graph())
         _concatenate_collected()
         return protos.SaverDef(
             filename_tensor_name=filename_tensor.name,

@@ -16,8 +16,10 @@ import numpy as np
 
 from kvarn.graph import graph as ops
 from kvarn.graph.convert import constant
+from kvarn.graph.graph import Graph
 from kvarn.graph.operation import Operation
 from kvarn.graph.tensor import Tensor
+from kvarn.ops.save_marks import recorded_names
 
 # What only looks at a variable behind a resource handle.
 _READS = (
@@ -47,19 +49,35 @@ def record_sparse_updates(variable: Any) -> bool:
         return False
     for op in updates:
         _record(op, owner.name, _indices(op))
-    for op in _changes(owner.outputs[0]):
-        if _restores(op):
-            _record(op, owner.name, None)
+    _record_restores_of(owner)
     if variable.initializer is not None:
         # Run again, or by `load`, it changes every row.
         _record(variable.initializer, owner.name, None)
     return True
 
 
+def record_restores(graph: Graph) -> None:
+    """Lets restores of all variables be recorded whose updates are: after a Saver has added some to the graph."""
+    for name in sorted(recorded_names(graph)):
+        try:
+            owner = graph.get_operation_by_name(name)
+        except (KeyError, ValueError):
+            continue  # a recorder of a variable that another graph has
+        if owner.outputs:
+            _record_restores_of(owner)
+
+
+def _record_restores_of(owner: Operation) -> None:
+    for op in _changes(owner.outputs[0]):
+        if _restores(op):
+            _record(op, owner.name, None)
+
+
 def has_unrecorded_updates(variable: Any) -> bool:
     """Whether the graph has got operations since `record_sparse_updates` that change rows unseen."""
     name = variable.op.name
-    return any(not _is_recorded(op, name) for op in _updates(variable.op.outputs[0], variable))
+    changes = _changes(variable.op.outputs[0])
+    return any(op is not variable.initializer and not _is_recorded(op, name) for op in changes)
 
 
 def _updates(source: Tensor, variable: Any) -> list[Operation]:
