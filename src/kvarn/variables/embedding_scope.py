@@ -64,28 +64,12 @@ def get_embedding_variable(
       ValueError: no row can have keys of ``key_dtype``, or both ways to evict are asked for.
       UnimplementedError: an option that this version cannot do.
     """
+    arguments = dict(locals())
     if steps_to_live is not None:
         warnings.warn(
             "steps_to_live is deprecated, use tf.GlobalStepEvict(steps_to_live) in ev_option", stacklevel=2
         )
-    return get_embedding_variable_internal(
-        name,
-        embedding_dim,
-        key_dtype=key_dtype,
-        value_dtype=value_dtype,
-        initializer=initializer,
-        regularizer=regularizer,
-        trainable=trainable,
-        collections=collections,
-        caching_device=caching_device,
-        partitioner=partitioner,
-        validate_shape=validate_shape,
-        custom_getter=custom_getter,
-        constraint=constraint,
-        steps_to_live=steps_to_live,
-        init_data_source=init_data_source,
-        ev_option=ev_option,
-    )
+    return get_embedding_variable_internal(**arguments)
 
 
 def get_embedding_variable_internal(
@@ -111,28 +95,6 @@ def get_embedding_variable_internal(
         ev_option = EmbeddingVariableOption()
     if ev_option.init.initializer is not None:
         initializer = ev_option.init.initializer
-    l2_weight_threshold = -1.0
-    evict = ev_option.evict
-    combined = evict if isinstance(evict, CombinedEvict) else None
-    if isinstance(evict, GlobalStepEvict):
-        steps_to_live = evict.steps_to_live
-    elif isinstance(evict, L2WeightEvict):
-        l2_weight_threshold = evict.l2_weight_threshold
-    elif combined is not None:
-        if steps_to_live is not None:
-            raise ValueError(
-                "Give steps_to_live to CombinedEvict alone, not to get_embedding_variable as well."
-            )
-    elif evict is not None:
-        raise ValueError(
-            f"evict_option must be a GlobalStepEvict, an L2WeightEvict or a CombinedEvict, not {evict!r}"
-        )
-    if steps_to_live is not None and l2_weight_threshold > 0:
-        raise ValueError("step_to_live and l2_weight_threshold can't be enabled at same time.")
-    ckpt = ev_option.ckpt
-    if ckpt is not None and ckpt.init_data_source is not None:
-        init_data_source = ckpt.init_data_source
-    storage = ev_option.storage_option
     return get_embedding_variable_v2_internal(
         name,
         embedding_dim,
@@ -147,27 +109,7 @@ def get_embedding_variable_internal(
         validate_shape=validate_shape,
         custom_getter=custom_getter,
         constraint=constraint,
-        evconfig=EmbeddingVariableConfig(
-            steps_to_live=steps_to_live if combined is None else combined.policy.steps_to_live,
-            l2_weight_threshold=l2_weight_threshold
-            if combined is None
-            else combined.policy.l2_weight_threshold,
-            ht_type=ev_option.ht_type,
-            filter_strategy=ev_option.filter_strategy,
-            ckpt_to_load_from=None if ckpt is None else ckpt.ckpt_to_load_from,
-            tensor_name_in_ckpt=None if ckpt is None else ckpt.tensor_name_in_ckpt,
-            always_load_from_specific_ckpt=False if ckpt is None else ckpt.always_load_from_specific_ckpt,
-            init_data_source=init_data_source,
-            storage_type=storage.storage_type,
-            storage_path=storage.storage_path,
-            storage_size=storage.storage_size,
-            storage_cache_strategy=storage.cache_strategy,
-            layout=storage.layout,
-            default_value_dim=ev_option.init.default_value_dim,
-            default_value_no_permission=ev_option.init.default_value_no_permission,
-            combined_evict=combined,
-            row_seed=ev_option.init.row_seed,
-        ),
+        evconfig=_config_of(ev_option, steps_to_live, init_data_source),
         ht_partition_num=ev_option.ht_partition_num,
     )
 
@@ -322,6 +264,63 @@ def _dynamic_part(name: str, shape: Any, k: int, blocks: list[Any]) -> DynamicEm
         )
     info = SaveSliceInfo(name, [n, dim], [k, 0], [1, dim], var_full_name=part_name)
     return DynamicEmbeddingVariable(part_name, blocks, info)
+
+
+def _config_of(
+    option: EmbeddingVariableOption, steps_to_live: int | None, init_data_source: Any
+) -> EmbeddingVariableConfig:
+    """What an option asks of a table; ``steps_to_live`` and ``init_data_source`` count where it says nothing."""
+    steps_to_live, l2_weight_threshold, combined = _evictions(option.evict, steps_to_live)
+    ckpt, storage, init = option.ckpt, option.storage_option, option.init
+    if ckpt is not None and ckpt.init_data_source is not None:
+        init_data_source = ckpt.init_data_source
+    return EmbeddingVariableConfig(
+        steps_to_live=steps_to_live,
+        l2_weight_threshold=l2_weight_threshold,
+        ht_type=option.ht_type,
+        filter_strategy=option.filter_strategy,
+        ckpt_to_load_from=None if ckpt is None else ckpt.ckpt_to_load_from,
+        tensor_name_in_ckpt=None if ckpt is None else ckpt.tensor_name_in_ckpt,
+        always_load_from_specific_ckpt=False if ckpt is None else ckpt.always_load_from_specific_ckpt,
+        init_data_source=init_data_source,
+        storage_type=storage.storage_type,
+        storage_path=storage.storage_path,
+        storage_size=storage.storage_size,
+        storage_cache_strategy=storage.cache_strategy,
+        layout=storage.layout,
+        default_value_dim=init.default_value_dim,
+        default_value_no_permission=init.default_value_no_permission,
+        combined_evict=combined,
+        row_seed=init.row_seed,
+    )
+
+
+def _evictions(evict: Any, steps_to_live: int | None) -> tuple[int | None, float, CombinedEvict | None]:
+    """``steps_to_live``, ``l2_weight_threshold`` (-1 for none) and the CombinedEvict of an ``evict_option``.
+
+    Args:
+      steps_to_live: what `get_embedding_variable` was given itself.
+
+    Raises:
+      ValueError: no such option, or it and ``steps_to_live`` ask for two ways to evict.
+    """
+    if isinstance(evict, CombinedEvict):
+        if steps_to_live is not None:
+            raise ValueError(
+                "Give steps_to_live to CombinedEvict alone, not to get_embedding_variable as well."
+            )
+        return evict.policy.steps_to_live, evict.policy.l2_weight_threshold, evict
+    if isinstance(evict, GlobalStepEvict):
+        return evict.steps_to_live, -1.0, None
+    if isinstance(evict, L2WeightEvict):
+        if steps_to_live is not None and evict.l2_weight_threshold > 0:
+            raise ValueError("step_to_live and l2_weight_threshold can't be enabled at same time.")
+        return steps_to_live, evict.l2_weight_threshold, None
+    if evict is not None:
+        raise ValueError(
+            f"evict_option must be a GlobalStepEvict, an L2WeightEvict or a CombinedEvict, not {evict!r}"
+        )
+    return steps_to_live, -1.0, None
 
 
 def _checked(name: str, embedding_dim: Any, key_dtype: Any) -> Any:
