@@ -101,7 +101,7 @@ class GlobalStepEvict:
 
 
 class L2WeightEvict:
-    """Rows whose L2 norm is below ``l2_weight_threshold`` are dropped; -1.0 switches it off."""
+    """Rows of which half the sum of squares is below ``l2_weight_threshold`` are dropped; -1.0 switches it off."""
 
     def __init__(self, l2_weight_threshold: float = -1.0) -> None:
         self.l2_weight_threshold = l2_weight_threshold
@@ -212,6 +212,13 @@ class CounterFilter:
 class CBFFilter:
     """A key gets a row once it has been seen ``filter_freq`` times; counted in a Bloom filter.
 
+    Args:
+      filter_freq: how often.
+      max_element_size: so many keys are expected; the filter's size follows from it.
+      false_positive_probability: of a key to be taken for others, at that many keys, in (0, 1); -1.0 counts
+        exactly, as `CounterFilter`.
+      counter_type: uint64, uint32, uint16 or uint8: how far a counter counts.
+
     Raises:
       ValueError: the three numbers do not fit each other.
     """
@@ -239,7 +246,16 @@ class CBFFilter:
 
 
 class EmbeddingVariableOption:
-    """The ``ev_option`` of `get_embedding_variable`; every default is an object of its own."""
+    """The ``ev_option`` of `get_embedding_variable`; every default is an object of its own.
+
+    Args:
+      ht_type, ht_partition_num: kept in the graph; no table depends on them.
+      evict_option: a `GlobalStepEvict`, `L2WeightEvict` or `CombinedEvict`.
+      ckpt: a `CheckpointOption`.
+      filter_option: a `CounterFilter` or `CBFFilter`.
+      storage_option: where rows lie; in memory by default.
+      init_option: what new rows start from.
+    """
 
     def __init__(
         self,
@@ -261,7 +277,14 @@ class EmbeddingVariableOption:
 
 
 class MultihashOption:
-    """How a multi-hash variable is split."""
+    """How a multi-hash variable is split.
+
+    Args:
+      num_of_partitions: number of its variables.
+      strategy: how an id chooses a row in each: "Q-R".
+      operation: how these rows become one: "add", "mul" (or "mult"), "concat".
+      size: the shapes of the variables.
+    """
 
     def __init__(self, num_of_partitions: int, strategy: str, operation: str, size: Any) -> None:
         self.num_of_partitions = num_of_partitions
