@@ -264,6 +264,15 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             variables=variables_initializer
         """,
     },
+    "test": {
+        "kvarn.compat.tensorflow.testing.environment": """
+            Benchmark create_local_cluster get_temp_dir gpu_device_name is_built_with_cuda is_built_with_gpu_support
+            is_built_with_rocm is_gpu_available main mock StubOutForTesting test_src_dir_path
+        """,
+        "kvarn.compat.tensorflow.testing.test_case": "TestCase",
+        "kvarn.compat.tensorflow.testing.graphs": "assert_equal_graph_def",
+        "kvarn.compat.tensorflow.testing.gradient_checker": "compute_gradient compute_gradient_error",
+    },
     "graph_util": {
         "kvarn.graph.graph_util": "convert_variables_to_constants extract_sub_graph remove_training_nodes",
     },
@@ -355,7 +364,7 @@ NAMESPACES: Final = frozenset(n for name in (*_TABLE, RAW_OPS) for n in _with_pa
 NOT_YET: Final = frozenset(
     (
         "case", "cond", "contrib", "custom_gradient", "data", "estimator", "feature_column", "hessians", "keras",
-        "layers", "lookup", "losses", "map_fn", "metrics", "python_io", "saved_model", "scan", "summary", "test",
+        "layers", "lookup", "losses", "map_fn", "metrics", "python_io", "saved_model", "scan", "summary",
         "train.Checkpoint", "train.CheckpointManager", "train.CheckpointSaverHook",
         "train.ExponentialMovingAverage", "train.MonitoredTrainingSession", "train.Scaffold",
         "train.SessionManager", "train.SessionRunHook", "train.Supervisor", "while_loop",
@@ -401,6 +410,12 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.framework.sparse_tensor": ("kvarn.graph.tensor", "kvarn.graph.convert"),
     "python.framework.tensor_shape": ("kvarn.graph.tensor_shape",),
     "python.framework.tensor_util": ("kvarn.graph.tensor_util",),
+    "python.framework.test_util": (
+        "kvarn.compat.tensorflow.testing.test_case",
+        "kvarn.compat.tensorflow.testing.decorators",
+        "kvarn.compat.tensorflow.testing.graphs",
+        "kvarn.compat.tensorflow.testing.environment",
+    ),
     "python.ops.array_ops": ("kvarn.ops.array",),
     "python.ops.check_ops": ("kvarn.ops.check",),
     "python.ops.clip_ops": ("kvarn.ops.clip",),
@@ -418,6 +433,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.gen_resource_variable_ops": ("kvarn.ops.resource_variable",),
     "python.ops.gen_io_ops": ("kvarn.ops.checkpoint",),
     "python.ops.gen_kv_variable_ops": ("kvarn.ops.kv", "kvarn.ops.kv_group"),
+    "python.ops.gradient_checker": ("kvarn.compat.tensorflow.testing.gradient_checker",),
     "python.ops.gradients": ("kvarn.graph.gradients",),
     "python.ops.gradients_impl": ("kvarn.graph.gradients",),
     "python.ops.init_ops": ("kvarn.variables.initializers", "tf"),
@@ -450,6 +466,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.platform.app": ("tf:app",),
     "python.platform.flags": ("tf:flags",),
     "python.platform.gfile": ("tf:gfile",),
+    "python.platform.googletest": ("kvarn.compat.tensorflow.testing.environment", "tf:test"),
+    "python.platform.test": ("tf:test", "kvarn.compat.tensorflow.testing.environment"),
     "python.platform.tf_logging": ("tf:logging",),
     "python.training.adadelta": ("kvarn.train.optimizers.adadelta",),
     "python.training.adagrad": ("kvarn.train.optimizers.adagrad",),
