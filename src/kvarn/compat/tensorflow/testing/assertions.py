@@ -372,4 +372,5 @@ def _cut_floats(message: Any) -> None:
         elif isinstance(value, float):
             setattr(message, field.name, float(f"{value:.7g}"))
         elif isinstance(value, Sequence) and value and isinstance(value[0], float):
-            value[:] = [float(f"{x:.7g}") for x in value]
+            repeated: Any = value
+            repeated[:] = [float(f"{x:.7g}") for x in value]
