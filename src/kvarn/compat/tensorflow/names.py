@@ -133,6 +133,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.ops.manip": "roll",
         "kvarn.ops.special": "digamma polygamma zeta",
         "kvarn.variables.template": "make_template",
+        "kvarn.variables.resources": "tables_initializer",
         "kvarn.ops.check": """
             assert_equal assert_greater assert_greater_equal assert_less assert_less_equal assert_negative
             assert_non_negative assert_non_positive assert_none_equal assert_positive assert_rank
@@ -177,6 +178,27 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.train.device_setter": "replica_device_setter",
         "kvarn.train.checkpoint_utils": "init_from_checkpoint",
         "kvarn.train.warm_starting": "warm_start",
+        "kvarn.train.coordinator": "Coordinator LooperThread",
+        "kvarn.train.queue_runner": "add_queue_runner QueueRunner start_queue_runners",
+        "kvarn.train.session_run_hook": """
+            SessionRunArgs SessionRunContext SessionRunHook SessionRunValues
+        """,
+        "kvarn.train.session_manager": "SessionManager",
+        "kvarn.train.scaffold": "Scaffold",
+        "kvarn.train.session_creator": "ChiefSessionCreator SessionCreator WorkerSessionCreator",
+        "kvarn.train.monitored_session": "MonitoredSession SingularMonitoredSession",
+        "kvarn.train.monitored_training_session": "MonitoredTrainingSession",
+        "kvarn.train.hooks.timer": "SecondOrStepTimer",
+        "kvarn.train.hooks.stopping": """
+            GlobalStepWaiterHook NanLossDuringTrainingError NanTensorHook StopAtStepHook
+        """,
+        "kvarn.train.hooks.logging_tensors": "LoggingTensorHook",
+        "kvarn.train.hooks.running": "FeedFnHook FinalOpsHook",
+        "kvarn.train.hooks.checkpoint_saver": "CheckpointSaverHook CheckpointSaverListener",
+        "kvarn.train.hooks.summaries": "ProfilerHook StepCounterHook SummarySaverHook",
+    },
+    "train.queue_runner": {
+        "kvarn.train.queue_runner": "add_queue_runner QueueRunner start_queue_runners",
     },
     "contrib.opt": {
         "kvarn.train.optimizers.adam_w": "AdamWOptimizer DecoupledWeightDecayExtension",
@@ -365,9 +387,9 @@ NOT_YET: Final = frozenset(
     (
         "case", "cond", "contrib", "custom_gradient", "data", "estimator", "feature_column", "hessians", "keras",
         "layers", "lookup", "losses", "map_fn", "metrics", "python_io", "saved_model", "scan", "summary",
-        "train.Checkpoint", "train.CheckpointManager", "train.CheckpointSaverHook",
-        "train.ExponentialMovingAverage", "train.MonitoredTrainingSession", "train.Scaffold",
-        "train.SessionManager", "train.SessionRunHook", "train.Supervisor", "while_loop",
+        "train.Checkpoint", "train.CheckpointManager",
+        "train.ExponentialMovingAverage",
+        "train.Supervisor", "while_loop",
     )
 )  # fmt: skip
 
@@ -451,6 +473,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.partitioned_variables": ("kvarn.variables.partitioners",),
     "python.ops.random_ops": ("kvarn.ops.random",),
     "python.ops.resource_variable_ops": ("kvarn.variables.resource_variable", "kvarn.ops.resource_variable"),
+    "python.ops.resources": ("kvarn.variables.resources",),
     "python.ops.script_ops": ("kvarn.ops.script",),
     "python.ops.sparse_ops": ("kvarn.ops.sparse", "kvarn.ops.sparse_math", "kvarn.ops.sparse_shape"),
     "python.ops.state_ops": ("kvarn.ops.state",),
@@ -473,21 +496,41 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.training.adagrad": ("kvarn.train.optimizers.adagrad",),
     "python.training.adagrad_da": ("kvarn.train.optimizers.adagrad_da",),
     "python.training.adam": ("kvarn.train.optimizers.adam",),
+    "python.training.basic_session_run_hooks": (
+        "kvarn.train.hooks.timer",
+        "kvarn.train.hooks.stopping",
+        "kvarn.train.hooks.logging_tensors",
+        "kvarn.train.hooks.running",
+        "kvarn.train.hooks.checkpoint_saver",
+        "kvarn.train.hooks.summaries",
+    ),
     "python.training.checkpoint_management": ("kvarn.checkpoint",),
     "python.training.checkpoint_utils": ("kvarn.checkpoint", "kvarn.train.checkpoint_utils"),
+    "python.training.coordinator": ("kvarn.train.coordinator",),
     "python.training.device_setter": ("kvarn.train.device_setter",),
     "python.training.warm_starting_util": ("kvarn.train.warm_starting",),
     "python.training.ftrl": ("kvarn.train.optimizers.ftrl",),
     "python.training.gradient_descent": ("kvarn.train.optimizers.gradient_descent",),
+    "python.training.monitored_session": (
+        "kvarn.train.monitored_session",
+        "kvarn.train.monitored_training_session",
+        "kvarn.train.scaffold",
+        "kvarn.train.session_creator",
+        "kvarn.train.wrapped_sessions",
+    ),
     "python.training.momentum": ("kvarn.train.optimizers.momentum",),
     "python.training.optimizer": ("kvarn.train.optimizer",),
     "python.training.proximal_adagrad": ("kvarn.train.optimizers.proximal_adagrad",),
     "python.training.proximal_gradient_descent": ("kvarn.train.optimizers.proximal_gradient_descent",),
+    "python.training.queue_runner": ("kvarn.train.queue_runner",),
+    "python.training.queue_runner_impl": ("kvarn.train.queue_runner",),
     "python.training.rmsprop": ("kvarn.train.optimizers.rmsprop",),
     "python.training.incremental_saver": ("kvarn.saver.incremental_saver", "kvarn.saver.incremental_builder"),
     "python.training.saver": ("kvarn.saver.saver", "kvarn.saver.builder", "kvarn.checkpoint"),
     "python.training.saving.saveable_object": ("kvarn.saver.saveable_object",),
     "python.training.saving.saveable_object_util": ("kvarn.saver.saveable_object_util",),
+    "python.training.session_manager": ("kvarn.train.session_manager",),
+    "python.training.session_run_hook": ("kvarn.train.session_run_hook",),
     "python.training.slot_creator": ("kvarn.train.slot_creator",),
     "python.training.training_util": ("kvarn.train.training_util",),
     "python.training": ("tf:train",),
