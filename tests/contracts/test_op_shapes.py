@@ -32,6 +32,7 @@ ELSEWHERE = frozenset(
         "kv",
         "kv_group",
         "logging",
+        "lookup",
         "matrices",
         "random",
         "resource_variable",

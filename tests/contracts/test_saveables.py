@@ -12,6 +12,7 @@ import pytest
 import kvarn as tf
 from kvarn.saver import saveables
 from kvarn.saver.builder import BaseSaverBuilder
+from kvarn.variables.mutable_tables import DenseHashTable, MutableHashTable
 
 VALUES = np.arange(12, dtype=np.float32).reshape(6, 2)
 
@@ -60,10 +61,26 @@ def parts(**kwargs: Any) -> Any:
     return variable(partitioner=tf.fixed_size_partitioner(4), **kwargs)
 
 
+def table(cls: Any, *args: Any) -> Any:
+    made = cls(tf.int64, tf.float32, [0.0, 0.0], *args)
+    tf.add_to_collection("fill", made.insert(tf.range(6, dtype=tf.int64), VALUES))
+    return made
+
+
+def table_contents() -> Any:
+    table(MutableHashTable)
+    return tf.get_collection(tf.GraphKeys.SAVEABLE_OBJECTS)
+
+
 # By the name of the kind: what a var_list may be.
 EXAMPLES: dict[str, list[Callable[[], Any]]] = {
     "CustomKind": [lambda: [Halved(variable())]],
     "EmbeddingVariableKind": [lambda: [embedding_variable()], lambda: {"other": embedding_variable()}],
+    "LookupTableKind": [
+        table_contents,
+        lambda: [table(DenseHashTable, -1, -2, 8)],
+        lambda: {"q": table(DenseHashTable, -1, -2, 8)},
+    ],
     "PartitionedVariableKind": [
         lambda: [parts()],
         lambda: {"q": parts(use_resource=True)},

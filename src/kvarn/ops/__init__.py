@@ -28,6 +28,7 @@ MODULES = [
     "layout",
     "linalg",
     "logging",
+    "lookup",
     "manip",
     "math",
     "matrices",

@@ -188,6 +188,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.train.session_creator": "ChiefSessionCreator SessionCreator WorkerSessionCreator",
         "kvarn.train.monitored_session": "MonitoredSession SingularMonitoredSession",
         "kvarn.train.monitored_training_session": "MonitoredTrainingSession",
+        "kvarn.train.supervisor": "Supervisor",
         "kvarn.train.hooks.timer": "SecondOrStepTimer",
         "kvarn.train.hooks.stopping": """
             GlobalStepWaiterHook NanLossDuringTrainingError NanTensorHook StopAtStepHook
@@ -199,6 +200,27 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
     },
     "train.queue_runner": {
         "kvarn.train.queue_runner": "add_queue_runner QueueRunner start_queue_runners",
+    },
+    "lookup": {
+        "kvarn.variables.table_initializers": "KeyValueTensorInitializer TextFileIndex TextFileInitializer",
+        "kvarn.variables.lookup_tables": """
+            StaticHashTable=StaticHashTableV1 StaticVocabularyTable=StaticVocabularyTableV1
+        """,
+    },
+    "lookup.experimental": {"kvarn.variables.mutable_tables": "DenseHashTable"},
+    "contrib.lookup": {
+        "kvarn.variables.table_initializers": """
+            KeyValueTensorInitializer TextFileIdTableInitializer TextFileIndex TextFileInitializer
+            TextFileStringTableInitializer
+        """,
+        "kvarn.variables.lookup_tables": """
+            FastHashSpec HasherSpec HashTable IdTableWithHashBuckets LookupInterface StrongHashSpec
+        """,
+        "kvarn.variables.mutable_tables": "MutableDenseHashTable MutableHashTable",
+        "kvarn.variables.vocabularies": """
+            index_table_from_file index_table_from_tensor index_to_string_table_from_file
+            index_to_string_table_from_tensor
+        """,
     },
     "contrib.opt": {
         "kvarn.train.optimizers.adam_w": "AdamWOptimizer DecoupledWeightDecayExtension",
@@ -386,10 +408,10 @@ NAMESPACES: Final = frozenset(n for name in (*_TABLE, RAW_OPS) for n in _with_pa
 NOT_YET: Final = frozenset(
     (
         "case", "cond", "contrib", "custom_gradient", "data", "estimator", "feature_column", "hessians", "keras",
-        "layers", "lookup", "losses", "map_fn", "metrics", "python_io", "saved_model", "scan", "summary",
+        "layers", "losses", "map_fn", "metrics", "python_io", "saved_model", "scan", "summary",
         "train.Checkpoint", "train.CheckpointManager",
         "train.ExponentialMovingAverage",
-        "train.Supervisor", "while_loop",
+        "while_loop",
     )
 )  # fmt: skip
 
@@ -467,6 +489,15 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.ops.kv",
     ),
     "python.ops.logging_ops": ("kvarn.ops.logging",),
+    "python.ops.gen_lookup_ops": ("kvarn.ops.lookup",),
+    "python.ops.lookup_ops": (
+        "kvarn.variables.lookup_tables",
+        "kvarn.variables.mutable_tables",
+        "kvarn.variables.table_initializers",
+        "kvarn.variables.vocabularies",
+        "kvarn.variables.resources",
+        "kvarn.ops.lookup",
+    ),
     "python.ops.math_ops": ("kvarn.ops.math", "kvarn.ops.reduction"),
     "python.ops.nn": ("tf:nn",),
     "python.ops.nn_ops": ("tf:nn", "kvarn.ops.nn"),
@@ -532,6 +563,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.training.session_manager": ("kvarn.train.session_manager",),
     "python.training.session_run_hook": ("kvarn.train.session_run_hook",),
     "python.training.slot_creator": ("kvarn.train.slot_creator",),
+    "python.training.supervisor": ("kvarn.train.supervisor", "kvarn.train.supervisor_services"),
     "python.training.training_util": ("kvarn.train.training_util",),
     "python.training": ("tf:train",),
     "python.util.compat": ("tf:compat",),

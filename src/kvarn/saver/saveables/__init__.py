@@ -22,6 +22,7 @@ _SHIPPED = (
     "custom",
     "embedding_kinds",
     "embedding_variable",
+    "lookup_table",
     "partitioned_variable",
     "reference_variable",
     "resource_variable",
