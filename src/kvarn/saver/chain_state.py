@@ -197,7 +197,8 @@ def chain_of(resources: ResourceManager) -> ChainState:
 def step_of(sess: Any, global_step: int | None) -> int | None:
     """The step of a save: what it was called with, else the graph's global step; None if there is none."""
     if global_step is not None:
-        return global_step
+        # A step that a session has read is a scalar of NumPy's.
+        return int(global_step)
     found = sess.graph.get_collection(GraphKeys.GLOBAL_STEP)
     if len(found) != 1:
         return None

@@ -18,6 +18,11 @@ def writer_of(logdir: Any) -> Any:
     return importlib.import_module(_SUMMARY).FileWriterCache.get(logdir)
 
 
+def new_writer(logdir: Any) -> Any:
+    """A FileWriter of a folder, nobody else's."""
+    return importlib.import_module(_SUMMARY).FileWriter(logdir)
+
+
 def session_log(status: str, checkpoint_path: str = "") -> Any:
     """A SessionLog: ``status`` is ``START``, ``STOP`` or ``CHECKPOINT``."""
     from kvarn import protos

@@ -93,10 +93,17 @@ class CheckpointSaverHook(SessionRunHook):
     def begin(self) -> None:
         self._summary_writer = summary_io.writer_of(self._checkpoint_dir)
         self._global_step_tensor = global_step_read("CheckpointSaverHook")
-        if self._incremental_timer is not None and self._saver is not None:
-            incremental_saver_of(self._saver)
+        if self._incremental_timer is not None:
+            self._begin_increments()
         for listener in self._listeners:
             listener.begin()
+
+    def _begin_increments(self) -> None:
+        """Lets the operations that save increments be made while that can be."""
+        if self._scaffold is not None:
+            self._scaffold._incremental_save_restore = True
+        elif self._saver is not None or get_collection(GraphKeys.SAVERS):
+            self._get_incr_saver()
 
     def after_create_session(self, session: Any, coord: Any) -> None:
         global_step = session.run(self._global_step_tensor)
