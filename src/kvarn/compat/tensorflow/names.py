@@ -189,6 +189,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.train.monitored_session": "MonitoredSession SingularMonitoredSession",
         "kvarn.train.monitored_training_session": "MonitoredTrainingSession",
         "kvarn.train.supervisor": "Supervisor",
+        "kvarn.train.moving_averages": "ExponentialMovingAverage",
         "kvarn.train.hooks.timer": "SecondOrStepTimer",
         "kvarn.train.hooks.stopping": """
             GlobalStepWaiterHook NanLossDuringTrainingError NanTensorHook StopAtStepHook
@@ -410,7 +411,6 @@ NOT_YET: Final = frozenset(
         "case", "cond", "contrib", "custom_gradient", "data", "estimator", "feature_column", "hessians", "keras",
         "layers", "losses", "map_fn", "metrics", "python_io", "saved_model", "scan", "summary",
         "train.Checkpoint", "train.CheckpointManager",
-        "train.ExponentialMovingAverage",
         "while_loop",
     )
 )  # fmt: skip
@@ -542,6 +542,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.training.warm_starting_util": ("kvarn.train.warm_starting",),
     "python.training.ftrl": ("kvarn.train.optimizers.ftrl",),
     "python.training.gradient_descent": ("kvarn.train.optimizers.gradient_descent",),
+    "python.training.moving_averages": ("kvarn.train.moving_averages",),
     "python.training.monitored_session": (
         "kvarn.train.monitored_session",
         "kvarn.train.monitored_training_session",
