@@ -34,6 +34,7 @@ ELSEWHERE = frozenset(
         "logging",
         "lookup",
         "matrices",
+        "queues",
         "random",
         "resource_variable",
         "script",

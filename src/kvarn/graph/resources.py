@@ -178,9 +178,13 @@ class ResourceManager:
                 del self._resources[key]
 
     def clear(self) -> None:
-        """Removes everything."""
+        """Removes everything; operations that wait at a queue end."""
         with self._lock:
+            found = list(self._resources.values())
             self._resources.clear()
+        for resource in found:
+            if hasattr(resource, "cancel"):
+                resource.cancel()
 
     def all_of(self, kind: str) -> list[Any]:
         """All objects of a kind."""

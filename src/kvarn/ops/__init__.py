@@ -33,6 +33,7 @@ MODULES = [
     "math",
     "matrices",
     "nn",
+    "queues",
     "random",
     "ranges",
     "reduction",

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kvarn import dtypes, errors
+from kvarn import errors
 from kvarn.dtypes import DType
 from kvarn.graph import shape_inference as shapes
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
@@ -20,6 +20,7 @@ from kvarn.graph.resources import ResourceHandle, Var
 from kvarn.graph.shape_inference import Shape
 from kvarn.ops import _vocabulary_file
 from kvarn.ops._format import type_text
+from kvarn.ops._handles import as_reference, look_up, own_handle
 from kvarn.ops._lookup_tables import (
     HashTable,
     LookupTable,
@@ -43,10 +44,7 @@ def _array(value: Any, dtype: DType) -> Any:
 
 def _handle(ctx: Any, make: Callable[[str], LookupTable]) -> ResourceHandle:
     """The handle of the node's table, which is made if it is not there."""
-    handle: ResourceHandle = ctx.handle(_KIND)
-    if not ctx.attrs["shared_name"] and not ctx.attrs["use_node_name_sharing"] and handle.name == ctx.op.name:
-        # A table of this node alone, whatever shared names there are.
-        handle = ctx.cache = ResourceHandle(handle.container, f"_0_{handle.name}", _KIND)
+    handle = own_handle(ctx, _KIND)
     table = ctx.resources.look_up_or_create(handle, lambda: make(handle.name))
     conflict = conflicting(table, ctx.attrs["key_dtype"], ctx.attrs["value_dtype"])
     if conflict is not None:
@@ -54,23 +52,8 @@ def _handle(ctx: Any, make: Callable[[str], LookupTable]) -> ResourceHandle:
     return handle
 
 
-def _reference(ctx: Any, handle: ResourceHandle) -> Var:
-    """The handle in its older form: a reference to the container and the name."""
-    container = handle.container or ctx.resources.default_container
-    reference = Var(handle.name, dtypes.string, (2,))
-    names = np.empty(2, dtype=object)
-    names[:] = [container.encode(), handle.name.encode()]
-    reference.assign(names)
-    return reference
-
-
 def _table(ctx: Any, table_handle: Any) -> LookupTable:
-    """The table behind a handle of either form."""
-    if isinstance(table_handle, Var):
-        container, name = (part.decode() for part in table_handle.read())
-        container = "" if container == ctx.resources.default_container else container
-        table_handle = ResourceHandle(container, name, _KIND)
-    found: LookupTable = ctx.resources.look_up(table_handle)
+    found: LookupTable = look_up(ctx, table_handle, _KIND)
     return found
 
 
@@ -104,7 +87,7 @@ class hash_table:
         return (2,)
 
     def kernel(ctx: Any) -> Any:
-        return _reference(ctx, _hash_table(ctx))
+        return as_reference(ctx, _hash_table(ctx))
 
 
 @op("HashTableV2", outputs="table_handle: resource", attrs=[*_NAMES, *_TYPES], stateful=True)
@@ -125,7 +108,7 @@ class mutable_hash_table:
         return (2,)
 
     def kernel(ctx: Any) -> Any:
-        return _reference(ctx, _mutable_table(ctx))
+        return as_reference(ctx, _mutable_table(ctx))
 
 
 @op("MutableHashTableV2", outputs="table_handle: resource", attrs=[*_NAMES, *_TYPES], stateful=True)
@@ -151,7 +134,7 @@ class mutable_hash_table_of_tensors:
         return (2,)
 
     def kernel(ctx: Any) -> Any:
-        return _reference(ctx, _table_of_tensors(ctx))
+        return as_reference(ctx, _table_of_tensors(ctx))
 
 
 @op(

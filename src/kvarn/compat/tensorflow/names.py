@@ -108,6 +108,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             variable_creator_scope variable_op_scope variable_scope VariableScope
         """,
         "kvarn.variables.multihash_variable": "get_multihash_variable",
+        "kvarn.variables.queues": "FIFOQueue PaddingFIFOQueue QueueBase RandomShuffleQueue",
         "kvarn.variables.partitioners": """
             create_partitioned_variables fixed_size_partitioner min_max_variable_partitioner
             variable_axis_size_partitioner
@@ -202,6 +203,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
     "train.queue_runner": {
         "kvarn.train.queue_runner": "add_queue_runner QueueRunner start_queue_runners",
     },
+    "queue": {"kvarn.variables.queues": "FIFOQueue PaddingFIFOQueue QueueBase RandomShuffleQueue"},
     "lookup": {
         "kvarn.variables.table_initializers": "KeyValueTensorInitializer TextFileIndex TextFileInitializer",
         "kvarn.variables.lookup_tables": """
@@ -464,6 +466,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.check_ops": ("kvarn.ops.check",),
     "python.ops.clip_ops": ("kvarn.ops.clip",),
     "python.ops.control_flow_ops": ("kvarn.ops.control",),
+    "python.ops.data_flow_ops": ("kvarn.variables.queues", "kvarn.ops.queues", "kvarn.ops.array"),
     "python.ops.embedding_ops": (
         "kvarn.variables.embedding_ops",
         "kvarn.variables.safe_embedding_ops",
@@ -475,6 +478,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.gen_math_ops": ("kvarn.ops.math", "kvarn.ops.reduction"),
     "python.ops.gen_state_ops": ("kvarn.ops.state",),
     "python.ops.gen_resource_variable_ops": ("kvarn.ops.resource_variable",),
+    "python.ops.gen_data_flow_ops": ("kvarn.ops.queues", "kvarn.ops.array"),
     "python.ops.gen_io_ops": ("kvarn.ops.checkpoint",),
     "python.ops.gen_kv_variable_ops": ("kvarn.ops.kv", "kvarn.ops.kv_group"),
     "python.ops.gradient_checker": ("kvarn.compat.tensorflow.testing.gradient_checker",),
