@@ -30,7 +30,7 @@ from kvarn.saver.restore_check import RestoreCheck, operations_below
 from kvarn.saver.retention import Retention
 from kvarn.variables import listing
 
-__all__ = ["Saver", "export_meta_graph", "get_saver_or_default", "import_meta_graph"]
+__all__ = ["Saver", "export_meta_graph", "_get_saver_or_default", "import_meta_graph"]
 
 _log = logging.getLogger("tensorflow")
 
@@ -482,7 +482,7 @@ class Saver:
             raise restore_errors.mismatch(e, prefix) from e
 
 
-def get_saver_or_default() -> Saver:
+def _get_saver_or_default() -> Saver:
     """The Saver of the collection ``savers``, or a new sharded one that is added to it.
 
     Raises:

@@ -9,7 +9,7 @@ import weakref
 
 from kvarn.graph.graph import GraphKeys, add_to_collection, get_collection, get_default_graph
 from kvarn.saver.incremental_saver import IncrementalSaver, _get_incremental_saver
-from kvarn.saver.saver import Saver, get_saver_or_default
+from kvarn.saver.saver import Saver, _get_saver_or_default
 
 _made: weakref.WeakKeyDictionary[Saver, IncrementalSaver] = weakref.WeakKeyDictionary()
 
@@ -24,7 +24,7 @@ def default_saver() -> Saver:
         saver = Saver(sharded=True, allow_empty=True, incremental_save_restore=True)
         add_to_collection(GraphKeys.SAVERS, saver)
         return saver
-    return get_saver_or_default()
+    return _get_saver_or_default()
 
 
 def incremental_saver_of(saver: Saver) -> IncrementalSaver:

@@ -11,7 +11,7 @@ from typing import Any
 
 from kvarn.graph.graph import GraphKeys, add_to_collection, get_collection, get_default_graph
 from kvarn.ops import array, control
-from kvarn.saver.saver import get_saver_or_default
+from kvarn.saver.saver import _get_saver_or_default
 from kvarn.train import increments, summary_io
 from kvarn.variables import listing, resources
 
@@ -103,7 +103,7 @@ class Scaffold:
             self._summary_op = default("summary_op", GraphKeys.SUMMARY_OP, summary_io.merge_all)
         if self._saver is None:
             self._saver = (
-                increments.default_saver() if self._incremental_save_restore else get_saver_or_default()
+                increments.default_saver() if self._incremental_save_restore else _get_saver_or_default()
             )
         self._saver.build()
         if self._incremental_save_restore:
