@@ -45,7 +45,7 @@ def _outputs(op: Any, seen: dict[Any, Any]) -> Any:
     registration = op.registration
     if not op._inputs or registration.op_def.is_stateful or registration.kernel is None:
         return None
-    if op.type == "PlaceholderWithDefault" or op.type in CONTROL_FLOW or op._control_flow_context is not None:
+    if op.type == "PlaceholderWithDefault" or op.type in CONTROL_FLOW:
         return None
     inputs = []
     for x in op._inputs:

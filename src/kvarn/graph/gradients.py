@@ -9,13 +9,14 @@ import collections
 import contextlib
 import enum
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from kvarn import dtypes
 from kvarn.graph import registry
+from kvarn.graph.control_flow_util import GetWhileContext, IsLoopExit, IsLoopSwitch, IsSwitch
 from kvarn.graph.convert import (
     constant,
     convert_to_tensor,
@@ -146,11 +147,11 @@ def gradients(
         ys = [y.values if isinstance(y, IndexedSlices) else y for y in ys]
         xs = [_differentiable(x) for x in xs]
         stop = [_differentiable(x) for x in stop]
-        walk = _Walk(ys, xs, stop, colocate_gradients_with_ops, gate_gradients, graph)
         seeds = []
         for i, (y, g) in enumerate(zip(ys, grads, strict=True)):
-            with walk.maybe_colocate(y.op):
+            with _maybe_colocate(graph, y.op, colocate_gradients_with_ops):
                 seeds.append(_seed(y, g, i))
+        walk = _Walk(ys, xs, stop, colocate_gradients_with_ops, gate_gradients, graph)
         found = walk.run(seeds)
         if unconnected is UnconnectedGradients.ZERO:
             found = [_zeros_like(x) if g is None else g for x, g in zip(xs, found, strict=True)]
@@ -224,18 +225,22 @@ def _trainable(tensor: Tensor) -> bool:
     return dtype.is_floating or dtype.is_complex or dtype.name in ("resource", "variant")
 
 
+def _maybe_colocate(graph: Graph, op: Operation, wanted: bool) -> Any:
+    return graph.colocate_with(op) if wanted else contextlib.nullcontext()
+
+
 class _Walk:
     """One backward walk from ``ys`` to ``xs``."""
 
     def __init__(
         self, ys: list[Tensor], xs: list[Tensor], stop: list[Tensor], colocate: bool, gate: bool, graph: Graph
     ) -> None:
-        self.ys, self.xs = ys, xs
+        self.ys, self.xs, self.stop = ys, xs, stop
         self.colocate, self.gate, self.graph = colocate, gate, graph
+        # The state of the loops between, if there are any.
+        self.loops: Any = None
         self.between, self.pending = self._count()
-        self.stop_ops = {x.op for x in xs if not any(self.pending.get(i.op, 0) > 0 for i in x.op._inputs)} | {
-            s.op for s in stop
-        }
+        self.stop_ops: set[Operation] = set()
         # Incoming gradients by operation and output: a list until they are added up.
         self.grads: dict[Operation, list[Any]] = {}
 
@@ -250,73 +255,172 @@ class _Walk:
                 for out in op._outputs:
                     if _trainable(out):
                         stack.extend(out._consumers or ())
-        between: set[Operation] = set()
-        stack = [y.op for y in self.ys]
-        while stack:
-            op = stack.pop()
+        between: dict[Operation, None] = {}
+        queue = collections.deque(y.op for y in self.ys)
+        while queue:
+            op = queue.popleft()
             if op in from_xs and op not in between:
-                between.add(op)
-                stack.extend(x.op for x in op._inputs)
-        pending: dict[Operation, int] = {}
-        for op in between:
+                between[op] = None
+                queue.extend(x.op for x in op._inputs)
+        order, found = list(between), set(between)
+        if any(IsLoopExit(op) for op in order):
+            self._add_loops(order, found)
+        pending: dict[Operation, int] = collections.defaultdict(int)
+        for op in order:
             for x in op._inputs:
-                if x.op in between:
-                    pending[x.op] = pending.get(x.op, 0) + 1
-        return between, pending
+                if x.op in found:
+                    pending[x.op] += 1
+        return found, pending
+
+    def _add_loops(self, order: list[Operation], found: set[Operation]) -> None:
+        """Makes the loops of the gradient; all exits of a loop count as between, even those not in use.
+
+        Raises:
+          ValueError: a loop of which only the nodes are known.
+        """
+        for op in order:  # which grows meanwhile
+            if not IsLoopExit(op):
+                continue
+            loop = GetWhileContext(op)
+            if loop is None:
+                raise ValueError(
+                    f"Failed to call gradients on a while loop without properly serializing graph via MetaGraphDef: "
+                    f"'{op._name}' comes out of a loop that was imported as a GraphDef."
+                )
+            if self.loops is None:
+                self.loops = loop.new_control_flow_state()
+            with self.maybe_colocate(op):
+                self.loops.AddWhileContext(op, order, found)
 
     def maybe_colocate(self, op: Operation) -> Any:
-        return self.graph.colocate_with(op) if self.colocate else contextlib.nullcontext()
+        return _maybe_colocate(self.graph, op, self.colocate)
 
     def _add(self, tensor: Tensor, grad: Any) -> None:
         per_output = self.grads.get(tensor.op)
         if per_output is None:
             per_output = self.grads[tensor.op] = [[] for _ in tensor.op._outputs]
-        per_output[tensor.value_index].append(grad)
+        found = per_output[tensor.value_index]
+        if isinstance(found, list):
+            found.append(grad)
+        else:
+            # The Switch of a loop is met twice: behind its Exit and behind the body.
+            per_output[tensor.value_index] = grad
+
+    @contextlib.contextmanager
+    def _in_loop_of(self, op: Operation, before: bool) -> Iterator[None]:
+        """Builds in the gradient's loop if ``op`` is in a loop; with ``before``, an Exit is outside."""
+        if self.loops is None:
+            yield
+            return
+        self.loops.EnterGradWhileContext(op, before)
+        try:
+            yield
+        finally:
+            self.loops.ExitGradWhileContext(op, before)
 
     def run(self, seeds: list[Any]) -> list[Any]:
         """The gradients of ``xs``, given those of ``ys``."""
         for y, seed in zip(self.ys, seeds, strict=True):
             self._add(y, seed)
-        ready = collections.deque(
-            dict.fromkeys(y.op for y in self.ys if y.op in self.between and not self.pending.get(y.op))
-        )
+        first = dict.fromkeys(y.op for y in self.ys if y.op in self.between and not self.pending.get(y.op))
+        ready = collections.deque(first)
+        if self.loops is not None:
+            for left in self.loops.ProcessUnusedLoopExits(self.pending, first):
+                self._add_zeros_of_exit(left)
+                ready.append(left.op)
+        self.stop_ops = {
+            x.op for x in self.xs if not any(self.pending.get(i.op, 0) > 0 for i in x.op._inputs)
+        } | {s.op for s in self.stop}
         while ready:
             op = ready.popleft()
             with self.maybe_colocate(op):
-                outputs = self.grads.get(op, [[] for _ in op._outputs])
-                self.grads[op] = out_grads = [self._aggregate(g) for g in outputs]
-                in_grads = self._backward(op, out_grads)
-            for i, (x, g) in enumerate(zip(op._inputs, in_grads, strict=True)):
-                if g is not None:
-                    if isinstance(g, Tensor) and x.dtype.name != "resource":
-                        _check_shape(op, i, x, g)
-                    self._add(x, g)
+                with self._in_loop_of(op, before=True):
+                    outputs = self.grads.get(op, [[] for _ in op._outputs])
+                    self.grads[op] = out_grads = [
+                        self._aggregate(g) if isinstance(g, list) else g for g in outputs
+                    ]
+                with self._in_loop_of(op, before=False):
+                    in_grads = self._backward(op, out_grads)
+                    for i, (x, g) in enumerate(zip(op._inputs, in_grads, strict=True)):
+                        if g is not None:
+                            if isinstance(g, Tensor) and x.dtype.name != "resource":
+                                _check_shape(op, i, x, g)
+                            self._add(x, g)
             for x in op._inputs:
-                if x.op in self.pending:
-                    self.pending[x.op] -= 1
-                    if self.pending[x.op] == 0:
-                        ready.append(x.op)
+                self._one_gradient_less(x, ready)
+        if self.loops is not None:
+            self.loops.PostProcessing()
         found = []
         for x in self.xs:
             grad = self.grads[x.op][x.value_index] if x.op in self.grads else None
             found.append(self._aggregate(grad) if isinstance(grad, list) else grad)
         return found
 
+    def _add_zeros_of_exit(self, left: Tensor) -> None:
+        if _trainable(left):
+            self._add(left, self.loops.ZerosLikeForExit(left))
+
+    def _one_gradient_less(self, x: Tensor, ready: collections.deque[Operation]) -> None:
+        """Notes that a use of ``x`` has given its gradient; its operation may be ready then."""
+        op = x.op
+        if op not in self.pending:
+            return
+        self.pending[op] -= 1
+        left = self.pending[op]
+        if self.loops is None or not (left > 0 and IsLoopSwitch(op)):
+            if left != 0:
+                return
+            if self.loops is not None and IsLoopExit(op):
+                self._exit_is_ready(x, ready)
+                return
+        ready.append(op)
+
+    def _exit_is_ready(self, left: Tensor, ready: collections.deque[Operation]) -> None:
+        """Exits of a loop wait for each other: without a gradient for any of them, there is no loop to run."""
+        state = self.loops.GetGradState(left.op, before=False)
+        state.deferred_exits.append(left)
+        state.pending_exits_count -= 1
+        if state.pending_exits_count:
+            return
+        used: list[Tensor] = []
+        for y in state.deferred_exits:
+            (used if self._has_gradient(y.op) else state.unused_exits).append(y)
+        ready.extend(y.op for y in used)
+        for y in state.unused_exits:
+            if used:
+                self._add_zeros_of_exit(y)
+            ready.append(y.op)
+
+    def _has_gradient(self, op: Operation) -> bool:
+        return any(g is not None for grads in self.grads.get(op, ()) for g in _as_list(grads))
+
+    def _zeros_like(self, op: Operation, index: int) -> Any:
+        return zeros_like_outside_loop(op, index) if self.loops is None else self.loops.ZerosLike(op, index)
+
     def _backward(self, op: Operation, out_grads: list[Any]) -> list[Any]:
         nothing: list[Any] = [None] * len(op._inputs)
-        if op in self.stop_ops or all(g is None for g in out_grads):
-            return nothing
-        try:
-            function = get_gradient_function(op)
-        except LookupError:
-            raise LookupError(
-                f"No gradient defined for operation '{op._name}' (op type: {op.type})"
-            ) from None
+        has_gradient = any(g is not None for g in out_grads)
+        function = None
+        if has_gradient and op not in self.stop_ops:
+            try:
+                function = get_gradient_function(op)
+            except LookupError:
+                raise LookupError(
+                    f"No gradient defined for operation '{op._name}' (op type: {op.type})"
+                ) from None
+        context = op._control_flow_context
+        if (
+            context is not None
+            and context.IsWhileContext()
+            and IsSwitch(op)
+            and context is self.graph._get_control_flow_context()
+        ):
+            self._refuse_initial_value(op)
         if function is None:
             return nothing
         filled = [
-            _zeros_like(out) if g is None and _trainable(out) else g
-            for out, g in zip(op._outputs, out_grads, strict=True)
+            self._zeros_like(op, i) if g is None and _trainable(out) else g
+            for i, (out, g) in enumerate(zip(op._outputs, out_grads, strict=True))
         ]
         with name_scope(op._name + "_grad"), self.graph._original_op(op):
             given = function(op, *filled)
@@ -329,6 +433,24 @@ class _Walk:
             if self.gate and sum(g is not None for g in in_grads) > 1:
                 in_grads = _gated(in_grads)
         return in_grads
+
+    def _refuse_initial_value(self, op: Operation) -> None:
+        """Raises for a gradient inside of a loop with respect to what a variable of the loop starts with."""
+        reached: set[Operation] = set()
+        queue = collections.deque([op])
+        targets = {x.op for x in self.xs}
+        while queue:
+            source = queue.popleft()
+            if source in targets:
+                raise ValueError(
+                    "Cannot compute gradient inside while loop with respect to op "
+                    f"'{source._name}'. We do not support taking the gradient wrt or through the initial value of a "
+                    "loop variable. Gradients can be computed through loop invariants or wrt the input parameters to "
+                    "the loop body."
+                )
+            if source not in reached:
+                reached.add(source)
+                queue.extend(x.op for x in source._inputs)
 
     def _aggregate(self, grads: list[Any]) -> Any:
         """The sum of gradients of one tensor; IndexedSlices stay sparse when all are."""
@@ -426,6 +548,18 @@ def to_dense(slices: IndexedSlices, name: str | None = None) -> Tensor:
         },
         name,
     )
+
+
+def zeros_like_outside_loop(op: Operation, index: int) -> Any:
+    """Zeros like an output of ``op``, for a gradient that nothing depends on; made only where they are needed
+    if ``op`` is the Switch of a conditional.
+
+    Source: `ZerosLikeOutsideLoop` of tensorflow/python/ops/control_flow_state.py (1.15).
+    """
+    context = op._control_flow_context
+    if IsSwitch(op) and context is not None and context.IsCondContext():
+        return context.zeros_like(op, index)
+    return _zeros_like(op._outputs[index])
 
 
 def _zeros_like(tensor: Tensor) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 from kvarn.dtypes import DType
 from kvarn.graph import registry
+from kvarn.graph.control_flow_util import CheckInputFromValidContext
 from kvarn.graph.graph_keys import GraphKeys as GraphKeys
 from kvarn.graph.operation import Operation, arg_types, capture_stack
 from kvarn.graph.registry import OpRegistrationData
@@ -223,11 +224,15 @@ class Graph:
         if self._finalized:
             raise RuntimeError("Graph is finalized and cannot be modified.")
         op_def = data.op_def
+        foreign = False
         for x in inputs:
-            if x.op._graph is not self:
+            source = x.op
+            if source._graph is not self:
                 raise ValueError(
                     f"{x} must be from the same graph as the graph it is used in ({op_def.name})."
                 )
+            if source._control_flow_context is not self._control_flow_context:
+                foreign = True
         if name is None:
             name = self.unique_name(op_def.name)
         elif name.endswith("/"):
@@ -260,9 +265,10 @@ class Graph:
         self._record(op)
         if self._attr_scope_map or self._gradient_override_map or self._op_to_kernel_label_map:
             self._apply_attr_scopes(op)
-        if self._control_flow_context is not None:
-            op._control_flow_context = self._control_flow_context
-            self._control_flow_context.AddOp(op)
+        if foreign or self._control_flow_context is not None:
+            # What takes its inputs in is named after it, unless it is a constant.
+            with self.name_scope(f"{self._name_stack}/" if op_def.name == "Const" else f"{name}/"):
+                self._add_to_context(op)
         for controller in self._control_dependencies_stack:
             controller.add_op(op)
         if self._default_original_op is not None:
@@ -274,6 +280,14 @@ class Graph:
         if self._container and op_def.is_stateful and attrs.get("container") == b"":
             attrs["container"] = self._container.encode()
         return op
+
+    def _add_to_context(self, op: Operation) -> None:
+        """Tells the conditional or loop that is being built of ``op``, if ``op`` may be built there at all."""
+        context = op._control_flow_context = self._control_flow_context
+        for x in op._inputs:
+            CheckInputFromValidContext(op, x.op)
+        if context is not None:
+            context.AddOp(op)
 
     def _infer_shapes(self, op: Operation) -> None:
         shape_fn = op.registration.shape_fn
@@ -357,6 +371,10 @@ class Graph:
                 continue
             found.update((c, None) for c in controller.control_inputs if c not in input_ops)
         return list(found)
+
+    def _record_op_seen_by_control_dependencies(self, op: Operation) -> None:
+        for controller in self._control_dependencies_stack:
+            controller.add_op(op)
 
     def _get_control_flow_context(self) -> Any:
         return self._control_flow_context

@@ -482,16 +482,16 @@ class _Import:
         graph._functions.update(self.functions)
         graph._merge_versions(self.graph_def.versions)
         for op in self.made.values():
-            for controller in graph._control_dependencies_stack:
-                controller.add_op(op)
+            # All before any is looked at: values of a loop come round to operations before them.
+            op._control_flow_context = graph._control_flow_context
+            graph._record_op_seen_by_control_dependencies(op)
         for op in self.made.values():
             if graph._control_dependencies_stack:
                 op._add_control_inputs(graph._control_dependencies_for_inputs([x.op for x in op._inputs]))
             if graph._attr_scope_map or graph._gradient_override_map or graph._op_to_kernel_label_map:
                 graph._apply_attr_scopes(op)
             if graph._control_flow_context is not None:
-                op._control_flow_context = graph._control_flow_context
-                graph._control_flow_context.AddOp(op)
+                graph._add_to_context(op)
             if graph._colocation_stack:
                 graph._apply_colocation(op)
             if graph._container and op.definition.is_stateful and op.attrs.get("container") == b"":

@@ -6,9 +6,10 @@ tensorflow/python/framework/ops.py (1.15).
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 
 class ProtoFunctions(NamedTuple):
@@ -20,6 +21,14 @@ class ProtoFunctions(NamedTuple):
 
 
 _registry: dict[str, ProtoFunctions] = {}
+
+# Where the functions of some collections are registered: a module that is not needed before a graph has such a
+# collection, and stands above this one.
+_MODULES: Final = {
+    "cond_context": "kvarn.ops.control_flow_context",
+    "while_context": "kvarn.ops.while_context",
+    "queue_runners": "kvarn.train.queue_runner",
+}
 
 
 def register_proto_function(
@@ -50,9 +59,15 @@ def register_proto_function(
     _registry[collection_name] = ProtoFunctions(proto_type, to_proto, from_proto)
 
 
+def _find(collection_name: str) -> ProtoFunctions | None:
+    if collection_name not in _registry and collection_name in _MODULES:
+        importlib.import_module(_MODULES[collection_name])
+    return _registry.get(collection_name)
+
+
 def get_collection_proto_type(collection_name: str) -> Any:
     """The message class of a collection, or None."""
-    found = _registry.get(collection_name)
+    found = _find(collection_name)
     if found is None or found.proto_type is None:
         return None
     if isinstance(found.proto_type, str):
@@ -64,13 +79,13 @@ def get_collection_proto_type(collection_name: str) -> Any:
 
 def get_to_proto_function(collection_name: str) -> Callable[..., Any] | None:
     """The function that makes messages of a collection's items, or None."""
-    found = _registry.get(collection_name)
+    found = _find(collection_name)
     return None if found is None else found.to_proto
 
 
 def get_from_proto_function(collection_name: str) -> Callable[..., Any] | None:
     """The function that makes a collection's items of messages, or None."""
-    found = _registry.get(collection_name)
+    found = _find(collection_name)
     return None if found is None else found.from_proto
 
 

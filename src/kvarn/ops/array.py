@@ -140,15 +140,15 @@ class shape_:
 
 def shape(input: Any, name: str | None = None, out_type: Any = dtypes.int32) -> Tensor:
     """The shape of a tensor, or the dense shape of a SparseTensor, a constant where it is known."""
-    return _shape(input, name, True, out_type)
+    return shape_internal(input, name, True, out_type)
 
 
 def shape_v2(input: Any, out_type: Any = dtypes.int32, name: str | None = None) -> Tensor:
     """`shape` with TensorFlow 2's order of arguments."""
-    return _shape(input, name, True, out_type)
+    return shape_internal(input, name, True, out_type)
 
 
-def _shape(
+def shape_internal(
     input: Any, name: str | None = None, optimize: bool = True, out_type: Any = dtypes.int32
 ) -> Tensor:
     with name_scope(name, "Shape", [input]) as scope:
@@ -273,7 +273,7 @@ def zeros_like(tensor: Any, dtype: Any = None, name: str | None = None, optimize
         if optimize and known is not None and None not in known and base is not dtypes.variant:
             return zeros(known, wanted, name=scope)
         if dtype is not None and wanted is not base and base is not dtypes.variant:
-            return zeros(_shape(tensor, optimize=optimize), wanted, name=scope)
+            return zeros(shape_internal(tensor, optimize=optimize), wanted, name=scope)
         return zeros_like_(tensor, name=scope)
 
 
@@ -281,7 +281,7 @@ def ones_like(tensor: Any, dtype: Any = None, name: str | None = None, optimize:
     """Ones of the shape of `tensor`."""
     with name_scope(name, "ones_like", [tensor]) as scope:
         tensor = convert_to_tensor(tensor, name="tensor")
-        ones_shape = _shape(tensor, optimize=optimize)
+        ones_shape = shape_internal(tensor, optimize=optimize)
         result = ones(ones_shape, tensor.dtype if dtype is None else dtype, name=scope)
         result.set_shape(tensor.static_shape)
         return result

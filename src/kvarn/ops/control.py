@@ -76,17 +76,27 @@ def Assert(condition: Any, data: Any, summarize: int | None = None, name: str | 
     Raises (when run):
       InvalidArgumentError: ``condition`` is false.
 
-    TensorFlow guards the assertion with `tf.cond` when ``data`` is on a device with memory of its own; there
-    is no such device here, so the operation stands alone.
+    Unless ``data`` is made of strings and int32 alone, the assertion stands in a conditional that leaves it out
+    when ``condition`` is true, as TensorFlow's does, where data may be far away on a device.
     """
+    from kvarn.ops.conditional import cond
+
     with name_scope(name, "Assert", [condition, data]):
         values = convert_n_to_tensor(data)
+        summarize = 3 if summarize is None else summarize
+        result: Operation
+        # Both convert once more, under other names, in TensorFlow's graphs.
         if all(v.dtype.base_dtype in (dtypes.string, dtypes.int32) for v in values):
-            # Here TensorFlow needs no guard either, and converts once more, under other names.
-            values = data
-        result: Operation = assert_(
-            condition, values, summarize=3 if summarize is None else summarize, name="Assert"
+            result = assert_(condition, data, summarize=summarize, name="Assert")
+            return result
+        condition = convert_to_tensor(condition, name="Condition")
+        guard = cond(
+            condition,
+            no_op,
+            lambda: assert_(condition, data, summarize=summarize, name="Assert"),
+            name="AssertGuard",
         )
+        result = guard.op
         return result
 
 

@@ -83,9 +83,16 @@ def _declare(
     shape: Any,
     kernel: Any,
     what: str,
+    grad: str,
     uninitialized: bool = False,
 ) -> OpFunction:
-    body = {"__doc__": what, "__module__": __name__, "shape": shape, "kernel": kernel}
+    def gradient(op: Any, *grads: Any) -> Any:
+        # Gradients stand on contexts, and these on the nodes declared here.
+        from kvarn.ops import control_flow_grad
+
+        return getattr(control_flow_grad, grad)(op, *grads)
+
+    body = {"__doc__": what, "__module__": __name__, "shape": shape, "kernel": kernel, "grad": gradient}
     declare = op(name, inputs, outputs, attrs, allows_uninitialized_input=uninitialized)
     return declare(type(name, (), body))
 
@@ -101,6 +108,7 @@ switch = _declare(
     _both,
     _switched,
     "Passes ``data`` on to the output that ``pred`` chooses.",
+    "switch_grad",
 )
 ref_switch = _declare(
     "RefSwitch",
@@ -110,6 +118,7 @@ ref_switch = _declare(
     _both,
     _switched,
     "Switch for a reference.",
+    "switch_grad",
     uninitialized=True,
 )
 ref_select = _declare(
@@ -120,6 +129,7 @@ ref_select = _declare(
     _selected,
     _of_number,
     "Passes on the reference of number ``index``.",
+    "no_grad",
 )
 merge = _declare(
     "Merge",
@@ -129,6 +139,7 @@ merge = _declare(
     _merged,
     _first_alive,
     "Passes on the first of its inputs that becomes available.",
+    "merge_grad",
 )
 ref_merge = _declare(
     "RefMerge",
@@ -138,8 +149,11 @@ ref_merge = _declare(
     _merged,
     _first_alive,
     "Merge for references.",
+    "merge_grad",
 )
-enter = _declare("Enter", "data: T", "output: T", _LOOP, _entered, _the_same, "Takes a value into a loop.")
+enter = _declare(
+    "Enter", "data: T", "output: T", _LOOP, _entered, _the_same, "Takes a value into a loop.", "enter_grad"
+)
 ref_enter = _declare(
     "RefEnter",
     "data: Ref(T)",
@@ -148,9 +162,17 @@ ref_enter = _declare(
     shapes.same_as(0),
     _the_same,
     "Takes a reference into a loop.",
+    "enter_grad",
 )
 exit = _declare(
-    "Exit", "data: T", "output: T", "T: type", shapes.same_as(0), _the_same, "Takes a value out of a loop."
+    "Exit",
+    "data: T",
+    "output: T",
+    "T: type",
+    shapes.same_as(0),
+    _the_same,
+    "Takes a value out of a loop.",
+    "exit_grad",
 )
 ref_exit = _declare(
     "RefExit",
@@ -160,6 +182,7 @@ ref_exit = _declare(
     shapes.same_as(0),
     _the_same,
     "Takes a reference out of a loop.",
+    "exit_grad",
 )
 next_iteration = _declare(
     "NextIteration",
@@ -169,6 +192,7 @@ next_iteration = _declare(
     shapes.same_as(0),
     _the_same,
     "Hands a value to the next round.",
+    "next_iteration_grad",
 )
 ref_next_iteration = _declare(
     "RefNextIteration",
@@ -178,7 +202,15 @@ ref_next_iteration = _declare(
     shapes.same_as(0),
     _the_same,
     "Hands a reference to the next round.",
+    "next_iteration_grad",
 )
 loop_cond = _declare(
-    "LoopCond", "input: bool", "output: bool", (), shapes.scalar, _goes_on, "Whether the loop goes on."
+    "LoopCond",
+    "input: bool",
+    "output: bool",
+    (),
+    shapes.scalar,
+    _goes_on,
+    "Whether the loop goes on.",
+    "loop_cond_grad",
 )

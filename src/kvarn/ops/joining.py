@@ -15,6 +15,7 @@ import kvarn.ops.comparison as comparison
 import kvarn.ops.math as math_ops
 from kvarn import dtypes, errors
 from kvarn.graph import tensor_util
+from kvarn.graph.control_flow_util import GetOutputContext
 from kvarn.graph.convert import constant, convert_to_tensor
 from kvarn.graph.graph import name_scope
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
@@ -190,6 +191,13 @@ def _concat_grads(op, d, values, axis):
         return [d]
     if not isinstance(d, (Tensor, IndexedSlices)):
         raise TypeError(f"Expected Tensor or IndexedSlices, got {type(d)}")
+    if (
+        axis.op.type == "Const"
+        and isinstance(d, Tensor)
+        and GetOutputContext(axis.op) is not GetOutputContext(d.op)
+    ):
+        # A constant of the loop that runs forwards: one of its own needs no way in.
+        axis = constant(tensor_util.constant_value(axis), dtype=axis.dtype)
     wrapped = axis % array_ops.rank(values[0])
     if isinstance(d, IndexedSlices):
         return _concat_sparse_grads(d, values, axis, wrapped)

@@ -239,8 +239,11 @@ class variable_shape_:
 
 
 def variable_shape(handle: Tensor, out_type: Any = dtypes.int32) -> Tensor:
-    """The shape of a variable: a constant where it is known, otherwise a VariableShape node."""
-    found = handle_shape_and_type(handle)
+    """The shape of a variable: a constant where it is known, otherwise a VariableShape node.
+
+    Inside of a conditional or a loop TensorFlow does not look behind the node that takes the handle in.
+    """
+    found = None if handle.op.type in ("Enter", "Switch") else handle_shape_and_type(handle)
     if found is None or found[0] is None or None in found[0]:
         unknown: Tensor = variable_shape_(handle, out_type=out_type)
         return unknown

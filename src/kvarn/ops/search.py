@@ -88,14 +88,14 @@ def searchsorted(
     Raises:
       ValueError: ``side`` is neither.
     """
-    sequence_size = array._shape(sorted_sequence)[-1]
-    values_size = array._shape(values)[-1]
+    sequence_size = array.shape_internal(sorted_sequence)[-1]
+    values_size = array.shape_internal(values)[-1]
     rows = array.reshape(sorted_sequence, [-1, sequence_size])
     wanted = array.reshape(values, [-1, values_size])
     if side not in ("left", "right"):
         raise ValueError(f"side must be either 'right' or 'left'.  Saw: {side}.")
     bound = upper_bound if side == "right" else lower_bound
-    result: Tensor = array.reshape(bound(rows, wanted, out_type, name=name), array._shape(values))
+    result: Tensor = array.reshape(bound(rows, wanted, out_type, name=name), array.shape_internal(values))
     return result
 
 

@@ -79,9 +79,12 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.ops.clip": """
             clip_by_average_norm clip_by_global_norm clip_by_norm clip_by_value global_norm
         """,
+        "kvarn.ops.conditional": "case cond",
         "kvarn.ops.control": "Assert group no_op tuple",
         "kvarn.ops.logging": "Print print=print_v2",
         "kvarn.ops.random": "multinomial random_normal random_shuffle random_uniform truncated_normal",
+        "kvarn.ops.tensor_array": "TensorArray",
+        "kvarn.ops.while_loop": "while_loop",
         "kvarn.ops.state": """
             assign assign_add assign_sub count_up_to scatter_add scatter_div scatter_max scatter_min
             scatter_mul scatter_nd_add scatter_nd_sub scatter_nd_update scatter_sub scatter_update
@@ -383,6 +386,9 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             orthogonal=Orthogonal VarianceScaling Zeros zeros=Zeros
         """,
     },
+    "nest": {
+        "kvarn.graph.nest": "assert_same_structure flatten is_nested map_structure pack_sequence_as",
+    },
     "debugging": {
         "kvarn.ops.check": """
             assert_equal assert_greater assert_greater_equal assert_less assert_less_equal assert_negative
@@ -410,10 +416,9 @@ NAMESPACES: Final = frozenset(n for name in (*_TABLE, RAW_OPS) for n in _with_pa
 # What TensorFlow has and this version does not: said so, instead of guessing at names that look alike.
 NOT_YET: Final = frozenset(
     (
-        "case", "cond", "contrib", "custom_gradient", "data", "estimator", "feature_column", "hessians", "keras",
+        "contrib", "custom_gradient", "data", "estimator", "feature_column", "hessians", "keras",
         "layers", "losses", "map_fn", "metrics", "python_io", "saved_model", "scan", "summary",
         "train.Checkpoint", "train.CheckpointManager",
-        "while_loop",
     )
 )  # fmt: skip
 
@@ -465,7 +470,15 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.array_ops": ("kvarn.ops.array",),
     "python.ops.check_ops": ("kvarn.ops.check",),
     "python.ops.clip_ops": ("kvarn.ops.clip",),
-    "python.ops.control_flow_ops": ("kvarn.ops.control",),
+    "python.ops.control_flow_ops": (
+        "kvarn.ops.conditional",
+        "kvarn.ops.control",
+        "kvarn.ops.control_flow_context",
+        "kvarn.ops.control_flow_values",
+        "kvarn.ops.while_context",
+        "kvarn.ops.while_loop",
+    ),
+    "python.ops.control_flow_util": ("kvarn.graph.control_flow_util",),
     "python.ops.data_flow_ops": ("kvarn.variables.queues", "kvarn.ops.queues", "kvarn.ops.array"),
     "python.ops.embedding_ops": (
         "kvarn.variables.embedding_ops",
@@ -475,10 +488,16 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.variables.group_embedding_ops",
     ),
     "python.ops.gen_array_ops": ("kvarn.ops.array",),
+    "python.ops.gen_control_flow_ops": ("kvarn.ops.control_flow",),
     "python.ops.gen_math_ops": ("kvarn.ops.math", "kvarn.ops.reduction"),
     "python.ops.gen_state_ops": ("kvarn.ops.state",),
     "python.ops.gen_resource_variable_ops": ("kvarn.ops.resource_variable",),
-    "python.ops.gen_data_flow_ops": ("kvarn.ops.queues", "kvarn.ops.array"),
+    "python.ops.gen_data_flow_ops": (
+        "kvarn.ops.queues",
+        "kvarn.ops.stacks",
+        "kvarn.ops.tensor_array_ops",
+        "kvarn.ops.array",
+    ),
     "python.ops.gen_io_ops": ("kvarn.ops.checkpoint",),
     "python.ops.gen_kv_variable_ops": ("kvarn.ops.kv", "kvarn.ops.kv_group"),
     "python.ops.gradient_checker": ("kvarn.compat.tensorflow.testing.gradient_checker",),
@@ -513,6 +532,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.sparse_ops": ("kvarn.ops.sparse", "kvarn.ops.sparse_math", "kvarn.ops.sparse_shape"),
     "python.ops.state_ops": ("kvarn.ops.state",),
     "python.ops.string_ops": ("kvarn.ops.string",),
+    "python.ops.tensor_array_ops": ("kvarn.ops.tensor_array",),
     "python.ops.template": ("kvarn.variables.template",),
     "python.ops.variable_scope": ("kvarn.variables.scope", "kvarn.variables.multihash_variable"),
     "python.ops.variables": (
@@ -527,6 +547,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.platform.googletest": ("kvarn.compat.tensorflow.testing.environment", "tf:test"),
     "python.platform.test": ("tf:test", "kvarn.compat.tensorflow.testing.environment"),
     "python.platform.tf_logging": ("tf:logging",),
+    "python.util.nest": ("kvarn.graph.nest",),
     "python.training.adadelta": ("kvarn.train.optimizers.adadelta",),
     "python.training.adagrad": ("kvarn.train.optimizers.adagrad",),
     "python.training.adagrad_da": ("kvarn.train.optimizers.adagrad_da",),
