@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from kvarn import errors
 from kvarn.graph.graph import GraphKeys, init_scope
 from kvarn.graph.operation import Operation
 from kvarn.graph.tensor import Tensor
+from kvarn.ops.conditional import cond
 from kvarn.variables.listing import is_variable_initialized
 
 # These read a variable only where it is safe, or lead to what has been guarded.
@@ -24,21 +24,8 @@ _BUFFERS = frozenset({"Variable", "VariableV2", "VarHandleOp"})
 
 def initialized_value(variable: Any) -> Any:
     """See `Variable.initialized_value`."""
-    cond = _cond()
-    if cond is None:
-        raise errors.UnimplementedError.of(
-            "Variable.initialized_value needs tf.cond, which this version does not have",
-            name=variable.name,
-            hint="Use variable.initial_value for initial values of other variables.",
-        )
     with init_scope():
         return cond(is_variable_initialized(variable), variable.read_value, lambda: variable.initial_value)
-
-
-def _cond() -> Any:
-    from kvarn.ops import control
-
-    return getattr(control, "cond", None)
 
 
 def guard(name: str, initial_value: Any) -> Tensor:
@@ -52,9 +39,7 @@ def guard(name: str, initial_value: Any) -> Tensor:
     """
     if not isinstance(initial_value, Tensor):
         raise TypeError(f"initial_value needs to be a Tensor: {initial_value}")
-    # Without conditionals nothing can be guarded.  Operations run in the order they were made in, so a
-    # variable made earlier is initialized earlier; otherwise the read fails and says so.
-    if not initial_value.op._inputs or _cond() is None or _has_cycle(initial_value.op):
+    if not initial_value.op._inputs or _has_cycle(initial_value.op):
         return initial_value
     return _safe_tensor(name, initial_value, {})
 

@@ -9,11 +9,8 @@ import numpy as np
 import pytest
 
 import kvarn as tf
-from kvarn.ops import control
 from kvarn.saver.incremental_saver import SUB_INCR_CKPT_DIR
 from kvarn.train import increments, summary_io
-
-pytestmark = pytest.mark.skipif(not hasattr(control, "cond"), reason="the global step is read by tf.cond")
 
 
 @pytest.fixture(autouse=True)

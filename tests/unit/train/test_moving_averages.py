@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import kvarn as tf
-from kvarn.ops import control
 from kvarn.train import moving_averages
 
 # Of `assign_moving_average` with a correction, without the variables beside it.
@@ -14,10 +13,6 @@ NODES = [
     "/decay", "/sub", "/mul", "/AssignSub", "/AssignAdd/value", "/AssignAdd", "/sub_1/x", "/sub_1", "/Pow",
     "/sub_2/x", "/sub_2", "/truediv", "",
 ]  # fmt: skip
-
-starts_from_variables = pytest.mark.skipif(
-    not hasattr(control, "cond"), reason="initial values are read by tf.cond"
-)
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +93,6 @@ def test_the_nodes_of_a_debiased_average(graph):
     assert made == [f"AssignMovingAvg{n}" for n in NODES]
 
 
-@starts_from_variables
 @pytest.mark.parametrize("use_resource", [False, True])
 def test_of_variables_and_their_restore(use_resource, tmp_path):
     v = tf.get_variable("v", initializer=[10.0, 11.0], use_resource=use_resource)

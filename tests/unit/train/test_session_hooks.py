@@ -9,10 +9,7 @@ import numpy as np
 import pytest
 
 import kvarn as tf
-from kvarn.ops import control
 from kvarn.train.hooks import stopping, timer
-
-reads_global_step = pytest.mark.skipif(not hasattr(control, "cond"), reason="it is read by tf.cond")
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +127,6 @@ def count_runs(hook, first=0):
     return runs
 
 
-@reads_global_step
 @pytest.mark.parametrize(
     ("arguments", "first", "runs"),
     [({"num_steps": 3}, 5, 3), ({"last_step": 8}, 5, 3), ({"last_step": 3}, 5, 1)],
@@ -191,7 +187,6 @@ def test_nan_stops_or_fails(messages):
     assert messages() == ["Model diverged with loss = NaN."] * 2
 
 
-@reads_global_step
 def test_waiting_for_a_step(monkeypatch):
     step = tf.train.create_global_step()
     up = step.assign_add(1000)
