@@ -422,3 +422,49 @@ def arrays_in_conditionals(tf):
     array = tf.TensorArray(tf.float32, 2, element_shape=[]).write(0, x)
     array = tf.cond(p, lambda: array.write(1, x * 2.0), lambda: array.write(1, x * 3.0))
     return [{p: True, x: 2.0}, {p: False, x: 2.0}], [array.stack()]
+
+
+@program
+def mapped(tf):
+    x = tf.placeholder(tf.float32, [None, 2], name="x")
+    y = tf.map_fn(lambda row: row * tf.reduce_sum(row), x)
+    pair = tf.map_fn(
+        lambda ab: (ab[0] + 1, tf.to_float(ab[1])),
+        (tf.constant([1, 2]), tf.constant([3, 4])),
+        dtype=(tf.int32, tf.float32),
+    )
+    return [{x: [[1.0, 2.0], [3.0, 4.0]]}], [y, *pair, *tf.gradients(y, x)]
+
+
+@program
+def mapped_with_variables(tf):
+    def fn(row):
+        with tf.variable_scope("inside", reuse=tf.AUTO_REUSE):
+            w = tf.get_variable("w", initializer=[2.0, 3.0])
+        return row * w
+
+    return [{}], [tf.map_fn(fn, tf.constant([[1.0, 2.0], [3.0, 4.0]]))]
+
+
+@program
+def folded(tf):
+    x = tf.constant([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    left = tf.foldl(lambda a, row: a * 2.0 + row, x)
+    right = tf.foldr(lambda a, row: a * 2.0 + row, x, initializer=tf.zeros([2]))
+    both = tf.foldr(lambda a, row: a * 2.0 + row, x)
+    return [{}], [left, right, both, *tf.gradients(left, x)]
+
+
+@program
+def scanned(tf):
+    x = tf.placeholder(tf.float32, [None], name="x")
+    sums = tf.scan(lambda a, e: a + e, x)
+    backwards = tf.scan(lambda a, e: (a[0] * e, a[1] + e), x, initializer=(1.0, 0.0), reverse=True)
+    return [{x: [1.0, 2.0, 3.0]}], [sums, *backwards, *tf.gradients(sums, x)]
+
+
+@program
+def second_derivatives(tf):
+    x = tf.placeholder(tf.float32, [2], name="x")
+    y = x[0] * x[0] * x[1] + tf.reduce_sum(x * x)
+    return [{x: [1.0, 2.0]}], tf.hessians(y, x)

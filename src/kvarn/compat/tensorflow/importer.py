@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from kvarn.compat.tensorflow import names, namespace
+from kvarn.compat.tensorflow import absent, gen_ops, names, namespace
 
 _PREFIXES = ("tensorflow", "tensorflow_core")
 
@@ -47,7 +47,9 @@ def _proto(name: str) -> Any:
     try:
         return getattr(protos, name)
     except AttributeError:
-        return None
+        pass
+    codes = protos.enum("tensorflow.error.Code")
+    return codes if name == "Code" else dict(codes.items()).get(name)
 
 
 class _Loader(importlib.abc.Loader):
@@ -89,8 +91,14 @@ class TensorFlowFinder(importlib.abc.MetaPathFinder):
                 return namespace.module_of(rest[len(prefix) :])
         if rest in ("compat.v1", "_api", "_api.v1"):
             return namespace.module_of("")
+        if rest.startswith("core.") and rest.endswith("_pb2"):
+            return _ModuleView(fullname, ("protos",))
+        if rest.startswith(gen_ops.PREFIXES):
+            return gen_ops.GeneratedOps(fullname)
         if any(known.startswith(rest + ".") for known in names.MODULES):
             return _ModuleView(fullname, ())
+        if absent.exists(rest):
+            return absent.AbsentModule(fullname)
         return None
 
 
@@ -121,5 +129,7 @@ def uninstall() -> None:
     """Takes kvarn's modules out of TensorFlow's place again."""
     sys.meta_path[:] = [f for f in sys.meta_path if not isinstance(f, TensorFlowFinder)]
     for name in [n for n in sys.modules if n.partition(".")[0] in _PREFIXES]:
-        if isinstance(sys.modules[name], (namespace.Namespace, _ModuleView)):
+        if isinstance(
+            sys.modules[name], (namespace.Namespace, _ModuleView, absent.AbsentModule, gen_ops.GeneratedOps)
+        ):
             del sys.modules[name]

@@ -27,6 +27,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.graph.tensor": "IndexedSlices SparseTensor SparseTensorValue Tensor",
         "kvarn.graph.operation": "Operation",
         "kvarn.graph.tensor_shape": "Dimension TensorShape",
+        "kvarn.graph.tensor_spec": "TensorSpec",
         "kvarn.graph.graph": """
             add_to_collection add_to_collections colocate_with container control_dependencies device
             get_collection get_collection_ref get_default_graph Graph GraphKeys init_scope name_scope
@@ -84,6 +85,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.ops.logging": "Print print=print_v2",
         "kvarn.ops.random": "multinomial random_normal random_shuffle random_uniform truncated_normal",
         "kvarn.ops.tensor_array": "TensorArray",
+        "kvarn.variables.functional_ops": "foldl foldr hessians map_fn scan",
         "kvarn.ops.while_loop": "while_loop",
         "kvarn.ops.state": """
             assign assign_add assign_sub count_up_to scatter_add scatter_div scatter_max scatter_min
@@ -416,38 +418,29 @@ NAMESPACES: Final = frozenset(n for name in (*_TABLE, RAW_OPS) for n in _with_pa
 # What TensorFlow has and this version does not: said so, instead of guessing at names that look alike.
 NOT_YET: Final = frozenset(
     (
-        "contrib", "custom_gradient", "data", "estimator", "feature_column", "hessians", "keras",
-        "layers", "losses", "map_fn", "metrics", "python_io", "saved_model", "scan", "summary",
+        "contrib", "custom_gradient", "data", "estimator", "feature_column", "keras",
+        "layers", "losses", "metrics", "python_io", "saved_model", "summary",
         "train.Checkpoint", "train.CheckpointManager",
     )
 )  # fmt: skip
 
 # Modules of TensorFlow's tree that programs import directly.
 MODULES: Final[dict[str, tuple[str, ...]]] = {
-    "core.framework.attr_value_pb2": ("protos",),
     "core.framework.embedding.config_pb2": ("kvarn.engine.options", "kvarn.variables.embedding_variable"),
-    "core.framework.graph_pb2": ("protos",),
-    "core.framework.node_def_pb2": ("protos",),
-    "core.framework.op_def_pb2": ("protos",),
-    "core.framework.tensor_pb2": ("protos",),
-    "core.framework.tensor_shape_pb2": ("protos",),
-    "core.framework.types_pb2": ("protos",),
-    "core.framework.variable_pb2": ("protos",),
-    "core.framework.versions_pb2": ("protos",),
-    "core.protobuf.config_pb2": ("protos",),
-    "core.protobuf.meta_graph_pb2": ("protos",),
-    "core.protobuf.saver_pb2": ("protos",),
-    "core.protobuf.tensor_bundle_pb2": ("protos",),
-    "core.protobuf.trackable_object_graph_pb2": ("protos",),
+    "python.client.device_lib": ("kvarn.compat.tensorflow.device_lib",),
     "python.client.session": ("kvarn.graph.session",),
+    "python.compat.compat": ("kvarn.compat.tensorflow.forward_compatibility",),
+    "python.eager.context": ("kvarn.compat.tensorflow.eager_context",),
     "python.framework.constant_op": ("kvarn.graph.convert",),
     "python.framework.device": ("kvarn.graph.device",),
+    "python.framework.device_spec": ("kvarn.graph.device",),
     "python.framework.dtypes": ("kvarn.dtypes",),
     "python.framework.errors": ("kvarn.errors",),
     "python.framework.errors_impl": ("kvarn.errors",),
     "python.framework.graph_io": ("kvarn.graph.graph_io",),
     "python.framework.graph_util": ("kvarn.graph.graph_util",),
     "python.framework.importer": ("kvarn.graph.importer",),
+    "python.framework.indexed_slices": ("kvarn.graph.tensor",),
     "python.framework.meta_graph": ("kvarn.graph.meta_graph",),
     "python.framework.ops": (
         "kvarn.graph.graph",
@@ -460,7 +453,9 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.framework.random_seed": ("kvarn.graph.random_seed",),
     "python.framework.sparse_tensor": ("kvarn.graph.tensor", "kvarn.graph.convert"),
     "python.framework.tensor_shape": ("kvarn.graph.tensor_shape",),
+    "python.framework.tensor_spec": ("kvarn.graph.tensor_spec",),
     "python.framework.tensor_util": ("kvarn.graph.tensor_util",),
+    "python.framework.versions": ("kvarn.compat.tensorflow.versions", "kvarn.graph.graph"),
     "python.framework.test_util": (
         "kvarn.compat.tensorflow.testing.test_case",
         "kvarn.compat.tensorflow.testing.decorators",
@@ -487,22 +482,11 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.variables.multi_dim_embedding_ops",
         "kvarn.variables.group_embedding_ops",
     ),
-    "python.ops.gen_array_ops": ("kvarn.ops.array",),
-    "python.ops.gen_control_flow_ops": ("kvarn.ops.control_flow",),
-    "python.ops.gen_math_ops": ("kvarn.ops.math", "kvarn.ops.reduction"),
-    "python.ops.gen_state_ops": ("kvarn.ops.state",),
-    "python.ops.gen_resource_variable_ops": ("kvarn.ops.resource_variable",),
-    "python.ops.gen_data_flow_ops": (
-        "kvarn.ops.queues",
-        "kvarn.ops.stacks",
-        "kvarn.ops.tensor_array_ops",
-        "kvarn.ops.array",
-    ),
-    "python.ops.gen_io_ops": ("kvarn.ops.checkpoint",),
-    "python.ops.gen_kv_variable_ops": ("kvarn.ops.kv", "kvarn.ops.kv_group"),
+    "python.ops.functional_ops": ("kvarn.variables.functional_ops",),
     "python.ops.gradient_checker": ("kvarn.compat.tensorflow.testing.gradient_checker",),
-    "python.ops.gradients": ("kvarn.graph.gradients",),
-    "python.ops.gradients_impl": ("kvarn.graph.gradients",),
+    "python.ops.gradients": ("kvarn.graph.gradients", "kvarn.variables.functional_ops"),
+    "python.ops.gradients_impl": ("kvarn.graph.gradients", "kvarn.variables.functional_ops"),
+    "python.ops.gradients_util": ("kvarn.graph.gradients",),
     "python.ops.init_ops": ("kvarn.variables.initializers", "tf"),
     "python.ops.io_ops": ("kvarn.ops.checkpoint",),
     "python.ops.kv_variable_ops": (
@@ -511,8 +495,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.variables.multihash_variable",
         "kvarn.ops.kv",
     ),
+    "python.ops.linalg_ops": ("tf:linalg", "kvarn.ops.linalg", "kvarn.ops.matrices"),
     "python.ops.logging_ops": ("kvarn.ops.logging",),
-    "python.ops.gen_lookup_ops": ("kvarn.ops.lookup",),
     "python.ops.lookup_ops": (
         "kvarn.variables.lookup_tables",
         "kvarn.variables.mutable_tables",
@@ -521,8 +505,11 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.variables.resources",
         "kvarn.ops.lookup",
     ),
+    "python.ops.map_fn": ("kvarn.variables.functional_ops",),
     "python.ops.math_ops": ("kvarn.ops.math", "kvarn.ops.reduction"),
+    "python.ops.linalg.linalg_impl": ("tf:linalg",),
     "python.ops.nn": ("tf:nn",),
+    "python.ops.nn_impl": ("tf:nn", "kvarn.ops.nn"),
     "python.ops.nn_ops": ("tf:nn", "kvarn.ops.nn"),
     "python.ops.partitioned_variables": ("kvarn.variables.partitioners",),
     "python.ops.random_ops": ("kvarn.ops.random",),
@@ -530,10 +517,12 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.resources": ("kvarn.variables.resources",),
     "python.ops.script_ops": ("kvarn.ops.script",),
     "python.ops.sparse_ops": ("kvarn.ops.sparse", "kvarn.ops.sparse_math", "kvarn.ops.sparse_shape"),
+    "python.ops.special_math_ops": ("kvarn.ops.math", "kvarn.ops.special"),
     "python.ops.state_ops": ("kvarn.ops.state",),
     "python.ops.string_ops": ("kvarn.ops.string",),
     "python.ops.tensor_array_ops": ("kvarn.ops.tensor_array",),
     "python.ops.template": ("kvarn.variables.template",),
+    "python.ops.unconnected_gradients": ("kvarn.graph.gradients",),
     "python.ops.variable_scope": ("kvarn.variables.scope", "kvarn.variables.multihash_variable"),
     "python.ops.variables": (
         "kvarn.variables.variable",
@@ -548,6 +537,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.platform.test": ("tf:test", "kvarn.compat.tensorflow.testing.environment"),
     "python.platform.tf_logging": ("tf:logging",),
     "python.util.nest": ("kvarn.graph.nest",),
+    "python.tf2": ("kvarn.compat.tensorflow.versions",),
     "python.training.adadelta": ("kvarn.train.optimizers.adadelta",),
     "python.training.adagrad": ("kvarn.train.optimizers.adagrad",),
     "python.training.adagrad_da": ("kvarn.train.optimizers.adagrad_da",),

@@ -20,3 +20,8 @@ disable_eager_execution = disable_v2_tensorshape = disable_control_flow_v2 = dis
 def executing_eagerly() -> bool:
     """False."""
     return False
+
+
+def enabled() -> bool:
+    """Whether TensorFlow 2's behaviour is switched on (``tensorflow.python.tf2``): never."""
+    return False
