@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from kvarn import errors
+from kvarn.graph.deadline import seconds_left
 from kvarn.graph.kernel_context import KernelContext
 from kvarn.graph.operation import Operation
 from kvarn.graph.resources import ResourceManager
@@ -261,6 +262,8 @@ class _Builder:
             first = next(x for x in op._inputs if x.op.type not in _NEXT)
             following = next(x for x in op._inputs if x.op.type in _NEXT)
             carried.append(tuple(inner.slot(x) for x in (op._outputs[0], op._outputs[1], first, following)))
+        # Of the first round only, unless they are the same in all.
+        passing = [slot for slot, op in zip(entered, enters, strict=True) if not op.attrs["is_constant"]]
         told = [(inner.done_slot(op), inner.slot(op._outputs[0])) for op in (*rounds, *enters)]
         steps = inner.steps()
         left = [inner.slot(op._outputs[0]) for op in exits]
@@ -278,6 +281,7 @@ class _Builder:
                 slots[value], slots[index] = slots[first], _FIRST_ROUND
             found: list[Any] = [DEAD] * len(left)
             while True:
+                seconds_left()
                 for done, value in told:
                     slots[done] = DEAD if slots[value] is DEAD else None
                 run_steps(steps, slots)
@@ -287,6 +291,8 @@ class _Builder:
                 following = [slots[c[3]] for c in carried]
                 if all(v is DEAD for v in following):
                     return (*found, *[None if v is not DEAD else DEAD for v in found])
+                for slot in passing:
+                    slots[slot] = DEAD
                 for (value, index, _, _), v in zip(carried, following, strict=True):
                     slots[value], slots[index] = v, _LATER_ROUND
 

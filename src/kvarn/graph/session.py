@@ -5,6 +5,7 @@ Source: tensorflow/python/client/session.py (1.15).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
@@ -15,6 +16,7 @@ import numpy as np
 
 from kvarn.graph import executor, plan
 from kvarn.graph.allocation import keep_freed_memory
+from kvarn.graph.deadline import within
 from kvarn.graph.graph import Graph, get_default_graph
 from kvarn.graph.operation import Operation
 from kvarn.graph.resources import ResourceManager
@@ -201,7 +203,8 @@ class BaseSession:
       target: ``""`` or ``"local"``; kvarn runs in the process.
       graph: the graph, by default the default graph.
       config: a ConfigProto; ``intra_op_parallelism_threads`` sets how many threads the native kernels
-        use, ``device_count`` how many CPUs are listed; the rest has no effect.
+        use, ``device_count`` how many CPUs are listed, ``operation_timeout_in_ms`` how long a run may take;
+        the rest has no effect.
 
     Raises:
       NotFoundError: ``target`` is anything else.
@@ -230,6 +233,7 @@ class BaseSession:
             if not isinstance(config, protos.ConfigProto):
                 raise TypeError(f"config must be a tf.ConfigProto, but got {type(config)}")
         self._config = config
+        self._timeout = int(getattr(config, "operation_timeout_in_ms", 0) or 0)
         self._closed = False
         self._reset = False
         self._resources = ResourceManager()
@@ -287,7 +291,8 @@ class BaseSession:
           feed_dict: values to use instead of tensors: arrays, numbers, lists; SparseTensorValue for
             sparse tensors.
           options, run_metadata: a RunOptions and a RunMetadata; with a ``trace_level`` above NO_TRACE the
-            second one's ``step_stats`` tell when each operation ran.
+            second one's ``step_stats`` tell when each operation ran.  ``timeout_in_ms`` ends loops and waiting
+            for queues.
 
         Returns:
           NumPy arrays, or scalars for tensors of rank 0, in the nest's own shape; None for operations.
@@ -296,6 +301,7 @@ class BaseSession:
           RuntimeError: the session is closed, or its graph is empty.
           CancelledError: `Session.reset` closed the session.
           TypeError, ValueError: a fetch or feed is not of the graph or does not fit.
+          DeadlineExceededError: the time allowed is over.
           OpError: a kernel failed; the message names the node, its input shapes and the line that built it.
         """
         self._check_usable()
@@ -304,12 +310,14 @@ class BaseSession:
         else:
             feeds, values = [], []
         prepared = self._prepare(fetches, feeds)
-        if run_metadata is not None and options is not None and options.trace_level:
-            from kvarn.graph import tracing
+        milliseconds = self._timeout if options is None else options.timeout_in_ms or self._timeout
+        with within(milliseconds) if milliseconds > 0 else contextlib.nullcontext():
+            if run_metadata is not None and options is not None and options.trace_level:
+                from kvarn.graph import tracing
 
-            results = tracing.execute(prepared.plan, values, run_metadata)
-        else:
-            results = executor.execute(prepared.plan, values)
+                results = tracing.execute(prepared.plan, values, run_metadata)
+            else:
+                results = executor.execute(prepared.plan, values)
         return prepared.fetches.restore(executor.fetched(prepared.plan, results))
 
     def _check_usable(self) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from kvarn import errors
 from kvarn.dtypes import DType
+from kvarn.graph.deadline import seconds_left
 from kvarn.graph.shape_inference import Shape, fmt
 from kvarn.ops._format import type_text
 from kvarn.ops._philox import Philox
@@ -328,8 +329,18 @@ class _Attempt:
         self._changed.release()
 
     def wait(self, possible: Callable[[], bool], what: str) -> None:
-        """Until this is the first in its line and the thing is possible; CancelledError if it is cancelled."""
-        self._changed.wait_for(lambda: self.cancelled or (self._line[0] is self and possible()))
+        """Until this is the first in its line and the thing is possible.
+
+        Raises:
+          CancelledError: it is cancelled.
+          DeadlineExceededError: the run has no time left.
+        """
+
+        def over() -> bool:
+            return self.cancelled or (self._line[0] is self and possible())
+
+        while not self._changed.wait_for(over, seconds_left()):
+            pass
         if self.cancelled:
             raise errors.CancelledError.of(f"{what} operation was cancelled")
 

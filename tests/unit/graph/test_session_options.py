@@ -128,3 +128,20 @@ def test_a_nest_that_the_program_changes_does_not_lend_its_plan_to_another():
             nest[0] = None
             nest[0] = IndexedSlices(value, indices)
             assert session.run(nest)[0].values == i
+
+
+def test_a_loop_has_no_more_time_than_the_options_give() -> None:
+    with tf.Graph().as_default(), tf.Session() as sess:
+        endless = tf.while_loop(lambda i: i >= 0.0, lambda i: i + 1.0, [0.0])
+        with pytest.raises(errors.DeadlineExceededError, match="Timed out waiting for notification"):
+            sess.run(endless, options=tf.RunOptions(timeout_in_ms=20))
+        assert sess.run(tf.constant(1), options=tf.RunOptions(timeout_in_ms=20)) == 1
+
+
+def test_waiting_for_a_queue_has_no_more_time_than_the_session_gives() -> None:
+    with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(operation_timeout_in_ms=20)) as sess:
+        queue = tf.FIFOQueue(1, tf.float32)
+        with pytest.raises(errors.DeadlineExceededError, match="operation_timeout_in_ms"):
+            sess.run(queue.dequeue())
+        sess.run(queue.enqueue(2.0))
+        assert sess.run(queue.dequeue()) == 2.0

@@ -1,0 +1,49 @@
+"""Until when a run may take: ``timeout_in_ms`` of RunOptions, ``operation_timeout_in_ms`` of ConfigProto.
+
+What may go on for ever asks: loops before each round, queues while they wait.
+
+Source: `DirectSession::WaitForNotification` of tensorflow/core/common_runtime/direct_session.cc (1.15).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+
+from kvarn import errors
+
+
+class _Deadline(threading.local):
+    at: float | None = None
+
+
+_deadline = _Deadline()
+
+
+@contextlib.contextmanager
+def within(milliseconds: int) -> Iterator[None]:
+    """A run in this thread that may take so long."""
+    old, _deadline.at = _deadline.at, time.monotonic() + milliseconds / 1000
+    try:
+        yield
+    finally:
+        _deadline.at = old
+
+
+def seconds_left() -> float | None:
+    """How long the run of this thread may still take; None for ever.
+
+    Raises:
+      DeadlineExceededError: no time is left.
+    """
+    if _deadline.at is None:
+        return None
+    left = _deadline.at - time.monotonic()
+    if left <= 0:
+        raise errors.DeadlineExceededError.of(
+            "Timed out waiting for notification",
+            hint="timeout_in_ms or operation_timeout_in_ms says how long.",
+        )
+    return left
