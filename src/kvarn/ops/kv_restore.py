@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -73,8 +73,10 @@ def restore(
     """
     from kvarn.formats.detect import open_checkpoint
 
-    member = _Member(resource, name, partition_id, partition_num, reset_version or _resets_versions(), zeros)
     run = _running.get()
+    if run is not None and run.reader.prefix == prefix:
+        name = run.renamed.get(name, name)
+    member = _Member(resource, name, partition_id, partition_num, reset_version or _resets_versions(), zeros)
     if run is not None and run.reader.prefix == prefix and run.expects(name):
         run.add(member)
         return
@@ -126,10 +128,12 @@ class EmbeddingRestore:
 
     Args:
       reader: the checkpoint; it stays open until the last variable was added.
+      renamed: by the name that an importing op asks for, the one to read instead, where they differ.
     """
 
-    def __init__(self, reader: TensorReader) -> None:
+    def __init__(self, reader: TensorReader, renamed: Mapping[str, str] | None = None) -> None:
         self.reader = reader
+        self.renamed: Mapping[str, str] = renamed or {}
         self._verified: set[str] = set()
         self._infos: dict[str, EmbeddingInfo | None] = {}
         self._parts: dict[str, StoredPart] = {}

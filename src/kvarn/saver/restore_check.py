@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kvarn.ops.kv_restore import EmbeddingRestore
 
 # The operations that read checkpoints, and which of their inputs has the names.
-_NAMES_AT = {"RestoreV2": 1, "KvResourceImportV2": 4, "KvResourceImportV3": 2}
+NAMES_AT = {"RestoreV2": 1, "KvResourceImportV2": 4, "KvResourceImportV3": 2}
 
 
 class RestoreCheck:
@@ -39,7 +39,7 @@ class RestoreCheck:
     def __init__(self, restore_op: Operation) -> None:
         below = operations_below(restore_op)
         self._wanted = list(_demands(below))
-        self._readers = [op for op in below if op.type in _NAMES_AT]
+        self._readers = [op for op in below if op.type in NAMES_AT]
 
     def set_key_mismatch(self, rule: str) -> None:
         """Puts the rule for slots with other keys than their variable into the graph."""
@@ -99,7 +99,7 @@ class RestoreCheck:
             if op.type != "RestoreV2":
                 continue
             self._looked_at = op
-            known = constant_value(op.inputs[_NAMES_AT[op.type]])
+            known = constant_value(op.inputs[NAMES_AT[op.type]])
             if known is not None:
                 checkpoint.verify(reader, [decode_name(name) for name in known], op.attrs["dtypes"])
 
@@ -109,10 +109,10 @@ class RestoreCheck:
 
         for op in self._readers:
             self._looked_at = op
-            known = None if op.type == "RestoreV2" else constant_value(op.inputs[_NAMES_AT[op.type]])
+            known = None if op.type == "RestoreV2" else constant_value(op.inputs[NAMES_AT[op.type]])
             if known is None:
                 continue
-            family, is_primary = _family(op)
+            family, is_primary = embedding_family(op)
             run.look_at(
                 tensor_name(known),
                 variable=op.inputs[1].op.name,
@@ -148,7 +148,7 @@ class RestoreCheck:
         raise errors.InvalidArgumentError(op.node_def, op, "\n".join(lines), name=name, path=prefix)
 
 
-def _family(importing: Operation) -> tuple[Any, bool]:
+def embedding_family(importing: Operation) -> tuple[Any, bool]:
     """What is equal for a primary and its slots, and whether the variable that an operation fills is the primary."""
     if importing.type == "KvResourceImportV3":
         # Only the operation that makes the variable knows.
@@ -179,7 +179,7 @@ def _demands(below: dict[Operation, None]) -> Iterator[tuple[str, tuple[int, ...
             if part:
                 continue
             for assign in _assigning(output, below):
-                shape = _demanded(assign)
+                shape = demanded_shape(assign)
                 if shape is not None:
                     yield decode_name(name), shape, assign
 
@@ -208,7 +208,7 @@ def _assigning(tensor: Any, below: dict[Operation, None]) -> Iterator[Operation]
             yield op
 
 
-def _demanded(assign: Operation) -> tuple[int, ...] | None:
+def demanded_shape(assign: Operation) -> tuple[int, ...] | None:
     """The shape that a value must have, or None when any will do."""
     target = assign.inputs[0]
     if assign.type == "Assign":

@@ -14,7 +14,8 @@ import contextlib
 import glob
 import logging
 import os
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +30,11 @@ from kvarn.saver.meta_graph import export_meta_graph, import_meta_graph
 from kvarn.saver.restore_check import RestoreCheck, operations_below
 from kvarn.saver.retention import Retention
 from kvarn.variables import listing
+
+if TYPE_CHECKING:
+    from kvarn.checkpoint.verbs.patterns import Pattern
+    from kvarn.saver.restore_demands import RestoreDemands
+    from kvarn.saver.restore_plan import RestorePlan
 
 __all__ = ["Saver", "export_meta_graph", "_get_saver_or_default", "import_meta_graph"]
 
@@ -432,14 +438,64 @@ class Saver:
 
     # -- restoring --------------------------------------------------------------------------------
 
-    def restore(self, sess: Any, save_path: Any) -> None:
+    def plan(
+        self,
+        save_path: Any,
+        *,
+        rename: Sequence[tuple[Pattern, str]] = (),
+        slots: str = "keep",
+        missing: str = "refuse",
+        graph: Any = None,
+    ) -> RestorePlan:
+        """What `restore` would do with each variable and each stored tensor; no values are read.
+
+        Args:
+          save_path: a prefix, a file of a checkpoint, or a folder for its newest.
+          rename: (pattern, new name): what something stored counts as; the first rule that means a name decides,
+            and slots go with their variable.  A string is the whole name; ``re:…`` replaces what it finds.
+          slots: ``keep``, or ``reset`` to start the slots of optimizers anew.
+          missing: the action for variables of which nothing is stored: ``refuse``, ``reset`` or ``leave``.
+          graph: where the Saver's operations are; the default graph by default.
+
+        Raises:
+          RuntimeError: `build` was not called.
+          NotFoundError: there is no checkpoint.
+          InvalidArgumentError: there is no such choice, a rule means nothing, or two tensors get one name.
+          UnimplementedError: names are only known when the graph runs.
+          DataLossError: the index of the checkpoint is damaged.
+        """
+        from kvarn.checkpoint.paths import prefix_of
+        from kvarn.formats.detect import open_checkpoint
+        from kvarn.saver.plan_matching import make_plan
+
+        if not self._is_built:
+            raise RuntimeError("`build()` should be called before plan if defer_build==True")
+        demands = self._demands(ops.get_default_graph() if graph is None else graph)
+        with open_checkpoint(prefix_of(os.fsdecode(save_path))) as reader:
+            return make_plan(demands, reader, rename=rename, slots=slots, missing=missing)
+
+    def _demands(self, graph: Any) -> RestoreDemands | None:
+        """What the Saver's operations ask a checkpoint for; None of a Saver of nothing."""
+        from kvarn.saver.restore_demands import RestoreDemands
+
+        if self._is_empty:
+            return None
+        return RestoreDemands(graph.get_operation_by_name(self.saver_def.restore_op_name))
+
+    def restore(
+        self, sess: Any, save_path: Any, *, plan: RestorePlan | str | os.PathLike[str] | None = None
+    ) -> None:
         """Sets the variables to what a checkpoint holds; they need no initialization.
 
         Args:
           sess: the Session.
           save_path: a prefix that `save` returned, or `tf.train.latest_checkpoint`.
+          plan: what `plan` gave, or its file, with the choices that were made; without one every variable must be
+            there under its name, in its shape and type.
 
         Raises:
+          InvalidArgumentError: ``plan`` does not fit the graph or the checkpoint, or is not decided; nothing was
+            changed.
           ValueError: ``save_path`` is None or no checkpoint.
           NotFoundError: a name is not in the checkpoint.
           InvalidArgumentError: a value has another shape or type than its variable.
@@ -448,7 +504,7 @@ class Saver:
         from kvarn import checkpoint
         from kvarn.saver import object_graph, restore_errors
 
-        if self._is_empty:
+        if self._is_empty and plan is None:
             return
         if save_path is None:
             raise ValueError("Can't load save_path when it is None.")
@@ -456,6 +512,9 @@ class Saver:
         if not checkpoint.checkpoint_exists(prefix):
             raise restore_errors.no_checkpoint(prefix)
         _log.info("Restoring parameters from %s", prefix)
+        if plan is not None:
+            self._restore_by(plan, sess, prefix)
+            return
         try:
             with self._checked(sess.graph, prefix):
                 sess.run(self.saver_def.restore_op_name, {self.saver_def.filename_tensor_name: prefix})
@@ -480,6 +539,18 @@ class Saver:
             self._object_restore_saver.restore(sess, prefix)
         except errors.InvalidArgumentError as e:
             raise restore_errors.mismatch(e, prefix) from e
+
+    def _restore_by(self, plan: RestorePlan | str | os.PathLike[str], sess: Any, prefix: str) -> None:
+        from kvarn.formats.detect import open_checkpoint
+        from kvarn.saver.plan_run import restore_by_plan
+        from kvarn.saver.restore_plan import RestorePlan
+
+        if not isinstance(plan, RestorePlan):
+            plan = RestorePlan.load(plan)
+        filename_tensor = "" if self._is_empty else self.saver_def.filename_tensor_name
+        with open_checkpoint(prefix) as reader:
+            restore_by_plan(sess, plan, self._demands(sess.graph), reader, filename_tensor)
+        touch_all_rows(sess.resources)
 
 
 def _get_saver_or_default() -> Saver:

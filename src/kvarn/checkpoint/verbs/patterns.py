@@ -43,6 +43,18 @@ def is_name(pattern: Pattern) -> bool:
     return isinstance(pattern, str) and not pattern.startswith(REGEX_MARK) and not set(pattern) & set("*?[")
 
 
+def renamed(pattern: Pattern, new: str, name: str) -> str | None:
+    """What a rule calls ``name``; None if the pattern does not mean it.
+
+    A string that is no regular expression means one whole name.  Of an expression what is found is replaced;
+    ``new`` may have its groups.
+    """
+    if isinstance(pattern, str) and not pattern.startswith(REGEX_MARK):
+        return new if pattern == name else None
+    expression = matcher(pattern)
+    return expression.sub(new, name) if expression.search(name) else None
+
+
 def text_of(pattern: Pattern) -> str:
     """A pattern as users write it."""
     return pattern if isinstance(pattern, str) else REGEX_MARK + pattern.pattern

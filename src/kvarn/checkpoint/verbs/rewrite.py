@@ -17,7 +17,7 @@ from typing import Any
 
 from kvarn import dtypes
 from kvarn.checkpoint.verbs.casting import can_cast, cast
-from kvarn.checkpoint.verbs.patterns import REGEX_MARK, Pattern, is_name, matcher, nearest, text_of
+from kvarn.checkpoint.verbs.patterns import Pattern, is_name, matcher, nearest, renamed, text_of
 from kvarn.checkpoint.verbs.progress import Counter, Progress
 from kvarn.checkpoint.verbs.transfer import (
     aborting,
@@ -351,11 +351,7 @@ class _Rules:
 
     def _new_name(self, name: str) -> str:
         for pattern, new in self._rename:
-            if isinstance(pattern, str) and not pattern.startswith(REGEX_MARK):
-                found = new if pattern == name else None
-            else:
-                expression = matcher(pattern)
-                found = expression.sub(new, name) if expression.search(name) else None
+            found = renamed(pattern, new, name)
             if found is not None:
                 self._used.add(("rename", text_of(pattern)))
                 return found

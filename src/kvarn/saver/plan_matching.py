@@ -1,0 +1,420 @@
+"""What a restore asks for, held against what a checkpoint has: the rows of a restore plan.
+
+Only the index of the checkpoint is read, and of one that was saved object by object the graph of the objects.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kvarn import dtypes, errors
+from kvarn.checkpoint.embeddings.stored_table import stored_tables, tensor_names
+from kvarn.checkpoint.verbs.casting import can_cast
+from kvarn.checkpoint.verbs.patterns import Pattern, nearest, renamed, text_of
+from kvarn.formats import embedding
+from kvarn.formats.embedding_rows import embedding_info, embedding_sources
+from kvarn.formats.reader import TensorReader
+from kvarn.formats.tensor_slice import TensorSlice, parse_shape_and_slice
+from kvarn.saver import restore_plan
+from kvarn.saver.object_graph import OBJECT_GRAPH_PROTO_KEY, object_graph_key_mapping
+from kvarn.saver.restore_demands import Demand, RestoreDemands
+from kvarn.saver.restore_plan import EMBEDDING, TENSOR, PlanRow, RestorePlan, Stored
+
+# The name of the rule by which variables are found in a checkpoint that was saved object by object.
+OBJECT_GRAPH_RULE: Final = "object graph"
+
+# Names that are compared letter by letter with one that is missing.
+_CANDIDATES: Final = 500
+_ALIKE: Final = 0.6
+
+
+def make_plan(
+    demands: RestoreDemands | None,
+    reader: TensorReader,
+    *,
+    rename: Sequence[tuple[Pattern, str]] = (),
+    slots: str = restore_plan.KEEP,
+    missing: str = restore_plan.REFUSE,
+) -> RestorePlan:
+    """The plan of a restore.
+
+    Args:
+      demands: what the graph asks for; None for a Saver of nothing.
+      reader: the checkpoint.
+      rename: (pattern, new name): what something stored counts as; the first rule that means a name decides, and
+        slots go with their variable.  A string is the whole name; ``re:…`` replaces what it finds.
+      slots: ``keep``, or ``reset`` to start all slots anew.
+      missing: what happens to variables of which nothing is stored: ``refuse``, ``reset`` or ``leave``.
+
+    Raises:
+      InvalidArgumentError: there is no such choice, a rule means nothing, or two tensors get one name.
+    """
+    for what, chosen, known in (
+        ("slots", slots, (restore_plan.KEEP, restore_plan.RESET)),
+        ("missing", missing, (restore_plan.REFUSE, restore_plan.RESET, restore_plan.LEAVE)),
+    ):
+        if chosen not in known:
+            raise errors.InvalidArgumentError.of(
+                f"{what} is '{chosen}'; it can be {', '.join(map(repr, known))}.", name=what
+            )
+    index = StoredIndex(reader)
+    rows = []
+    if demands is not None:
+        names = _Names(index, rename)
+        owners = _owners(demands)
+        for demand in demands.demands:
+            source, rule, found = names.match(demand)
+            row = row_of(demand, owners.get(demand), source, rule, found)
+            if row.slot_of is not None and slots == restore_plan.RESET:
+                action = restore_plan.RESET
+            elif restore_plan.MISSING in found.status:
+                action = missing
+            else:
+                action = restore_plan.REFUSE if row.blocked else row.taking
+            rows.append((row, action))
+    read = {row.stored.name for row, _ in rows if row.stored is not None}
+    unused = [stored for stored in index if stored.name not in read]
+    finished = [
+        dataclasses.replace(
+            row,
+            action=action,
+            near=near_names(row, index, read) if restore_plan.MISSING in row.status else (),
+        )
+        for row, action in rows
+    ]
+    finished += [
+        PlanRow(
+            action=restore_plan.DROP,
+            kind=stored.kind,
+            slot_of=index.owner(stored.name),
+            status=(restore_plan.UNUSED,),
+            stored=stored,
+        )
+        for stored in unused
+    ]
+    return RestorePlan(reader.prefix, tuple(finished))
+
+
+def row_of(demand: Demand, slot_of: str | None, source: str, rule: str | None, found: Match) -> PlanRow:
+    """The row of a variable, with no action chosen yet."""
+    status = found.status
+    if source != demand.key and restore_plan.MISSING not in status:
+        status = (restore_plan.RENAMED, *(s for s in status if s != restore_plan.MATCHED))
+    return PlanRow(
+        action=restore_plan.REFUSE,
+        source=source,
+        variable=demand.variable,
+        kind=TENSOR if demand.importing is None else EMBEDDING,
+        key=demand.key,
+        slice=demand.slice,
+        dtype=demand.dtype.name,
+        shape=demand.shape,
+        key_dtype=None if demand.key_dtype is None else demand.key_dtype.name,
+        slot_of=slot_of,
+        status=status,
+        rule=rule,
+        stored=found.stored,
+        note=found.note,
+    )
+
+
+# What is stored -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What something stored is to a demand.
+
+    Attributes:
+      stored: None if there is nothing of that name.
+      status: what is to be done to it, or why it does not fit.
+      note: numbers to that.
+    """
+
+    stored: Stored | None
+    status: tuple[str, ...]
+    note: str = ""
+
+    @property
+    def fits(self) -> bool:
+        """Whether the demand can be met."""
+        return restore_plan.OBSTACLES.isdisjoint(self.status)
+
+
+class StoredIndex:
+    """The tensors and embedding variables of a checkpoint by name; iterates over what is stored.
+
+    Args:
+      reader: the checkpoint; only its index is read.
+    """
+
+    def __init__(self, reader: TensorReader) -> None:
+        self.reader = reader
+        self._by_name: dict[str, Stored] = {}
+        self._owners: dict[str, str] = {}
+        # The names in `_by_name` by the stems of an embedding variable's tensors.
+        self._by_stem: dict[str, str] = {}
+        infos = {info.name: info for info in reader.tensors()}
+        taken: set[str] = set()
+        for table in stored_tables(reader):
+            taken |= tensor_names(table, infos)
+            for rest in table.families:
+                name, stems = table.name + rest, table.stems(rest)
+                keys, values = infos[stems[0] + embedding.KEYS], infos[stems[0] + embedding.VALUES]
+                self._by_name[name] = Stored(
+                    name,
+                    EMBEDDING,
+                    values.dtype.name,
+                    values.shape[1:],
+                    tuple(stems),
+                    keys.dtype.name,
+                    sum(math.prod(infos[stem + embedding.KEYS].shape) for stem in stems),
+                )
+                self._by_stem |= dict.fromkeys(stems, name)
+                owner = table.owner(rest)
+                if owner is not None:
+                    self._owners[name] = table.name + owner
+        for name, info in infos.items():
+            if name not in taken:
+                slices = tuple(map(str, info.slices))
+                self._by_name.setdefault(name, Stored(name, TENSOR, info.dtype.name, info.shape, slices))
+
+    def __iter__(self) -> Iterator[Stored]:
+        return iter(sorted(self._by_name.values(), key=lambda stored: stored.name))
+
+    def get(self, name: str) -> Stored | None:
+        """What is stored under a name; of an embedding variable, its own without parts."""
+        return self._by_name.get(name)
+
+    def owner(self, name: str) -> str | None:
+        """The name of the variable that something stored is a slot of, going by the names."""
+        if name in self._owners:
+            return self._owners[name]
+        return longest_scope(name, self._by_name)
+
+    def match(self, demand: Demand, source: str) -> Match:
+        """What the checkpoint's ``source`` is to a demand."""
+        if demand.importing is not None:
+            return self._match_embedding(demand, source)
+        stored = self._by_name.get(source)
+        if stored is None or stored.kind != TENSOR:
+            note = "" if stored is None else "an embedding variable is stored under this name"
+            return Match(None, (restore_plan.MISSING,), note)
+        status = [
+            *_type_status(dtypes.as_dtype(stored.dtype), demand.dtype),
+            *_shape_status(stored, demand),
+        ]
+        return Match(stored, tuple(status) or (restore_plan.MATCHED,), _note(stored, demand, status))
+
+    def _match_embedding(self, demand: Demand, source: str) -> Match:
+        sources = embedding_sources(self.reader, source)
+        if not sources:
+            stored = self._by_name.get(source)
+            note = "" if stored is None else "an ordinary tensor is stored under this name"
+            return Match(None, (restore_plan.MISSING,), note)
+        stored = self._by_name.get(self._by_stem.get(sources[0], ""))
+        try:
+            info = embedding_info(self.reader, source)
+        except errors.OpError as e:
+            return Match(stored, (restore_plan.DAMAGED,), e.without_hint.partition("\n")[0])
+        assert demand.importing is not None
+        assert demand.shape is not None
+        status: list[str] = []
+        notes: list[str] = []
+        if (info.key_dtype, info.value_dtype) != (demand.key_dtype, demand.dtype):
+            status.append(restore_plan.OTHER_TYPE)
+        parts = demand.importing.attrs["partition_num"]
+        if parts != len(sources):
+            status.append(restore_plan.RESHARDED)
+            notes.append(f"{len(sources)} parts to {parts}")
+        (dim,) = demand.shape
+        if dim != info.dim:
+            status.append(restore_plan.OTHER_DIM)
+            rest = "" if info.dim > dim else ", the rest is filled up"
+            notes.append(f"{info.dim} columns to {dim}{rest}")
+        return Match(stored, tuple(status) or (restore_plan.MATCHED,), "; ".join(notes))
+
+
+def _type_status(stored: dtypes.DType, wanted: dtypes.DType) -> Iterator[str]:
+    if stored is not wanted:
+        yield restore_plan.CAST if can_cast(stored, wanted) else restore_plan.OTHER_TYPE
+
+
+def _shape_status(stored: Stored, demand: Demand) -> Iterator[str]:
+    if demand.slice:
+        full_shape, wanted, _ = parse_shape_and_slice(demand.slice)
+        if full_shape != stored.shape:
+            yield restore_plan.OTHER_SHAPE
+            return
+        kept = [TensorSlice.parse(text) for text in stored.slices] or [TensorSlice.full(len(full_shape))]
+        if wanted.resolve(full_shape) not in [piece.resolve(full_shape) for piece in kept]:
+            yield restore_plan.RESHARDED
+        return
+    if demand.shape is not None and demand.shape != stored.shape:
+        alike = demand.reshapes and math.prod(demand.shape) == math.prod(stored.shape)
+        yield restore_plan.RESHAPED if alike else restore_plan.OTHER_SHAPE
+    if stored.slices:
+        yield restore_plan.JOINED
+
+
+def _note(stored: Stored, demand: Demand, status: Sequence[str]) -> str:
+    notes = []
+    if restore_plan.CAST in status or restore_plan.OTHER_TYPE in status:
+        notes.append(f"{stored.dtype} to {demand.dtype.name}")
+    if restore_plan.RESHARDED in status:
+        notes.append(f"from {len(stored.slices)} slices" if stored.slices else "from the whole tensor")
+    return "; ".join(notes)
+
+
+def longest_scope(name: str, names: Collection[str]) -> str | None:
+    """The longest of ``names`` that ``name`` lies below; None if there is none."""
+    scope = name.rpartition("/")[0]
+    while scope and scope not in names:
+        scope = scope.rpartition("/")[0]
+    return scope or None
+
+
+# Names ---------------------------------------------------------------------------------------------------
+
+
+class _Names:
+    """Under which name each demand is found.
+
+    Args:
+      index: what is stored.
+      rename: see `make_plan`.
+    """
+
+    def __init__(self, index: StoredIndex, rename: Sequence[tuple[Pattern, str]]) -> None:
+        self._index = index
+        # By new name: the old one and the rule.
+        self._renamed: dict[str, tuple[str, str]] = {}
+        self._gone: set[str] = set()
+        self._objects: dict[str, str] | None = None
+        used: set[str] = set()
+        for stored in index if rename else ():
+            found = self._new_name(stored.name, rename)
+            if found is None:
+                continue
+            new, rule = found
+            used.add(rule)
+            if new in self._renamed:
+                raise errors.InvalidArgumentError.of(
+                    f"the rules call both '{self._renamed[new][0]}' and '{stored.name}' '{new}'",
+                    name=new,
+                    path=index.reader.prefix,
+                )
+            self._renamed[new] = (stored.name, rule)
+            self._gone.add(stored.name)
+        for pattern, _ in rename:
+            if not any(rule.startswith(f"{text_of(pattern)}=") for rule in used):
+                raise errors.InvalidArgumentError.of(
+                    f"the rule to rename '{text_of(pattern)}' means nothing in '{index.reader.prefix}'",
+                    path=index.reader.prefix,
+                    hint=nearest(pattern, [stored.name for stored in index]) or "Leave the rule out.",
+                )
+
+    def match(self, demand: Demand) -> tuple[str, str | None, Match]:
+        """The name in the checkpoint to read for a demand, the rule that led to it, and how that fits."""
+        source, rule = self._source(demand)
+        if rule is None and _without_part(demand) in self._gone:
+            note = "what is stored under this name counts as another"
+            return source, None, Match(None, (restore_plan.MISSING,), note)
+        return source, rule, self._index.match(demand, source)
+
+    def _source(self, demand: Demand) -> tuple[str, str | None]:
+        name = _without_part(demand)
+        if name in self._renamed:
+            old, rule = self._renamed[name]
+            stored = self._index.get(old)
+            parts = () if stored is None or demand.importing is None else stored.slices
+            return (parts[0] if parts else old), rule
+        if demand.importing is None and self._index.get(name) is None:
+            mapped = self._by_object().get(name)
+            if mapped is not None:
+                return mapped, OBJECT_GRAPH_RULE
+        return demand.key, None
+
+    def _new_name(self, name: str, rename: Sequence[tuple[Pattern, str]]) -> tuple[str, str] | None:
+        for pattern, new in rename:
+            found = renamed(pattern, new, name)
+            if found is not None:
+                return (found, f"{text_of(pattern)}={new}") if found != name else None
+        owner = self._index.owner(name)
+        found_owner = None if owner is None else self._new_name(owner, rename)
+        if owner is None or found_owner is None:
+            return None
+        return found_owner[0] + name[len(owner) :], found_owner[1]
+
+    def _by_object(self) -> dict[str, str]:
+        if self._objects is None:
+            has = self._index.get(OBJECT_GRAPH_PROTO_KEY) is not None
+            self._objects = object_graph_key_mapping(self._index.reader.prefix) if has else {}
+        return self._objects
+
+
+def _without_part(demand: Demand) -> str:
+    """The name that is asked for; of an embedding variable without its part."""
+    split = None if demand.importing is None else embedding.split_part(demand.key)
+    return demand.key if split is None else split[0] + split[2]
+
+
+def _owners(demands: RestoreDemands) -> dict[Demand, str]:
+    """The key of the variable that a demand is for a slot of."""
+    trainable = demands.trainable
+    primaries: dict[Any, str] = {}
+    for demand in demands.demands:
+        if demand.importing is not None:
+            family, is_primary = demand.family
+            if is_primary:
+                primaries[family] = demand.key
+    keys = {demand.key: demand for demand in demands.demands}
+    found = {}
+    for demand in demands.demands:
+        if demand.importing is not None:
+            family, is_primary = demand.family
+            if not is_primary:
+                found[demand] = primaries.get(family, demand.key.rpartition("/")[0])
+        elif demand.variable not in trainable:
+            owner = longest_scope(demand.key, keys)
+            if owner is not None:
+                found[demand] = owner
+    return found
+
+
+def near_names(row: PlanRow, index: Iterable[Stored], read: Collection[str]) -> tuple[str, ...]:
+    """Up to three stored names that a missing one may mean, the most likely first.
+
+    What no variable takes comes before what one does, then what has the wanted shape and type before what has not.
+
+    Args:
+      index: what is stored.
+      read: the names that variables take.
+    """
+    assert row.key is not None
+    split = embedding.split_part(row.key) if row.kind == EMBEDDING else None
+    name = row.key if split is None else split[0] + split[2]
+    tail = name.rpartition("/")[2]
+
+    def unlike(stored: Stored) -> tuple[bool, bool]:
+        fits = stored.shape == row.shape and stored.dtype == row.dtype and not row.slice
+        return stored.name in read, not fits
+
+    candidates = sorted(
+        (stored for stored in index if stored.kind == row.kind),
+        key=lambda stored: (*unlike(stored), stored.name.rpartition("/")[2] != tail),
+    )
+    matcher = difflib.SequenceMatcher(b=name, autojunk=False)
+    ranked = []
+    for stored in candidates[:_CANDIDATES]:
+        matcher.set_seq1(stored.name)
+        if matcher.real_quick_ratio() > _ALIKE and matcher.quick_ratio() > _ALIKE:
+            ratio = matcher.ratio()
+            if ratio > _ALIKE:
+                ranked.append((*unlike(stored), -ratio, stored.name))
+    return tuple(stored_name for *_, stored_name in sorted(ranked)[:3])
