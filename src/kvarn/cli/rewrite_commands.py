@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from kvarn.cli.arguments import DryRun, Json, Overwrite, Source, Target
+from kvarn.cli.arguments import DryRun, Json, Overwrite, Source, Target, pairs
 from kvarn.cli.output import (
     Progress,
     count_text,
@@ -62,10 +62,10 @@ def rewrite(
         report = rewrite_checkpoint(
             source,
             target,
-            rename=_pairs(rename, "--rename"),
+            rename=pairs(rename, "--rename"),
             keep=keep or (),
             drop=drop or (),
-            cast=dict(_pairs(cast, "--cast")),
+            cast=dict(pairs(cast, "--cast")),
             slim=slim,
             unslice=unslice,
             strict=strict,
@@ -232,17 +232,6 @@ def convert(
         print(f"left out: {escaped(name)}: {why}", file=sys.stderr)
     what = count_text(len(report.converted), "tensor") if report.rows < 0 else count_text(report.rows, "row")
     line(f"{_target(report.target, dry_run)}: {what}, {report.source_format} to {report.target_format}")
-
-
-def _pairs(given: list[str] | None, option: str) -> list[tuple[str, str]]:
-    """``OLD=NEW``, cut at the last ``=``: expressions may have some."""
-    pairs = []
-    for text in given or ():
-        old, equals, new = text.rpartition("=")
-        if not equals or not old:
-            raise typer.BadParameter(f"'{text}' has no = with something before it", param_hint=option)
-        pairs.append((old, new))
-    return pairs
 
 
 def _sources_and_target(paths: list[str]) -> tuple[list[str], str]:

@@ -28,8 +28,9 @@ from kvarn.saver.restore_plan import EMBEDDING, TENSOR, PlanRow, RestorePlan, St
 # The name of the rule by which variables are found in a checkpoint that was saved object by object.
 OBJECT_GRAPH_RULE: Final = "object graph"
 
-# Names that are compared letter by letter with one that is missing.
-_CANDIDATES: Final = 500
+# Names are compared letter by letter so often for a plan, but a few times at least for each that is missing.
+_COMPARISONS: Final = 50_000
+_FEW: Final = 20
 _ALIKE: Final = 0.6
 
 
@@ -79,11 +80,12 @@ def make_plan(
             rows.append((row, action))
     read = {row.stored.name for row, _ in rows if row.stored is not None}
     unused = [stored for stored in index if stored.name not in read]
+    near = NearNames(index, read, sum(restore_plan.MISSING in row.status for row, _ in rows))
     finished = [
         dataclasses.replace(
             row,
             action=action,
-            near=near_names(row, index, read) if restore_plan.MISSING in row.status else (),
+            near=near.names(row) if restore_plan.MISSING in row.status else (),
         )
         for row, action in rows
     ]
@@ -387,34 +389,45 @@ def _owners(demands: RestoreDemands) -> dict[Demand, str]:
     return found
 
 
-def near_names(row: PlanRow, index: Iterable[Stored], read: Collection[str]) -> tuple[str, ...]:
-    """Up to three stored names that a missing one may mean, the most likely first.
-
-    What no variable takes comes before what one does, then what has the wanted shape and type before what has not.
+class NearNames:
+    """Stored names that missing ones may mean.
 
     Args:
       index: what is stored.
       read: the names that variables take.
+      missing: how many names there are to be found.
     """
-    assert row.key is not None
-    split = embedding.split_part(row.key) if row.kind == EMBEDDING else None
-    name = row.key if split is None else split[0] + split[2]
-    tail = name.rpartition("/")[2]
 
-    def unlike(stored: Stored) -> tuple[bool, bool]:
-        fits = stored.shape == row.shape and stored.dtype == row.dtype and not row.slice
-        return stored.name in read, not fits
+    def __init__(self, index: Iterable[Stored], read: Collection[str], missing: int) -> None:
+        self._read = read
+        self._most = max(_FEW, _COMPARISONS // max(1, missing))
+        self._by_trait: dict[tuple[str, Any], list[Stored]] = {}
+        # What no variable takes comes before what one does.
+        for stored in sorted(index, key=lambda s: s.name in read) if missing else ():
+            for trait in (None, stored.name.rpartition("/")[2], (stored.shape, stored.dtype)):
+                self._by_trait.setdefault((stored.kind, trait), []).append(stored)
 
-    candidates = sorted(
-        (stored for stored in index if stored.kind == row.kind),
-        key=lambda stored: (*unlike(stored), stored.name.rpartition("/")[2] != tail),
-    )
-    matcher = difflib.SequenceMatcher(b=name, autojunk=False)
-    ranked = []
-    for stored in candidates[:_CANDIDATES]:
-        matcher.set_seq1(stored.name)
-        if matcher.real_quick_ratio() > _ALIKE and matcher.quick_ratio() > _ALIKE:
-            ratio = matcher.ratio()
-            if ratio > _ALIKE:
-                ranked.append((*unlike(stored), -ratio, stored.name))
-    return tuple(stored_name for *_, stored_name in sorted(ranked)[:3])
+    def names(self, row: PlanRow) -> tuple[str, ...]:
+        """Up to three for a missing one, the most likely first: unread ones, then those of its shape and type."""
+        assert row.key is not None
+        split = embedding.split_part(row.key) if row.kind == EMBEDDING else None
+        name = row.key if split is None else split[0] + split[2]
+        tail = name.rpartition("/")[2]
+        shape = parse_shape_and_slice(row.slice)[0] if row.slice else row.shape
+        candidates: dict[str, Stored] = {}
+        for trait in (tail, (shape, row.dtype), None):
+            for stored in self._by_trait.get((row.kind, trait), ())[: self._most]:
+                candidates.setdefault(stored.name, stored)
+        matcher = difflib.SequenceMatcher(b=name, autojunk=False)
+        ranked = []
+        for stored in list(candidates.values())[: self._most]:
+            matcher.set_seq1(stored.name)
+            is_read = stored.name in self._read
+            fits = (stored.shape, stored.dtype) == (shape, row.dtype)
+            # In another scope.
+            moved = fits and not is_read and stored.name.rpartition("/")[2] == tail
+            if moved or (matcher.real_quick_ratio() > _ALIKE and matcher.quick_ratio() > _ALIKE):
+                ratio = matcher.ratio()
+                if moved or ratio > _ALIKE:
+                    ranked.append((is_read, not fits, -ratio, stored.name))
+        return tuple(stored_name for *_, stored_name in sorted(ranked)[:3])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 from kvarn import errors
@@ -51,19 +52,14 @@ def restore_by_plan(
 
 
 def _refusal(plan: RestorePlan, prefix: str, reasons: list[str]) -> errors.OpError:
-    more = len(reasons) - _REASONS_SHOWN
-    lines = [f"  {reason}" for reason in reasons[:_REASONS_SHOWN]] + (
-        [f"  and {more} more"] if more > 0 else []
-    )
+    lines = [f"  {reason}" for reason in reasons[:_REASONS_SHOWN]]
+    if len(reasons) > _REASONS_SHOWN:
+        lines.append(f"  and {len(reasons) - _REASONS_SHOWN} more")
+    other = "." if plan.checkpoint == prefix else f", or make one for this: it is for '{plan.checkpoint}'."
     return errors.InvalidArgumentError.of(
         "\n".join([f"The restore plan cannot be run on '{prefix}', nothing was changed:", *lines]),
         path=prefix,
-        hint="Choose other actions or sources in the plan"
-        + (
-            "."
-            if plan.checkpoint == prefix
-            else f", or make one for this checkpoint: it is for '{plan.checkpoint}'."
-        ),
+        hint=f"Choose other actions or sources in the plan{other}",
     )
 
 
@@ -149,14 +145,18 @@ class _Restore:
 
     def _check_slot(self, demand: Demand, row: PlanRow) -> Iterator[str]:
         family, is_primary = demand.family
-        if is_primary:
-            return
-        for other, owner in self._rows.items():
-            if other.importing is not None and other.family == (family, True) and not owner.reads:
-                yield (
-                    f"'{row.name}' is a slot in the rows of '{owner.name}', which has the action '{owner.action}': "
-                    f"it can be 'keep' only if that is 'restore'"
-                )
+        owner = None if is_primary else self._primaries.get(family)
+        if owner is not None and not owner.reads:
+            yield (
+                f"'{row.name}' is a slot in the rows of '{owner.name}', which has the action '{owner.action}': "
+                "it can be 'keep' only if that is 'restore'"
+            )
+
+    @cached_property
+    def _primaries(self) -> dict[Any, PlanRow]:
+        """The rows of embedding variables that are no slots, by what they share with their slots."""
+        families = {demand: demand.family for demand in self._rows if demand.importing is not None}
+        return {family: self._rows[demand] for demand, (family, is_primary) in families.items() if is_primary}
 
     def _check_reset(self, demand: Demand, row: PlanRow) -> Iterator[str]:
         assert self._demands is not None

@@ -302,14 +302,28 @@ class RestorePlan:
         order = (RESTORE, KEEP, RESET, LEAVE, DROP, REFUSE)
         return ", ".join(f"{counts[action]} {action}" for action in order if action in counts) or "nothing"
 
+    def text(self, *, matched: bool = True) -> str:
+        """The plan for people: a line with numbers, and the table.
+
+        Args:
+          matched: with the rows that are restored just as they are.
+        """
+        shown = [row for row in self.rows if matched or row.status != (MATCHED,)]
+        lines = [f"restore of {self.checkpoint}: {self.summary()}"]
+        if shown:
+            cells = list(dataclasses.replace(self, rows=tuple(shown)).table())
+            widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+            lines.append("")
+            lines += [
+                "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+                for row in cells
+            ]
+        if len(shown) < len(self.rows):
+            lines += ["", f"and {len(self.rows) - len(shown)} that match as they are"]
+        return "\n".join(lines)
+
     def __str__(self) -> str:
-        cells = list(self.table())
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in cells
-        ]
-        return "\n".join([f"restore of {self.checkpoint}: {self.summary()}", "", *lines])
+        return self.text()
 
 
 def _wanted(row: PlanRow) -> str:
