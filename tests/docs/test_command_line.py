@@ -1,4 +1,4 @@
-"""The page on the command line: its examples print what the page says, with the statuses it says."""
+"""The pages on the command line: their examples print what the page says, with the statuses it says."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ import pytest
 from kvarn.cli.app import COMMANDS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs/guide/command-line.md").read_text()
-SETUP = re.search(r"<!-- setup -->\s*```python\n(.*?)```", PAGE, re.DOTALL)
-SESSIONS = re.findall(r"<!-- run -->\s*```console\n(.*?)```", PAGE, re.DOTALL)
+PAGES = {name: (ROOT / f"docs/guide/{name}.md").read_text() for name in ("command-line", "restore-plans")}
+SESSIONS = [
+    (name, session)
+    for name, page in PAGES.items()
+    for session in re.findall(r"<!-- run -->\s*```console\n(.*?)```", page, re.DOTALL)
+]
 LOOKING = ("ls", "show", "verify", "diff")
 
 
@@ -29,17 +32,23 @@ def steps(session: str) -> list[tuple[str, int, str]]:
     return found
 
 
-@pytest.mark.parametrize("number", range(len(SESSIONS)))
-def test_sessions(number: int, tmp_path: pathlib.Path) -> None:
-    assert SETUP is not None
+def setup(page: str) -> str:
+    """The program that writes the files of a page's examples."""
+    found = re.search(r"<!-- setup -->\s*```python\n(.*?)```", PAGES[page], re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize(("page", "session"), SESSIONS)
+def test_sessions(page: str, session: str, tmp_path: pathlib.Path) -> None:
     (tmp_path / "m").mkdir()
-    subprocess.run([sys.executable, "-c", SETUP[1]], cwd=tmp_path, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", setup(page)], cwd=tmp_path, check=True, timeout=60)
     kvarn = tmp_path / "bin" / "kvarn"
     kvarn.parent.mkdir()
     kvarn.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m kvarn "$@"\n')
     kvarn.chmod(0o755)
     environment = {**os.environ, "PATH": f"{kvarn.parent}:{os.environ['PATH']}", "PYTHONIOENCODING": "utf-8"}
-    for command, status, shown in steps(SESSIONS[number]):
+    for command, status, shown in steps(session):
         done = subprocess.run(
             command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
         )
@@ -49,8 +58,9 @@ def test_sessions(number: int, tmp_path: pathlib.Path) -> None:
 
 def test_every_command_is_told_of() -> None:
     shown = {
-        command.split()[1] for session in SESSIONS for command, *_ in steps(session) if "kvarn" in command
+        command.split()[1] for _, session in SESSIONS for command, *_ in steps(session) if "kvarn" in command
     }
+    page = PAGES["command-line"]
     assert set(LOOKING) <= shown
     for name, _ in COMMANDS:
-        assert f"`{name}`" in PAGE or f"`kvarn {name}`" in PAGE, name
+        assert f"`{name}`" in page or f"`kvarn {name}`" in page, name
