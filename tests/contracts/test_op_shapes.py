@@ -381,7 +381,7 @@ EXAMPLES: dict[str, list[Any]] = {
 }
 
 # These need a variable; the tests of variables run them.  Placeholders have no value.
-NO_EXAMPLE = frozenset(("Placeholder", "StridedSliceAssign", "ResourceStridedSliceAssign"))
+NO_EXAMPLE = frozenset(("Placeholder", "RefIdentity", "ResourceStridedSliceAssign", "StridedSliceAssign"))
 
 
 def _cases() -> list[Any]:

@@ -13,6 +13,9 @@ from typing import Any
 from kvarn.graph.operation import Operation
 from kvarn.graph.tensor import Tensor
 
+# Conditionals and loops are built as TensorFlow 1 builds them, not as functions.
+ENABLE_CONTROL_FLOW_V2 = False
+
 _SWITCH = ("Switch", "RefSwitch")
 _MERGE = ("Merge", "RefMerge")
 _ENTER = ("Enter", "RefEnter")

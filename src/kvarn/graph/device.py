@@ -122,6 +122,33 @@ class DeviceSpec:
         return f"DeviceSpec({self.to_string()!r})"
 
 
+class DeviceSpecV2(DeviceSpec):
+    """A DeviceSpec that does not change: its parts cannot be set, and what changes it gives a new one."""
+
+    __slots__ = ()
+
+    job = property(lambda self: self._parts.job)
+    replica = property(lambda self: self._parts.replica)
+    task = property(lambda self: self._parts.task)
+    device_type = property(lambda self: self._parts.device_type)
+    device_index = property(lambda self: self._parts.device_index)
+
+    def parse_from_string(self, spec: str) -> DeviceSpec:
+        """A new one, of ``spec``."""
+        return type(self).from_string(spec)
+
+    def make_merged_spec(self, dev: Any) -> DeviceSpec:
+        """A new one with the parts of ``dev``, and its own where ``dev`` gives none."""
+        return type(self)(*_merge(self._parts, _parts_of(dev)))
+
+    def replace(self, **kwargs: Any) -> DeviceSpec:
+        """A new one in which the given parts are replaced."""
+        return type(self)(**{**self._parts._asdict(), **kwargs})
+
+
+DeviceSpecV1 = DeviceSpec
+
+
 class MergeDevice:
     """A device function: what an operation asks for already, filled up with a device.
 

@@ -121,6 +121,24 @@ class identity:
 
 
 @op(
+    "RefIdentity",
+    inputs="input: Ref(T)",
+    outputs="output: Ref(T)",
+    attrs="T: type",
+    allows_uninitialized_input=True,
+)
+class ref_identity:
+    """The reference `input` itself."""
+
+    shape = same_as(0)
+
+    def kernel(ctx, input):
+        return input
+
+    grad = _pass
+
+
+@op(
     "Shape",
     inputs="input: T",
     outputs="output: out_type",

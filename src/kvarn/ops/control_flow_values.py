@@ -126,19 +126,23 @@ def merge(inputs: Any, name: str | None = None) -> Any:
         return _packed(inputs[0], [value for value, _ in merged]), merged[0][1]
 
 
-def as_indexed_slices(value: Any) -> IndexedSlices:
-    """A tensor as IndexedSlices with all of its rows; IndexedSlices as they are."""
+def as_indexed_slices(value: Any, optimize: bool = True) -> IndexedSlices:
+    """A tensor as IndexedSlices with all of its rows; IndexedSlices as they are.
+
+    Args:
+      optimize: take a constant for a shape that is known.
+    """
     if isinstance(value, IndexedSlices):
         return value
     if not isinstance(value, Tensor):
         raise TypeError(f"Not a Tensor or IndexedSlices: {type(value)}")
-    shape = array.shape_internal(value, optimize=False)
+    shape = array.shape_internal(value, optimize=optimize)
     return IndexedSlices(value, ranges.range(0, shape[0]), shape)
 
 
 def as_indexed_slices_list(values: list[Any]) -> list[IndexedSlices]:
     """`as_indexed_slices` of each, with indices of one type: int64 if any has it."""
-    slices = [as_indexed_slices(x) for x in values]
+    slices = [as_indexed_slices(x, optimize=False) for x in values]
     if all(x.indices.dtype is dtypes.int64 for x in slices) or all(
         x.indices.dtype is dtypes.int32 for x in slices
     ):

@@ -1,9 +1,15 @@
-"""`tf.compat`: bytes and text. Source: tensorflow/python/util/compat.py."""
+"""`tf.compat`: bytes and text, kinds of numbers. Source: tensorflow/python/util/compat.py."""
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
+import numpy as np
+
+integral_types = (numbers.Integral, np.integer)
+real_types = (numbers.Real, np.integer, np.floating)
+complex_types = (numbers.Complex, np.number)
 bytes_or_text_types = (bytes, str)
 
 
@@ -31,3 +37,8 @@ as_str = as_text
 def as_str_any(value: Any) -> str:
     """Text as it is, anything else through str()."""
     return as_text(value) if isinstance(value, (bytes, str)) else str(value)
+
+
+def path_to_str(path: Any) -> Any:
+    """A path object as str, anything else as it is."""
+    return as_str_any(path.__fspath__()) if hasattr(path, "__fspath__") else path

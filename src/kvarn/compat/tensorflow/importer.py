@@ -26,6 +26,10 @@ class _ModuleView(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(f"module '{self.__name__}' has no attribute {name!r}")
+        known_as = names.alias(self.__name__.partition(".")[2], name)
+        if known_as is not None:
+            found = self.__dict__[name] = namespace.load(known_as)
+            return found
         for target in self.__dict__["_targets"]:
             if target == "protos":
                 found = _proto(name)

@@ -185,7 +185,17 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.train.checkpoint_utils": "init_from_checkpoint",
         "kvarn.train.warm_starting": "warm_start",
         "kvarn.train.coordinator": "Coordinator LooperThread",
+        "kvarn.train.input": """
+            batch input_producer limit_epochs range_input_producer shuffle_batch slice_input_producer
+            string_input_producer
+        """,
         "kvarn.train.queue_runner": "add_queue_runner QueueRunner start_queue_runners",
+        "kvarn.train.cluster_spec": "ClusterSpec",
+        "kvarn.train.learning_rate_decay": """
+            cosine_decay cosine_decay_restarts exponential_decay inverse_time_decay linear_cosine_decay
+            natural_exp_decay noisy_linear_cosine_decay piecewise_constant
+            piecewise_constant_decay=piecewise_constant polynomial_decay
+        """,
         "kvarn.train.session_run_hook": """
             SessionRunArgs SessionRunContext SessionRunHook SessionRunValues
         """,
@@ -367,7 +377,10 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.ops.sparse_serial": "deserialize_many_sparse serialize_many_sparse",
     },
     "compat": {
-        "kvarn.compat.tensorflow.compat_strings": "as_bytes as_str as_str_any as_text bytes_or_text_types",
+        "kvarn.compat.tensorflow.compat_strings": """
+            as_bytes as_str as_str_any as_text bytes_or_text_types complex_types integral_types path_to_str
+            real_types
+        """,
     },
     "linalg": {
         "kvarn.ops.matrices": """
@@ -449,11 +462,13 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.graph.operation",
         "kvarn.graph.gradients",
         "kvarn.graph.session",
+        "kvarn.compat.tensorflow.shape_functions",
     ),
     "python.framework.random_seed": ("kvarn.graph.random_seed",),
     "python.framework.sparse_tensor": ("kvarn.graph.tensor", "kvarn.graph.convert"),
     "python.framework.tensor_shape": ("kvarn.graph.tensor_shape",),
     "python.framework.tensor_spec": ("kvarn.graph.tensor_spec",),
+    "python.framework.test_ops": ("kvarn.compat.tensorflow.testing.test_ops",),
     "python.framework.tensor_util": ("kvarn.graph.tensor_util",),
     "python.framework.versions": ("kvarn.compat.tensorflow.versions", "kvarn.graph.graph"),
     "python.framework.test_util": (
@@ -462,12 +477,13 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.compat.tensorflow.testing.graphs",
         "kvarn.compat.tensorflow.testing.environment",
     ),
-    "python.ops.array_ops": ("kvarn.ops.array",),
+    "python.ops.array_ops": ("kvarn.ops.array", "kvarn.ops.search", "kvarn.ops.slicing", "kvarn.ops.manip"),
     "python.ops.check_ops": ("kvarn.ops.check",),
     "python.ops.clip_ops": ("kvarn.ops.clip",),
     "python.ops.control_flow_ops": (
         "kvarn.ops.conditional",
         "kvarn.ops.control",
+        "kvarn.ops.control_flow",
         "kvarn.ops.control_flow_context",
         "kvarn.ops.control_flow_values",
         "kvarn.ops.while_context",
@@ -488,7 +504,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.gradients_impl": ("kvarn.graph.gradients", "kvarn.variables.functional_ops"),
     "python.ops.gradients_util": ("kvarn.graph.gradients",),
     "python.ops.init_ops": ("kvarn.variables.initializers", "tf"),
-    "python.ops.io_ops": ("kvarn.ops.checkpoint",),
+    "python.ops.io_ops": ("kvarn.ops.checkpoint", "kvarn.ops.files"),
     "python.ops.kv_variable_ops": (
         "kvarn.variables.embedding_variable",
         "kvarn.variables.dynamic_embedding_variable",
@@ -554,6 +570,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.training.checkpoint_utils": ("kvarn.checkpoint", "kvarn.train.checkpoint_utils"),
     "python.training.coordinator": ("kvarn.train.coordinator",),
     "python.training.device_setter": ("kvarn.train.device_setter",),
+    "python.training.learning_rate_decay": ("kvarn.train.learning_rate_decay",),
+    "python.training.server_lib": ("kvarn.train.cluster_spec",),
     "python.training.warm_starting_util": ("kvarn.train.warm_starting",),
     "python.training.ftrl": ("kvarn.train.optimizers.ftrl",),
     "python.training.gradient_descent": ("kvarn.train.optimizers.gradient_descent",),
@@ -572,6 +590,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.training.queue_runner": ("kvarn.train.queue_runner",),
     "python.training.queue_runner_impl": ("kvarn.train.queue_runner",),
     "python.training.rmsprop": ("kvarn.train.optimizers.rmsprop",),
+    "python.training.input": ("kvarn.train.input",),
     "python.training.incremental_saver": ("kvarn.saver.incremental_saver", "kvarn.saver.incremental_builder"),
     "python.training.saver": ("kvarn.saver.saver", "kvarn.saver.builder", "kvarn.checkpoint"),
     "python.training.saving.saveable_object": ("kvarn.saver.saveable_object",),
@@ -584,6 +603,36 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.training": ("tf:train",),
     "python.util.compat": ("tf:compat",),
 }
+
+
+# Names of TensorFlow's modules that kvarn has under others.
+_ALIASES: Final[dict[str, dict[str, str]]] = {
+    "python.ops.control_flow_ops": {
+        "kvarn.ops.control": "_Identity=identity_of",
+        "kvarn.ops.control_flow_values": """
+            _Enter=enter _NextIteration=next_iteration _SwitchRefOrTensor=switch_ref_or_tensor exit=exit
+            merge=merge switch=switch
+        """,
+    },
+    "python.ops.math_ops": {
+        "kvarn.ops.control_flow_values": """
+            _as_indexed_slices=as_indexed_slices _as_indexed_slices_list=as_indexed_slices_list
+        """,
+    },
+    "python.ops.variables": {
+        "kvarn.variables.dependencies": "_try_guard_against_uninitialized_dependencies=guard",
+    },
+}
+
+
+def alias(module: str, name: str) -> str | None:
+    """``module:attribute`` of what a name of one of TensorFlow's modules is called here, or None."""
+    for target, text in _ALIASES.get(module, {}).items():
+        for item in text.split():
+            known, _, attribute = item.partition("=")
+            if known == name:
+                return f"{target}:{attribute}"
+    return None
 
 
 @cache
