@@ -47,6 +47,7 @@ NumpyVector<T> to_numpy(std::vector<T>&& values) {
 void bind_base(nb::module_& m);
 void bind_kernels(nb::module_& m);
 void bind_engine(nb::module_& m);
+void bind_executor(nb::module_& m);
 void bind_formats(nb::module_& m);
 void bind_group_lookup(nb::module_& m);
 

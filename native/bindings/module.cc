@@ -46,6 +46,7 @@ NB_MODULE(_native, m) {
   kvarn::bindings::bind_base(m);
   kvarn::bindings::bind_kernels(m);
   kvarn::bindings::bind_engine(m);
+  kvarn::bindings::bind_executor(m);
   kvarn::bindings::bind_formats(m);
   kvarn::bindings::bind_group_lookup(m);
 }

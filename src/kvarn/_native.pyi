@@ -25,6 +25,11 @@ def set_num_threads(n: int) -> None:
 def num_threads() -> int:
     """Threads that work on one batch call; by default the processors this process may use."""
 
+def run_steps(steps: list[Any], values: list[Any]) -> tuple[int, BaseException] | None:
+    """Runs the steps of a plan on its slots (`kvarn.graph.flow.Step`): None, or the number of the step whose
+    kernel failed, and its exception.
+    """
+
 def crc32c(data: _Buffer, crc: int = 0) -> int:
     """CRC-32C of any contiguous buffer, extending `crc` (that of the bytes before it)."""
 

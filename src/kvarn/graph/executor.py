@@ -8,12 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from kvarn import errors
+from kvarn import _native, errors
 from kvarn.graph.flow import DEAD, Step
 from kvarn.graph.kernel_context import KernelContext
 from kvarn.graph.operation import Operation
 from kvarn.graph.plan import Plan
 from kvarn.graph.resources import Var
+
+# What Python and NumPy raise for values that do not fit.
+_OF_ARGUMENTS = (
+    ValueError,
+    TypeError,
+    IndexError,
+    ZeroDivisionError,
+    OverflowError,
+    np.exceptions.AxisError,
+)
 
 
 def execute(plan: Plan, feeds: Sequence[Any]) -> list[Any]:
@@ -30,35 +40,20 @@ def execute(plan: Plan, feeds: Sequence[Any]) -> list[Any]:
 
 def run_steps(steps: list[Step], values: list[Any]) -> None:
     """Runs ``steps`` on an array of slots."""
-    for kernel, context, inputs, outputs, free in steps:
-        try:
-            result = kernel(context, *[values[i] for i in inputs])
-        except errors.OpError as e:
-            raise with_node(e, context.op, [values[i] for i in inputs]) from e
-        except (
-            ValueError,
-            TypeError,
-            IndexError,
-            ZeroDivisionError,
-            OverflowError,
-            np.exceptions.AxisError,
-        ) as e:
-            problem = errors.InvalidArgumentError(None, context.op, f"{type(e).__name__}: {e}")
-            raise with_node(problem, context.op, [values[i] for i in inputs]) from e
-        except MemoryError as e:
-            exhausted = errors.ResourceExhaustedError(None, context.op, f"out of memory: {e}")
-            raise with_node(exhausted, context.op, [values[i] for i in inputs]) from e
-        if outputs is not None:
-            if type(outputs) is int:
-                values[outputs] = result
-            else:
-                for slot, value in zip(outputs, result, strict=True):
-                    if slot >= 0:
-                        values[slot] = value
-                value = None  # or the last output would have one holder more than the others
-            result = None
-        for slot in free:
-            values[slot] = None
+    failed = _native.run_steps(steps, values)
+    if failed is None:
+        return
+    number, problem = failed
+    _, context, inputs, _, _ = steps[number]
+    if isinstance(problem, errors.OpError):
+        found = problem
+    elif isinstance(problem, _OF_ARGUMENTS):
+        found = errors.InvalidArgumentError(None, context.op, f"{type(problem).__name__}: {problem}")
+    elif isinstance(problem, MemoryError):
+        found = errors.ResourceExhaustedError(None, context.op, f"out of memory: {problem}")
+    else:
+        raise problem
+    raise with_node(found, context.op, [values[i] for i in inputs]) from problem
 
 
 def fetched(plan: Plan, values: list[Any]) -> list[Any]:

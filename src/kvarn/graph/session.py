@@ -558,7 +558,9 @@ def _to_feed(tensor: Tensor, dtype: Any, value: Any) -> Any:
                 "(e.g. int64)."
             )
     try:
-        return np.asarray(value, dtype=dtype.np)
+        array = np.asarray(value, dtype=dtype.np)
+        # A scalar as such, like those that kernels return: a fraction of the work for the kernels that take it.
+        return array if array.ndim else array[()]
     except (TypeError, ValueError) as e:
         raise type(e)(f"{e} (the value fed for Tensor '{tensor.name}', dtype {dtype.name})") from None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 
 from kvarn import errors
@@ -21,11 +23,23 @@ def elementwise(kernel):
     return kernel
 
 
-def binary(function):
-    """The kernel of a function of two arrays that broadcast; the result has the function's type."""
+# Python's operators do with two scalars in a tenth of the time what NumPy's functions do.
+_SCALARS = frozenset((np.float32, np.float64, np.int32, np.int64))
+_OPERATORS = {np.add: operator.add, np.subtract: operator.sub, np.multiply: operator.mul}
+
+
+def binary(function, ufunc=None):
+    """The kernel of a function of two arrays that broadcast; the result has the function's type.
+
+    Args:
+      ufunc: the NumPy function that ``function`` stands for, if it is none itself.
+    """
+    of_scalars = _OPERATORS.get(ufunc or function)
 
     @elementwise
     def kernel(ctx, x, y):
+        if of_scalars is not None and type(x) in _SCALARS and type(y) in _SCALARS:
+            return of_scalars(x, y)
         try:
             return function(x, y)
         except ValueError:

@@ -156,7 +156,7 @@ class mul:
     """x * y."""
 
     shape = broadcast
-    kernel = binary(_multiply)
+    kernel = binary(_multiply, np.multiply)
 
     def grad(op, d):
         x, y = op.inputs
