@@ -13,7 +13,10 @@ import pytest
 from kvarn.cli.app import COMMANDS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PAGES = {name: (ROOT / f"docs/guide/{name}.md").read_text() for name in ("command-line", "restore-plans")}
+PAGES = {
+    name: (ROOT / f"docs/guide/{name}.md").read_text()
+    for name in ("command-line", "programs", "restore-plans")
+}
 SESSIONS = [
     (name, session)
     for name, page in PAGES.items()

@@ -28,6 +28,7 @@ COMMANDS = (
     ("convert", "kvarn.cli.rewrite_commands:convert"),
     ("reshard", "kvarn.cli.reshard_commands:reshard"),
     ("repair", "kvarn.cli.reshard_commands:repair"),
+    ("scan", "kvarn.cli.scan_command:scan"),
     ("plan", "kvarn.cli.plan_command:plan"),
     ("chain", "kvarn.cli.chain_commands:chain"),
 )

@@ -38,7 +38,7 @@ _SAVE_AND_RESTORE_OPS = frozenset((
 ))  # fmt: skip
 
 # Ops of function bodies, which no registry holds.
-_FUNCTION_OPS = frozenset(("_Arg", "_Retval", "_ListToArray", "_ArrayToList"))
+FUNCTION_OPS = frozenset(("_Arg", "_Retval", "_ListToArray", "_ArrayToList"))
 
 _VARIABLE_COLLECTIONS = frozenset((
     GraphKeys.GLOBAL_VARIABLES, GraphKeys.LOCAL_VARIABLES, GraphKeys.METRIC_VARIABLES,
@@ -88,7 +88,7 @@ def stripped_op_list_for_graph(graph_def: Any) -> Any:
         data = registry.global_registry.find(name)
         if data is not None:
             result.op.add().CopyFrom(data.op_def.to_proto())
-        elif name not in _FUNCTION_OPS:
+        elif name not in FUNCTION_OPS:
             raise ValueError(f"Op {name} is used by the graph, but is not registered")
     return result
 

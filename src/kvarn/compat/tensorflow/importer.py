@@ -74,7 +74,7 @@ class TensorFlowFinder(importlib.abc.MetaPathFinder):
         root, _, rest = fullname.partition(".")
         if root not in _PREFIXES:
             return None
-        module = self._module("tensorflow" + ("." + rest if rest else ""), rest)
+        module = self.module("tensorflow" + ("." + rest if rest else ""), rest)
         if module is None:
             raise ModuleNotFoundError(
                 f"No module named '{fullname}'.{_module_advice(fullname)}", name=fullname
@@ -82,7 +82,13 @@ class TensorFlowFinder(importlib.abc.MetaPathFinder):
         return importlib.machinery.ModuleSpec(fullname, _Loader(module), is_package=True)
 
     @staticmethod
-    def _module(fullname: str, rest: str) -> ModuleType | None:
+    def module(fullname: str, rest: str) -> ModuleType | None:
+        """The module of a name; None if TensorFlow has none that kvarn knows.
+
+        Args:
+          fullname: with ``tensorflow`` in front.
+          rest: without.
+        """
         if not rest:
             return namespace.module_of("")
         targets = names.MODULES.get(rest)
