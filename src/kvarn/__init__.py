@@ -13,15 +13,16 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-# kvarn's own rooms.  `train`, `io` and `compat` are namespaces of TensorFlow as well: as attributes of
-# this module these three are TensorFlow's (`tf.train.Saver`); the packages are reached by importing them.
+# kvarn's own rooms.  `train`, `saved_model`, `io` and `compat` are namespaces of TensorFlow as well: as
+# attributes of this module these four are TensorFlow's (`tf.train.Saver`); the packages are reached by
+# importing them.
 _ROOMS = frozenset(
     (
         "checkpoint", "cli", "dtypes", "engine", "errors", "formats", "graph", "ops", "protos", "saver",
         "testing", "variables", "_native",
     )
 )  # fmt: skip
-_SHARED = frozenset(("compat", "io", "train"))
+_SHARED = frozenset(("compat", "io", "saved_model", "train"))
 
 
 def _namespace(name: str) -> Any:

@@ -13,6 +13,20 @@ from typing import Final
 
 TENSORFLOW_VERSION: Final = "1.15.5"
 
+_SAVED_MODEL_CONSTANTS: Final = """
+    ASSETS_DIRECTORY ASSETS_KEY LEGACY_INIT_OP_KEY MAIN_OP_KEY SAVED_MODEL_FILENAME_PB SAVED_MODEL_FILENAME_PBTXT
+    SAVED_MODEL_SCHEMA_VERSION VARIABLES_DIRECTORY VARIABLES_FILENAME
+"""
+_SIGNATURE_CONSTANTS: Final = """
+    CLASSIFY_INPUTS CLASSIFY_METHOD_NAME CLASSIFY_OUTPUT_CLASSES CLASSIFY_OUTPUT_SCORES
+    DEFAULT_SERVING_SIGNATURE_DEF_KEY PREDICT_INPUTS PREDICT_METHOD_NAME PREDICT_OUTPUTS REGRESS_INPUTS
+    REGRESS_METHOD_NAME REGRESS_OUTPUTS
+"""
+_SIGNATURE_DEF_UTILS: Final = """
+    build_signature_def classification_signature_def is_valid_signature predict_signature_def
+    regression_signature_def
+"""
+
 _TABLE: Final[dict[str, dict[str, str]]] = {
     "": {
         "kvarn.compat.tensorflow.versions": """
@@ -226,6 +240,11 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         """,
     },
     "lookup.experimental": {"kvarn.variables.mutable_tables": "DenseHashTable"},
+    "contrib.framework": {
+        "kvarn.train.training_util": """
+            assert_global_step create_global_step get_global_step get_or_create_global_step
+        """,
+    },
     "contrib.lookup": {
         "kvarn.variables.table_initializers": """
             KeyValueTensorInitializer TextFileIdTableInitializer TextFileIndex TextFileInitializer
@@ -336,8 +355,32 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.compat.tensorflow.testing.gradient_checker": "compute_gradient compute_gradient_error",
     },
     "graph_util": {
-        "kvarn.graph.graph_util": "convert_variables_to_constants extract_sub_graph remove_training_nodes",
+        "kvarn.graph.graph_util": """
+            convert_variables_to_constants extract_sub_graph must_run_on_cpu remove_training_nodes
+            tensor_shape_from_node_def_name
+        """,
     },
+    "saved_model": {
+        "kvarn.saved_model.builder": "Builder=SavedModelBuilder",
+        "kvarn.saved_model.constants": _SAVED_MODEL_CONSTANTS,
+        "kvarn.saved_model.loader": """
+            contains_saved_model load maybe_saved_model_directory
+        """,
+        "kvarn.saved_model.main_op": "main_op_with_restore",
+        "kvarn.saved_model.signature_constants": _SIGNATURE_CONSTANTS,
+        "kvarn.saved_model.signature_def_utils": _SIGNATURE_DEF_UTILS,
+        "kvarn.saved_model.simple_save": "simple_save",
+        "kvarn.saved_model.tag_constants": "GPU SERVING TPU TRAINING",
+        "kvarn.saved_model.utils": "build_tensor_info get_tensor_from_tensor_info",
+    },
+    "saved_model.builder": {"kvarn.saved_model.builder": "SavedModelBuilder"},
+    "saved_model.constants": {"kvarn.saved_model.constants": _SAVED_MODEL_CONSTANTS},
+    "saved_model.loader": {"kvarn.saved_model.loader": "load maybe_saved_model_directory"},
+    "saved_model.main_op": {"kvarn.saved_model.main_op": "main_op main_op_with_restore"},
+    "saved_model.signature_constants": {"kvarn.saved_model.signature_constants": _SIGNATURE_CONSTANTS},
+    "saved_model.signature_def_utils": {"kvarn.saved_model.signature_def_utils": _SIGNATURE_DEF_UTILS},
+    "saved_model.tag_constants": {"kvarn.saved_model.tag_constants": "GPU SERVING TPU TRAINING"},
+    "saved_model.utils": {"kvarn.saved_model.utils": "build_tensor_info get_tensor_from_tensor_info"},
     "app": {
         "kvarn.compat.tensorflow.flags": "run",
     },
@@ -432,13 +475,18 @@ NAMESPACES: Final = frozenset(n for name in (*_TABLE, RAW_OPS) for n in _with_pa
 NOT_YET: Final = frozenset(
     (
         "contrib", "custom_gradient", "data", "estimator", "feature_column", "keras",
-        "layers", "losses", "metrics", "python_io", "saved_model", "summary",
+        "layers", "losses", "metrics", "python_io", "summary",
         "train.Checkpoint", "train.CheckpointManager",
     )
 )  # fmt: skip
 
 # Modules of TensorFlow's tree that programs import directly.
 MODULES: Final[dict[str, tuple[str, ...]]] = {
+    "contrib.framework.python.framework.checkpoint_utils": (
+        "kvarn.checkpoint",
+        "kvarn.train.checkpoint_utils",
+    ),
+    "contrib.framework.python.ops.variables": ("kvarn.train.training_util",),
     "core.framework.embedding.config_pb2": ("kvarn.engine.options", "kvarn.variables.embedding_variable"),
     "python.client.device_lib": ("kvarn.compat.tensorflow.device_lib",),
     "python.client.session": ("kvarn.graph.session",),
@@ -477,6 +525,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.compat.tensorflow.testing.graphs",
         "kvarn.compat.tensorflow.testing.environment",
     ),
+    "python.lib.io.file_io": ("kvarn.compat.tensorflow.file_io",),
     "python.ops.array_ops": ("kvarn.ops.array", "kvarn.ops.search", "kvarn.ops.slicing", "kvarn.ops.manip"),
     "python.ops.check_ops": ("kvarn.ops.check",),
     "python.ops.clip_ops": ("kvarn.ops.clip",),
@@ -554,6 +603,21 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.platform.tf_logging": ("tf:logging",),
     "python.util.nest": ("kvarn.graph.nest",),
     "python.tf2": ("kvarn.compat.tensorflow.versions",),
+    "python.saved_model.builder": ("kvarn.saved_model.builder",),
+    "python.saved_model.builder_impl": ("kvarn.saved_model.builder", "kvarn.saved_model.assets"),
+    "python.saved_model.constants": ("kvarn.saved_model.constants",),
+    "python.saved_model.loader": ("kvarn.saved_model.loader",),
+    "python.saved_model.loader_impl": ("kvarn.saved_model.loader", "kvarn.saved_model.assets"),
+    "python.saved_model.main_op": ("kvarn.saved_model.main_op",),
+    "python.saved_model.main_op_impl": ("kvarn.saved_model.main_op",),
+    "python.saved_model.saved_model": ("tf:saved_model",),
+    "python.saved_model.signature_constants": ("kvarn.saved_model.signature_constants",),
+    "python.saved_model.signature_def_utils": ("kvarn.saved_model.signature_def_utils",),
+    "python.saved_model.signature_def_utils_impl": ("kvarn.saved_model.signature_def_utils",),
+    "python.saved_model.simple_save": ("kvarn.saved_model.simple_save",),
+    "python.saved_model.tag_constants": ("kvarn.saved_model.tag_constants",),
+    "python.saved_model.utils": ("kvarn.saved_model.utils",),
+    "python.saved_model.utils_impl": ("kvarn.saved_model.utils",),
     "python.training.adadelta": ("kvarn.train.optimizers.adadelta",),
     "python.training.adagrad": ("kvarn.train.optimizers.adagrad",),
     "python.training.adagrad_da": ("kvarn.train.optimizers.adagrad_da",),
@@ -593,6 +657,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.training.input": ("kvarn.train.input",),
     "python.training.incremental_saver": ("kvarn.saver.incremental_saver", "kvarn.saver.incremental_builder"),
     "python.training.saver": ("kvarn.saver.saver", "kvarn.saver.builder", "kvarn.checkpoint"),
+    "python.training.saver_test_utils": ("kvarn.compat.tensorflow.testing.saver_test_utils",),
     "python.training.saving.saveable_object": ("kvarn.saver.saveable_object",),
     "python.training.saving.saveable_object_util": ("kvarn.saver.saveable_object_util",),
     "python.training.session_manager": ("kvarn.train.session_manager",),
@@ -601,6 +666,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.training.supervisor": ("kvarn.train.supervisor", "kvarn.train.supervisor_services"),
     "python.training.training_util": ("kvarn.train.training_util",),
     "python.training": ("tf:train",),
+    "python.training.training": ("tf:train",),
     "python.util.compat": ("tf:compat",),
 }
 
@@ -633,6 +699,10 @@ def alias(module: str, name: str) -> str | None:
             if known == name:
                 return f"{target}:{attribute}"
     return None
+
+
+# Importing these declares ops, so that what holds them is loaded at once.
+DECLARING: Final = frozenset(("python.framework.test_ops",))
 
 
 @cache
