@@ -171,7 +171,12 @@ EXAMPLES: dict[str, list[Any]] = {
     "ScatterNd": [(np.array([[4], [1], [4]], np.int32), f(3, 2), i(5, 2))],
     **{
         n: [(f(5, 2), np.array([[4], [1], [3]], np.int32), f(3, 2, seed=2))]
-        for n in ("TensorScatterUpdate", "TensorScatterAdd", "TensorScatterSub")
+        for n in (
+            "ScatterNdNonAliasingAdd",
+            "TensorScatterUpdate",
+            "TensorScatterAdd",
+            "TensorScatterSub",
+        )
     },
     "Unique": [(i(5, 1, 5),)],
     "UniqueWithCounts": [(i(5, 1, 5),)],

@@ -384,6 +384,31 @@ def _tensor_shape(c, tensor, indices, updates):
 
 
 @op(
+    "ScatterNdNonAliasingAdd",
+    inputs="input: T, indices: Tindices, updates: T",
+    outputs="output: T",
+    attrs=[
+        (
+            "T: {float, double, int32, uint8, int16, int8, complex64, int64, qint8, quint8, qint32, bfloat16, "
+            "uint16, complex128, half, uint32, uint64, bool}"
+        ),
+        "Tindices: {int32, int64}",
+    ],
+)
+class scatter_nd_non_aliasing_add:
+    """`input` with `updates` added at `indices`; `input` itself stays as it is."""
+
+    shape = _tensor_shape
+
+    def kernel(ctx, input, indices, updates):
+        function = np.logical_or if ctx.attrs["T"] is dtypes.bool else np.add
+        return _scatter(np.array(input, copy=True), indices, updates, function)
+
+    def grad(op, d):
+        return d, None, gather_nd(d, op.inputs[1])
+
+
+@op(
     "TensorScatterUpdate",
     inputs="tensor: T, indices: Tindices, updates: T",
     outputs="output: T",

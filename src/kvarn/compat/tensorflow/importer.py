@@ -93,6 +93,9 @@ class TensorFlowFinder(importlib.abc.MetaPathFinder):
             return namespace.module_of("")
         targets = names.MODULES.get(rest)
         if targets is not None:
+            if rest in names.DECLARING:
+                for target in targets:
+                    importlib.import_module(target)
             return _ModuleView(fullname, targets)
         if rest in names.NAMESPACES:
             return namespace.module_of(rest)

@@ -167,7 +167,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             sparse_transpose
         """,
         "kvarn.ops.sparse_serial": "deserialize_many_sparse serialize_many_sparse",
-        "kvarn.ops.script": "numpy_function py_func",
+        "kvarn.ops.script": "numpy_function py_func py_function=eager_py_func",
     },
     "train": {
         "kvarn.saver.saver": "export_meta_graph import_meta_graph Saver",

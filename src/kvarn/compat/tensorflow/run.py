@@ -7,7 +7,7 @@ import os
 import runpy
 import sys
 
-from kvarn.compat.tensorflow import importer
+from kvarn.compat.tensorflow import importer, numpy_names
 
 
 def run_script(arguments: list[str]) -> None:
@@ -27,6 +27,7 @@ def run_script(arguments: list[str]) -> None:
         )
         raise SystemExit(0 if arguments else 2)
     importer.install()
+    numpy_names.install()
     if arguments[0] == "-m":
         if len(arguments) < 2:
             print("kvarn run: -m needs the name of a module", file=sys.stderr)
