@@ -242,8 +242,10 @@ def check_kernel_parameters(definition: OpDef, kernel: Any) -> None:
 
 
 def _result(node: Operation) -> Any:
-    outputs = node.registration.op_def.outputs
-    if not outputs:
+    definition = node.registration.op_def
+    outputs = definition.outputs
+    # Of a list that is empty there is nothing to run; what has effects is run by its operation.
+    if not outputs or (not node._outputs and definition.is_stateful):
         return node
     if len(outputs) == 1:
         return list(node._outputs) if outputs[0].is_list else node._outputs[0]

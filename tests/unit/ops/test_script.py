@@ -76,17 +76,61 @@ def test_exceptions(raised, becomes):
         run(script.py_func(fails, [], dtypes.int64))
 
 
+def test_an_exception_tells_where_it_comes_from():
+    def inner():
+        raise ValueError("blah")
+
+    def outer():
+        inner()
+
+    with pytest.raises(
+        errors.InvalidArgumentError, match=r"(?s)^ValueError: blah\n.*in outer.*in inner.*: blah"
+    ):
+        run(script.py_func(outer, [], dtypes.int64))
+
+
+def test_errors_of_runs_inside_are_unknown_ones():
+    def fails():
+        raise errors.InvalidArgumentError(None, None, "of a run inside")
+
+    with pytest.raises(errors.UnknownError, match="of a run inside"):
+        run(script.py_func(fails, [], dtypes.int64))
+
+
+# What TensorFlow 1.15.5 says.
 @pytest.mark.parametrize(
-    ("result", "types", "message"),
+    ("result", "types", "error", "message"),
     [
-        (np.int32(1), dtypes.int64, "0-th value returned by pyfunc_.* is int32, but expects int64"),
-        ((1.0, 2.0), [dtypes.float64], "returns 2 values, but expects to see 1 values"),
-        (b"a", dtypes.int64, "is string, but expects int64"),
+        (
+            np.int32(1),
+            dtypes.int64,
+            "InvalidArgument",
+            "0-th value returned by pyfunc_.* is int32, but expects int64",
+        ),
+        ((1.0, 2.0), [dtypes.float64], "InvalidArgument", "returns 2 values, but expects to see 1 values"),
+        (b"a", dtypes.int64, "InvalidArgument", "is string, but expects int64"),
+        (None, [dtypes.int64], "InvalidArgument", "returns 0 values, but expects to see 1 values"),
+        (np.array(None), [dtypes.int64], "InvalidArgument", "returns 0 values, but expects to see 1 values"),
+        ("a", [], "InvalidArgument", "returns 1 values, but expects to see 0 values"),
+        ([None], [dtypes.int64], "Internal", "Unsupported object type NoneType"),
+        ({"a": 1}, [dtypes.int64], "Internal", "Unsupported object type dict"),
+        (np.array(["a", None], object), [dtypes.string], "Internal", "Unsupported object type NoneType"),
+        (np.array([], [("a", np.float32)]), [dtypes.float32], "Internal", "Unsupported numpy data type"),
+        (np.array(["2019"], "datetime64"), [dtypes.int64], "Internal", "Unsupported numpy type: "),
     ],
 )
-def test_other_results_than_promised(result, types, message):
-    with pytest.raises(errors.InvalidArgumentError, match=message):
+def test_other_results_than_promised(result, types, error, message):
+    with pytest.raises(getattr(errors, f"{error}Error"), match=message):
         run(script.py_func(lambda: result, [], types))
+
+
+def test_nothing_returned():
+    calls = []
+    stateful = script.py_func(lambda: calls.append(1), [], [])
+    assert stateful.type == "PyFunc"
+    assert run(stateful) is None
+    assert calls == [1]
+    assert script.py_func(lambda: None, [], [], stateful=False) == []
 
 
 def test_a_function_lives_as_long_as_its_graph():
@@ -95,11 +139,21 @@ def test_a_function_lives_as_long_as_its_graph():
     g = Graph()
     with g.as_default():
         script.py_func(lambda: np.int64(1), [], dtypes.int64)
+        # It refers to the graph.
+        script.py_func(constant([1.0]).eval, [], dtypes.float32)
     gc.collect()
-    assert len(script._functions) == before + 1
+    assert len(script._functions) == before + 2
     del g
     gc.collect()
     assert len(script._functions) <= before
+
+
+def test_functions_on_tensors_are_refused():
+    with pytest.raises(errors.UnimplementedError, match="eager execution") as caught:
+        script.eager_py_func(lambda x: x, [1.0], dtypes.float32)
+    assert "tf.py_func" in caught.value.hint
+    with pytest.raises(ValueError, match="callable"):
+        script.eager_py_func(1.0, [1.0], dtypes.float32)
 
 
 def test_a_function_of_another_process_is_named():
