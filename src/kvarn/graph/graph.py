@@ -663,6 +663,10 @@ class Graph:
     def _variable_creator_stack(self) -> list[tuple[int, Callable[..., Any]]]:
         return list(self._variable_creators)
 
+    @_variable_creator_stack.setter
+    def _variable_creator_stack(self, stack: list[tuple[int, Callable[..., Any]]]) -> None:
+        self._variable_creators = stack
+
     # -- collections ------------------------------------------------------------------------------
 
     @property

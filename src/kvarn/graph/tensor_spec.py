@@ -49,6 +49,9 @@ class TensorSpec:
     def name(self) -> str | None:
         return self._name
 
+    def _serialize(self) -> tuple[Any, ...]:
+        return self._shape, self._dtype, self._name
+
     def is_compatible_with(self, spec_or_tensor: Any) -> bool:
         """Whether a tensor, or one described by another spec, may be of this kind."""
         return self._dtype.is_compatible_with(spec_or_tensor.dtype) and self._shape.is_compatible_with(

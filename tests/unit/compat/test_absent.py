@@ -89,3 +89,18 @@ def test_generated_modules() -> None:
         assert module._assert(True, ["x"]).type == "Assert"
     with pytest.raises(AttributeError, match="kvarn does not have that op"):
         module.no_such_op
+
+
+def test_what_a_program_replaces_is_replaced_where_it_is_used(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        "from unittest import mock\n"
+        "from tensorflow.python.ops import check_ops\n"
+        "import kvarn.ops.check, kvarn\n"
+        "spec, original = kvarn.ops.check.__spec__, kvarn.ops.check.assert_equal\n"
+        "with mock.patch.object(check_ops, 'assert_equal', lambda *a: 'replaced'):\n"
+        "    print(kvarn.ops.check.assert_equal(1, 2), check_ops.assert_equal(1, 2))\n"
+        "print(kvarn.ops.check.assert_equal is original, check_ops.assert_equal is original)\n"
+        "print(kvarn.ops.check.__spec__ is spec)\n",
+    )
+    assert done.stdout == "replaced replaced\nTrue True\nTrue\n", done.stderr

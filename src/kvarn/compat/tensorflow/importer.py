@@ -44,6 +44,26 @@ class _ModuleView(ModuleType):
                 return found
         raise AttributeError(f"module '{self.__name__}' has no attribute '{name}'.{namespace.advice(name)}")
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("__"):
+            super().__setattr__(name, value)
+            return
+        # What a program replaces is to be replaced where it is used.
+        replaced = self.__dict__.setdefault("_replaced", {})
+        for target in self.__dict__["_targets"]:
+            module = sys.modules.get(target)
+            if name not in replaced and module is not None and name in vars(module):
+                replaced[name] = module, getattr(module, name)
+        if name in replaced:
+            setattr(replaced[name][0], name, value)
+        self.__dict__[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        module, original = self.__dict__.get("_replaced", {}).pop(name, (None, None))
+        if module is not None:
+            setattr(module, name, original)
+        super().__delattr__(name)
+
 
 def _proto(name: str) -> Any:
     from kvarn import protos

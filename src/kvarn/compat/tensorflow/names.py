@@ -42,6 +42,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.graph.operation": "Operation",
         "kvarn.graph.tensor_shape": "Dimension TensorShape",
         "kvarn.graph.tensor_spec": "TensorSpec",
+        "kvarn.graph.type_spec": "IndexedSlicesSpec SparseTensorSpec TypeSpec",
         "kvarn.graph.graph": """
             add_to_collection add_to_collections colocate_with container control_dependencies device
             get_collection get_collection_ref get_default_graph Graph GraphKeys init_scope name_scope
@@ -501,7 +502,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.framework.graph_io": ("kvarn.graph.graph_io",),
     "python.framework.graph_util": ("kvarn.graph.graph_util",),
     "python.framework.importer": ("kvarn.graph.importer",),
-    "python.framework.indexed_slices": ("kvarn.graph.tensor",),
+    "python.framework.indexed_slices": ("kvarn.graph.tensor", "kvarn.graph.type_spec"),
     "python.framework.meta_graph": ("kvarn.graph.meta_graph",),
     "python.framework.ops": (
         "kvarn.graph.graph",
@@ -511,14 +512,16 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.graph.gradients",
         "kvarn.graph.session",
         "kvarn.compat.tensorflow.shape_functions",
+        "kvarn.compat.tensorflow.versions",
     ),
     "python.framework.op_def_registry": ("kvarn.graph.op_def_registry",),
     "python.framework.random_seed": ("kvarn.graph.random_seed",),
-    "python.framework.sparse_tensor": ("kvarn.graph.tensor", "kvarn.graph.convert"),
+    "python.framework.sparse_tensor": ("kvarn.graph.tensor", "kvarn.graph.convert", "kvarn.graph.type_spec"),
     "python.framework.tensor_shape": ("kvarn.graph.tensor_shape",),
     "python.framework.tensor_spec": ("kvarn.graph.tensor_spec",),
     "python.framework.test_ops": ("kvarn.compat.tensorflow.testing.test_ops",),
     "python.framework.tensor_util": ("kvarn.graph.tensor_util",),
+    "python.framework.type_spec": ("kvarn.graph.type_spec",),
     "python.framework.versions": ("kvarn.compat.tensorflow.versions", "kvarn.graph.graph"),
     "python.framework.test_util": (
         "kvarn.compat.tensorflow.testing.test_case",
@@ -608,6 +611,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.platform.googletest": ("kvarn.compat.tensorflow.testing.environment", "tf:test"),
     "python.platform.test": ("tf:test", "kvarn.compat.tensorflow.testing.environment"),
     "python.platform.tf_logging": ("tf:logging",),
+    "python.util.tf_inspect": ("kvarn.compat.tensorflow.inspection",),
     "python.util.nest": ("kvarn.graph.nest",),
     "python.tf2": ("kvarn.compat.tensorflow.versions",),
     "python.saved_model.builder": ("kvarn.saved_model.builder",),
@@ -639,7 +643,12 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.train.hooks.checkpoint_saver",
         "kvarn.train.hooks.summaries",
     ),
-    "python.training.checkpoint_management": ("kvarn.checkpoint",),
+    "python.pywrap_tensorflow": ("kvarn.checkpoint",),
+    "python.training.checkpoint_management": (
+        "kvarn.checkpoint",
+        "kvarn.formats.meta_graph",
+        "kvarn.checkpoint.management",
+    ),
     "python.training.checkpoint_utils": ("kvarn.checkpoint", "kvarn.train.checkpoint_utils"),
     "python.training.coordinator": ("kvarn.train.coordinator",),
     "python.training.device_setter": ("kvarn.train.device_setter",),
