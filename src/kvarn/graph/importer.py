@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from kvarn import errors
 from kvarn.graph import device as device_lib
+from kvarn.graph import newer_attrs, registry, shape_inference, tensor_shape
 from kvarn.graph import op_def as op_def_lib
-from kvarn.graph import registry, shape_inference, tensor_shape
 from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.graph import GRAPH_DEF_VERSION, Graph, get_default_graph, name_scope
 from kvarn.graph.graph_def import OUTPUT_SHAPES, TENSORFLOW_VERSION
@@ -68,7 +68,8 @@ def import_graph_def(
     """Adds the nodes of a GraphDef to the default graph.
 
     Unlike TensorFlow, it leaves ``graph_def`` as it is, and it refuses constants whose bytes do not fit
-    their shape or type at once instead of when they are run.
+    their shape or type at once instead of when they are run.  Attributes of later TensorFlows that say nothing
+    (`kvarn.graph.newer_attrs`) are left out.
 
     Args:
       graph_def: the GraphDef message, kvarn's or TensorFlow's own.
@@ -400,15 +401,18 @@ class _Import:
         return unique
 
     def _without_producer_defaults(self, node: Any, definition: op_def_lib.OpDef) -> Any:
-        """The node without attributes that only its producer knows and that have its default value."""
-        producer = self.producer.get(node.op)
-        if producer is None:
+        """The node without attributes that only its producer knows, as far as they say nothing."""
+        surplus = [key for key in node.attr if key not in definition.attr_by_name and not key.startswith("_")]
+        if not surplus:
             return node
-        defaults = {a.name: a.default_value for a in producer.attr if a.HasField("default_value")}
+        producer = self.producer.get(node.op)
+        known = () if producer is None else producer.attr
+        defaults = {a.name: a.default_value for a in known if a.HasField("default_value")}
         surplus = [
             key
-            for key, value in node.attr.items()
-            if key not in definition.attr_by_name and key in defaults and value == defaults[key]
+            for key in surplus
+            if (key in defaults and node.attr[key] == defaults[key])
+            or newer_attrs.says_nothing(node.op, key, node.attr[key])
         ]
         if not surplus:
             return node
