@@ -39,7 +39,8 @@ def generate_checkpoint_state_proto(
 
     Args:
       model_checkpoint_path: the newest checkpoint; appended to the list unless it is its last element.
-      all_model_checkpoint_paths: from oldest to newest.
+      all_model_checkpoint_paths: from oldest to newest; a list that is not empty is itself what is appended to,
+        as in TensorFlow.
       all_model_checkpoint_timestamps: seconds since 1970, one per path.
 
     Raises:
@@ -48,7 +49,8 @@ def generate_checkpoint_state_proto(
     from kvarn import protos
 
     directory, newest = as_path(save_dir), as_path(model_checkpoint_path)
-    paths = list(all_model_checkpoint_paths or ())
+    given = all_model_checkpoint_paths
+    paths = given if isinstance(given, list) and given else list(given or ())
     if not paths or paths[-1] != newest:
         _logger.info("%s is not in all_model_checkpoint_paths. Manually adding it.", newest)
         paths.append(newest)

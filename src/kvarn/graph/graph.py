@@ -654,9 +654,12 @@ class Graph:
     def _variable_creator_scope(self, creator: Callable[..., Any], priority: int = 100) -> Iterator[None]:
         old = self._variable_creators
         self._variable_creators = sorted([*old, (priority, creator)], key=lambda item: item[0])
+        mine = self._variable_creators
         try:
             yield
         finally:
+            if self._variable_creators is not mine:
+                raise RuntimeError("Exiting variable_creator_scope without proper nesting.")
             self._variable_creators = old
 
     @property

@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from kvarn.graph.graph_keys import GraphKeys
+
 
 class ProtoFunctions(NamedTuple):
     """What `register_proto_function` took."""
@@ -22,12 +24,25 @@ class ProtoFunctions(NamedTuple):
 
 _registry: dict[str, ProtoFunctions] = {}
 
+VARIABLE_COLLECTIONS: Final = (
+    GraphKeys.GLOBAL_VARIABLES,
+    GraphKeys.TRAINABLE_VARIABLES,
+    GraphKeys.MOVING_AVERAGE_VARIABLES,
+    GraphKeys.LOCAL_VARIABLES,
+    GraphKeys.MODEL_VARIABLES,
+    GraphKeys.GLOBAL_STEP,
+    GraphKeys.METRIC_VARIABLES,
+    GraphKeys.EMBEDDING_VARIABLES,
+)
+
 # Where the functions of some collections are registered: a module that is not needed before a graph has such a
 # collection, and stands above this one.
 _MODULES: Final = {
-    "cond_context": "kvarn.ops.control_flow_context",
-    "while_context": "kvarn.ops.while_context",
-    "queue_runners": "kvarn.train.queue_runner",
+    GraphKeys.COND_CONTEXT: "kvarn.ops.control_flow_context",
+    GraphKeys.WHILE_CONTEXT: "kvarn.ops.while_context",
+    GraphKeys.QUEUE_RUNNERS: "kvarn.train.queue_runner",
+    GraphKeys.SAVERS: "kvarn.saver",
+    **dict.fromkeys(VARIABLE_COLLECTIONS, "kvarn.variables.proto"),
 }
 
 

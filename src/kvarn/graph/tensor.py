@@ -209,6 +209,11 @@ IndexedSlicesValue = collections.namedtuple("IndexedSlicesValue", ["values", "in
 SparseTensorValue = collections.namedtuple("SparseTensorValue", ["indices", "values", "dense_shape"])
 
 
+def is_sparse(tensor: Any) -> bool:
+    """Whether ``tensor`` is a SparseTensor or SparseTensorValue."""
+    return isinstance(tensor, (SparseTensor, SparseTensorValue))
+
+
 class IndexedSlices:
     """Rows of a larger tensor: ``dense[indices[i]] = values[i]``, equal indices adding up.
 

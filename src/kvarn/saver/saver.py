@@ -14,6 +14,7 @@ import contextlib
 import glob
 import logging
 import os
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ import numpy as np
 from kvarn import errors
 from kvarn.graph import graph as ops
 from kvarn.graph.graph import GraphKeys
+from kvarn.graph.meta_graph import add_collection_def
 from kvarn.graph.proto_functions import prepend_name_scope, strip_name_scope
 from kvarn.ops.save_marks import save_log, touch_all_rows
 from kvarn.saver.builder import V2, BulkSaverBuilder
@@ -39,6 +41,11 @@ if TYPE_CHECKING:
 __all__ = ["Saver", "export_meta_graph", "_get_saver_or_default", "import_meta_graph"]
 
 _log = logging.getLogger("tensorflow")
+
+
+def _now() -> float:
+    # Looked up each time: programs put another `time` here to let hours pass.
+    return time.time()
 
 
 class Saver:
@@ -130,7 +137,7 @@ class Saver:
         self._object_restore_saver: Saver | None = None
         self._check: tuple[Any, RestoreCheck] | None = None
         self._activating: tuple[Any, bool] | None = None
-        self._retention = Retention(max_to_keep or 0, keep_checkpoint_every_n_hours)
+        self._retention = Retention(max_to_keep or 0, keep_checkpoint_every_n_hours, _now)
         if not defer_build:
             self.build()
         if self.saver_def:
@@ -177,7 +184,8 @@ class Saver:
                 setattr(self.saver_def, field, prepend_name_scope(getattr(self.saver_def, field), self._name))
         self._check_saver_def()
         known = self._retention.last
-        self._retention = Retention(self.saver_def.max_to_keep, self.saver_def.keep_checkpoint_every_n_hours)
+        every = self.saver_def.keep_checkpoint_every_n_hours
+        self._retention = Retention(self.saver_def.max_to_keep, every, _now)
         self._retention.last = known
 
     def _check_saver_def(self) -> None:
@@ -372,9 +380,9 @@ class Saver:
         """Runs the save operations; the prefix, or the pattern of the shards, that they return."""
         try:
             written = sess.run(self.saver_def.save_tensor_name, {self.saver_def.filename_tensor_name: prefix})
-        except errors.NotFoundError as e:
+        except (errors.NotFoundError, errors.FailedPreconditionError) as e:
             parent = os.path.dirname(save_path)
-            if not os.path.isdir(parent or "."):
+            if e.path is not None and not os.path.isdir(parent or "."):
                 raise ValueError(f"Parent directory of {save_path} doesn't exist, can't save.") from e
             raise
         return os.fsdecode(written)
@@ -399,6 +407,10 @@ class Saver:
             checkpoint.remove_checkpoint(prefix, self.saver_def.version, meta_graph_suffix)
         except Exception as e:
             _log.warning("Ignoring: %s", e)
+
+    def _add_collection_def(self, meta_graph_def: Any, key: Any, export_scope: str | None = None) -> None:
+        """Adds a collection to a MetaGraphDef; one that cannot be written is left out with a warning."""
+        add_collection_def(meta_graph_def, key, export_scope=export_scope)
 
     def export_meta_graph(
         self,

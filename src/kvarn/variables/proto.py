@@ -8,19 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kvarn.graph.graph import GraphKeys
-from kvarn.graph.proto_functions import register_proto_function
-
-_COLLECTIONS = (
-    GraphKeys.GLOBAL_VARIABLES,
-    GraphKeys.TRAINABLE_VARIABLES,
-    GraphKeys.MOVING_AVERAGE_VARIABLES,
-    GraphKeys.LOCAL_VARIABLES,
-    GraphKeys.MODEL_VARIABLES,
-    GraphKeys.GLOBAL_STEP,
-    GraphKeys.METRIC_VARIABLES,
-    GraphKeys.EMBEDDING_VARIABLES,
-)
+from kvarn.graph.proto_functions import VARIABLE_COLLECTIONS, register_proto_function
 
 
 def variable_from_proto(variable_def: Any, import_scope: str | None = None) -> Any:
@@ -42,5 +30,5 @@ def _to_proto(variable: Any, export_scope: str | None = None) -> Any:
     return variable.to_proto(export_scope=export_scope)
 
 
-for _collection in _COLLECTIONS:
+for _collection in VARIABLE_COLLECTIONS:
     register_proto_function(_collection, "tensorflow.VariableDef", _to_proto, variable_from_proto)

@@ -511,6 +511,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.graph.operation",
         "kvarn.graph.gradients",
         "kvarn.graph.session",
+        "kvarn.graph.statistics",
         "kvarn.compat.tensorflow.shape_functions",
         "kvarn.compat.tensorflow.versions",
     ),
@@ -648,6 +649,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.checkpoint",
         "kvarn.formats.meta_graph",
         "kvarn.checkpoint.management",
+        "kvarn.saver.saver",
     ),
     "python.training.checkpoint_utils": ("kvarn.checkpoint", "kvarn.train.checkpoint_utils"),
     "python.training.coordinator": ("kvarn.train.coordinator",),
@@ -697,6 +699,9 @@ _ALIASES: Final[dict[str, dict[str, str]]] = {
             _Enter=enter _NextIteration=next_iteration _SwitchRefOrTensor=switch_ref_or_tensor exit=exit
             merge=merge switch=switch
         """,
+    },
+    "python.framework.ops": {
+        "kvarn.graph.gradients": "NoGradient=no_gradient NotDifferentiable=no_gradient",
     },
     "python.ops.math_ops": {
         "kvarn.ops.control_flow_values": """
