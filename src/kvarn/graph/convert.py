@@ -158,8 +158,10 @@ def constant(
     return constant_of(tensor_util.to_tensor_value(value, dtype, shape, verify_shape=verify_shape), name)
 
 
-def constant_of(value: TensorValue, name: str | None = "Const") -> Tensor:
+def constant_of(value: TensorValue, name: str | bytes | None = "Const") -> Tensor:
     """A Const operation's output for a value that is complete."""
+    if isinstance(name, bytes):
+        name = name.decode()
     node = get_default_graph().add_op(
         registry.look_up("Const"), [], {"dtype": value.dtype, "value": value}, name or "Const", stack_depth=4
     )

@@ -8,15 +8,18 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from kvarn import errors
 from kvarn.graph import executor, plan
 from kvarn.graph.allocation import keep_freed_memory
 from kvarn.graph.deadline import within
+from kvarn.graph.device import canonical_name
 from kvarn.graph.graph import Graph, get_default_graph
 from kvarn.graph.operation import Operation
 from kvarn.graph.resources import ResourceManager
@@ -30,6 +33,14 @@ class _DefaultSessionStack(threading.local):
     def __init__(self) -> None:
         self.sessions: list[Any] = []
 
+    def get_default(self) -> Any:
+        """The innermost session, or None."""
+        return self.sessions[-1] if self.sessions else None
+
+    def reset(self) -> None:
+        """Forgets all sessions of this thread."""
+        self.sessions.clear()
+
 
 _default_session_stack = _DefaultSessionStack()
 # All sessions of the process, for `Session.reset`.
@@ -39,8 +50,7 @@ _sessions_lock = threading.Lock()
 
 def get_default_session() -> Any:
     """The innermost session of `Session.as_default`, or None."""
-    sessions = _default_session_stack.sessions
-    return sessions[-1] if sessions else None
+    return _default_session_stack.get_default()
 
 
 class _DefaultSession:
@@ -188,12 +198,14 @@ class _Fetches:
 class _Prepared:
     """Everything about one (fetches, feeds, graph version) that does not change between runs."""
 
-    __slots__ = ("feeds", "fetches", "plan")
+    __slots__ = ("feeds", "fetches", "plan", "runs")
 
     def __init__(self, fetches: _Fetches, feeds: list[Tensor], plan_: plan.Plan) -> None:
         self.fetches = fetches
         self.feeds = feeds
         self.plan = plan_
+        # How often this has run, where cost models ask for it.
+        self.runs = 0
 
 
 class BaseSession:
@@ -203,8 +215,9 @@ class BaseSession:
       target: ``""`` or ``"local"``; kvarn runs in the process.
       graph: the graph, by default the default graph.
       config: a ConfigProto; ``intra_op_parallelism_threads`` sets how many threads the native kernels
-        use, ``device_count`` how many CPUs are listed, ``operation_timeout_in_ms`` how long a run may take;
-        the rest has no effect.
+        use, ``device_count`` how many CPUs there are, ``operation_timeout_in_ms`` how long a run may take, the
+        ``graph_options`` ``infer_shapes``, ``build_cost_model`` and ``build_cost_model_after`` what `graph_def`
+        and RunMetadata have; the rest has no effect.
 
     Raises:
       NotFoundError: ``target`` is anything else.
@@ -219,8 +232,6 @@ class BaseSession:
         self._graph = graph if graph is not None else get_default_graph()
         self._target = os.fsdecode(target or "")
         if self._target not in ("", "local"):
-            from kvarn import errors
-
             raise errors.NotFoundError.of(
                 "No session factory registered for the given session options: "
                 f'{{target: "{self._target}"}}. Registered factories are {{DIRECT_SESSION}}.',
@@ -234,6 +245,8 @@ class BaseSession:
                 raise TypeError(f"config must be a tf.ConfigProto, but got {type(config)}")
         self._config = config
         self._timeout = int(getattr(config, "operation_timeout_in_ms", 0) or 0)
+        self._add_shapes = config is not None and bool(config.graph_options.infer_shapes)
+        self._builds_cost_models = config is not None and config.graph_options.build_cost_model > 0
         self._closed = False
         self._reset = False
         self._resources = ResourceManager()
@@ -254,7 +267,8 @@ class BaseSession:
 
     @property
     def graph_def(self) -> Any:
-        return self._graph.as_graph_def()
+        """The graph as a GraphDef; with the shapes of all outputs if the config has ``infer_shapes``."""
+        return self._graph.as_graph_def(add_shapes=self._add_shapes)
 
     @property
     def sess_str(self) -> str:
@@ -269,7 +283,7 @@ class BaseSession:
         counts = {} if self._config is None else self._config.device_count
         cpus = max(1, counts["CPU"]) if "CPU" in counts else 1
         task = "/job:localhost/replica:0/task:0"
-        return [_DeviceAttributes(f"{task}/device:CPU:{i}", "CPU", 0) for i in range(cpus)]
+        return [_DeviceAttributes(f"{task}/device:CPU:{i}", "CPU", 0, 0) for i in range(cpus)]
 
     def close(self) -> None:
         """Frees everything the session holds."""
@@ -290,9 +304,10 @@ class BaseSession:
             tuples and dictionaries of these.
           feed_dict: values to use instead of tensors: arrays, numbers, lists; SparseTensorValue for
             sparse tensors.
-          options, run_metadata: a RunOptions and a RunMetadata; with a ``trace_level`` above NO_TRACE the
-            second one's ``step_stats`` tell when each operation ran.  ``timeout_in_ms`` ends loops and waiting
-            for queues.
+          options: a RunOptions; ``timeout_in_ms`` ends loops and waiting for queues.
+          run_metadata: a RunMetadata, which is emptied; then it gets ``step_stats`` (when each operation ran,
+            if the ``trace_level`` is above NO_TRACE), ``partition_graphs`` (``output_partition_graphs``) and
+            ``cost_graph`` (``build_cost_model`` of the config).
 
         Returns:
           NumPy arrays, or scalars for tensors of rank 0, in the nest's own shape; None for operations.
@@ -306,26 +321,28 @@ class BaseSession:
         """
         self._check_usable()
         if feed_dict:
-            feeds, values = self._feeds(feed_dict)
+            if not hasattr(feed_dict, "items"):
+                raise TypeError("The value of feed_dict must be a dictionary.")
+            feeds, values = self._feeds(feed_dict.items())
         else:
             feeds, values = [], []
-        prepared = self._prepare(fetches, feeds)
+        return self._run(self._prepare(fetches, feeds), values, options, run_metadata)
+
+    def _run(self, prepared: _Prepared, values: list[Any], options: Any, run_metadata: Any) -> Any:
         milliseconds = self._timeout if options is None else options.timeout_in_ms or self._timeout
         with within(milliseconds) if milliseconds > 0 else contextlib.nullcontext():
-            if run_metadata is not None and options is not None and options.trace_level:
+            if run_metadata is None and not self._builds_cost_models:
+                results = executor.execute(prepared.plan, values)
+            else:
                 from kvarn.graph import tracing
 
-                results = tracing.execute(prepared.plan, values, run_metadata)
-            else:
-                results = executor.execute(prepared.plan, values)
+                results = tracing.execute(prepared, values, options, run_metadata, self._config)
         return prepared.fetches.restore(executor.fetched(prepared.plan, results))
 
     def _check_usable(self) -> None:
         if self._closed:
             raise RuntimeError("Attempted to use a closed Session.")
         if self._reset:
-            from kvarn import errors
-
             raise errors.CancelledError.of(
                 "Session has been closed.", hint="Session.reset closed it; make a new Session."
             )
@@ -356,12 +373,10 @@ class BaseSession:
                 self._plans[key] = (version, prepared)  # type: ignore[assignment]
         return prepared
 
-    def _feeds(self, feed_dict: Any) -> tuple[list[Tensor], list[Any]]:
-        if not hasattr(feed_dict, "items"):
-            raise TypeError("The value of feed_dict must be a dictionary.")
+    def _feeds(self, pairs: Iterable[tuple[Any, Any]]) -> tuple[list[Tensor], list[Any]]:
         tensors: list[Tensor] = []
         values: list[Any] = []
-        for key, value in feed_dict.items():
+        for key, value in pairs:
             if type(key) is Tensor and key.op._graph is self._graph:
                 tensors.append(key)
                 values.append(self._feed_value(key, value))
@@ -395,33 +410,77 @@ class BaseSession:
                 )
         return array
 
-    def partial_run(self, handle: Any, fetches: Any, feed_dict: Any = None) -> Any:
-        from kvarn import errors
+    def partial_run_setup(self, fetches: Any, feeds: Any = None) -> Any:
+        """Refused: kvarn runs a graph in one go.
 
-        raise errors.UnimplementedError.of("Session.partial_run is not supported.", hint="Use Session.run.")
+        Raises:
+          UnimplementedError: always.
+        """
+        raise errors.UnimplementedError.of(
+            "kvarn has no partial runs",
+            hint="Use Session.run; where a later feed depends on an earlier fetch, run twice.",
+        )
+
+    def partial_run(self, handle: Any, fetches: Any, feed_dict: Any = None) -> Any:
+        """Refused, as `partial_run_setup` gives no handle.
+
+        Raises:
+          InvalidArgumentError: always.
+        """
+        raise errors.InvalidArgumentError.of(
+            "Must run 'setup' before performing partial runs!",
+            hint="kvarn has no partial runs: use Session.run.",
+        )
 
     def make_callable(
         self, fetches: Any, feed_list: Sequence[Any] | None = None, accept_options: bool = False
     ) -> Any:
-        """A function of the values of ``feed_list`` that does what `run` would; it skips the look-ups.
+        """A function of the values of ``feed_list`` that does what `run` would.
+
+        Args:
+          fetches: as in `run`.
+          feed_list: what `run` takes as keys of ``feed_dict``.
+          accept_options: whether the function takes ``options`` and ``run_metadata`` by keyword.  One with feeds
+            takes them always.
 
         Raises:
-          TypeError: ``feed_list`` is no list of tensors.
+          TypeError: ``feed_list`` is no list; (when called) another number of values than feeds.
         """
         if feed_list is not None and not isinstance(feed_list, (list, tuple)):
             raise TypeError("`feed_list` must be a list or tuple.")
-        tensors = [self._graph.as_graph_element(f, allow_operation=False) for f in feed_list or ()]
-        count = len(tensors)
+        keys = list(feed_list or ())
 
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if len(args) != count:
-                raise TypeError(f"Feed values must match the feed list: {count} expected, {len(args)} given.")
+        def call(*args: Any, options: Any = None, run_metadata: Any = None) -> Any:
+            if len(args) != len(keys):
+                raise TypeError(
+                    f"Feed values must match the feed list: {len(keys)} expected, {len(args)} given."
+                )
             self._check_usable()
-            values = [self._feed_value(t, v) for t, v in zip(tensors, args, strict=True)]
-            prepared = self._prepare(fetches, tensors)
-            return prepared.fetches.restore(
-                executor.fetched(prepared.plan, executor.execute(prepared.plan, values))
+            feeds, values = self._feeds(zip(keys, args, strict=True))
+            return self._run(self._prepare(fetches, feeds), values, options, run_metadata)
+
+        return call if accept_options or keys else lambda *args: call(*args)
+
+    def _make_callable_from_options(self, callable_options: Any) -> Any:
+        """A function of a CallableOptions: the values of its ``feed`` -> the list of values of its ``fetch``.
+
+        Raises:
+          UnimplementedError: it connects tensors.
+          ValueError, TypeError, KeyError: it names what is not in the graph.
+        """
+        if callable_options.tensor_connection:
+            raise errors.UnimplementedError.of(
+                "CallableOptions: kvarn does not connect tensors",
+                hint="Feed the value of the one tensor to the other.",
             )
+        targets = [self._graph.as_graph_element(n, allow_tensor=False) for n in callable_options.target]
+        fetches, n_fetches = [*callable_options.fetch, *targets], len(callable_options.fetch)
+        feeds = [self._graph.as_graph_element(n, allow_operation=False) for n in callable_options.feed]
+        run = self.make_callable(fetches, feeds, accept_options=True)
+        options = callable_options.run_options
+
+        def call(*args: Any, run_metadata: Any = None) -> Any:
+            return run(*args, options=options, run_metadata=run_metadata)[:n_fetches]
 
         return call
 
@@ -431,20 +490,28 @@ class Session(BaseSession):
 
     def __init__(self, target: str = "", graph: Graph | None = None, config: Any = None) -> None:
         super().__init__(target, graph, config)
-        self._contexts: list[Any] = []
+        self._contexts: contextlib.ExitStack | None = None
 
     def __enter__(self) -> Session:
-        graph_context = self._graph.as_default()
-        graph_context.__enter__()
-        session_context = self.as_default()
-        session_context.__enter__()
-        self._contexts.append((graph_context, session_context))
+        """Makes this the default session, and its graph the default graph.
+
+        Raises:
+          RuntimeError: this has been entered before, and not left.
+        """
+        if self._contexts is not None:
+            raise RuntimeError(
+                "Session context managers are not re-entrant. Use `Session.as_default()` if you want to enter a "
+                "session multiple times."
+            )
+        self._contexts = contextlib.ExitStack()
+        self._contexts.enter_context(self._graph.as_default())
+        self._contexts.enter_context(self.as_default())
         return self
 
     def __exit__(self, exc_type: Any, exc_value: Any, exc_traceback: Any) -> None:
-        graph_context, session_context = self._contexts.pop()
-        session_context.__exit__(exc_type, exc_value, exc_traceback)
-        graph_context.__exit__(exc_type, exc_value, exc_traceback)
+        contexts, self._contexts = self._contexts, None
+        if contexts is not None:
+            contexts.__exit__(exc_type, exc_value, exc_traceback)
         self.close()
 
     @staticmethod
@@ -473,10 +540,25 @@ class Session(BaseSession):
 
 
 class InteractiveSession(BaseSession):
-    """A session that makes itself the default one until it is closed."""
+    """A session that makes itself the default one until it is closed.
+
+    A second one while the first is open brings a warning.
+    """
+
+    # How many are open.
+    _active_session_count = 0
 
     def __init__(self, target: str = "", graph: Graph | None = None, config: Any = None) -> None:
         super().__init__(target, graph, config)
+        with _sessions_lock:
+            if InteractiveSession._active_session_count > 0:
+                warnings.warn(
+                    "An interactive session is already active. This can cause out-of-memory errors in some cases. "
+                    "You must explicitly call `InteractiveSession.close()` to release resources held by the other "
+                    "session(s).",
+                    stacklevel=2,
+                )
+            InteractiveSession._active_session_count += 1
         self._default_session = self.as_default()
         self._default_session.__enter__()
         self._default_graph: Any = None
@@ -487,6 +569,8 @@ class InteractiveSession(BaseSession):
     def close(self) -> None:
         if not self._closed:
             super().close()
+            with _sessions_lock:
+                InteractiveSession._active_session_count -= 1
             if self._default_graph is not None:
                 self._default_graph.__exit__(None, None, None)
             sessions = _default_session_stack.sessions
@@ -495,14 +579,16 @@ class InteractiveSession(BaseSession):
 
 
 class _DeviceAttributes:
-    def __init__(self, name: str, device_type: str, memory_limit_bytes: int) -> None:
-        self.name = name
+    """A device of a session; ``incarnation`` changes when it starts anew."""
+
+    def __init__(self, name: str, device_type: str, memory_limit_bytes: int, incarnation: int) -> None:
+        self.name = canonical_name(name)
         self.device_type = device_type
         self.memory_limit_bytes = memory_limit_bytes
-        self.incarnation = 0
+        self.incarnation = incarnation
 
     def __repr__(self) -> str:
-        return f"_DeviceAttributes({self.name}, {self.device_type}, {self.memory_limit_bytes})"
+        return f"_DeviceAttributes({self.name}, {self.device_type}, {self.memory_limit_bytes}, {self.incarnation})"
 
 
 def _key(fetches: Any) -> Any:
@@ -522,7 +608,8 @@ def _key(fetches: Any) -> Any:
 
 def _flatten_feed(key: Any, value: Any) -> list[tuple[Any, Any]]:
     if isinstance(key, SparseTensor):
-        return [(key.indices, value[0]), (key.values, value[1]), (key.dense_shape, value[2])]
+        # Where the shape is a constant, indices and values are enough.
+        return list(zip((key.indices, key.values, key.dense_shape), value, strict=False))
     if isinstance(key, IndexedSlices):
         pairs = [(key.values, value[0]), (key.indices, value[1])]
         if key.dense_shape is not None:
@@ -548,21 +635,26 @@ def _to_feed(tensor: Tensor, dtype: Any, value: Any) -> Any:
     if dtype.name == "resource" or dtype.name == "variant":
         return value
     if dtype.name == "string":
+        if isinstance(value, int):
+            raise _misfit(value, object)
         return _strings(value)
     if isinstance(value, int) and not isinstance(value, bool) and dtype.is_integer and not dtype.is_bool:
         low, high = int(dtype.min), int(dtype.max)
         if not low <= value <= high:
-            raise TypeError(
-                f"Type of feed value {value} with type {type(value)} is not compatible with Tensor type "
-                f"{dtype.as_numpy_dtype}. Try explicitly setting the type of the feed tensor to a larger type "
-                "(e.g. int64)."
-            )
+            raise _misfit(value, dtype.as_numpy_dtype)
     try:
         array = np.asarray(value, dtype=dtype.np)
         # A scalar as such, like those that kernels return: a fraction of the work for the kernels that take it.
         return array if array.ndim else array[()]
     except (TypeError, ValueError) as e:
         raise type(e)(f"{e} (the value fed for Tensor '{tensor.name}', dtype {dtype.name})") from None
+
+
+def _misfit(value: Any, kind: type) -> TypeError:
+    return TypeError(
+        f"Type of feed value {value} with type {type(value)} is not compatible with Tensor type {kind}. Try "
+        "explicitly setting the type of the feed tensor to a larger type (e.g. int64)."
+    )
 
 
 def _strings(value: Any) -> Any:

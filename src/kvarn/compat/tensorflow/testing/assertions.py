@@ -45,7 +45,12 @@ class Assertions(unittest.TestCase):
     def _GetNdArray(self, a: Any) -> Any:
         if isinstance(a, Tensor):
             a = self.evaluate(a)
-        return a if isinstance(a, np.ndarray) else np.array(a)
+        if isinstance(a, np.ndarray):
+            return a
+        try:
+            return np.array(a)
+        except ValueError:  # Of lists of several lengths: an array of lists, as NumPy once made it.
+            return np.array(a, dtype=object)
 
     def assertNear(self, f1: Any, f2: Any, err: float, msg: str | None = None) -> None:
         """|f1 - f2| is at most ``err``; equal infinities are near."""
