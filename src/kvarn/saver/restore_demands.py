@@ -85,6 +85,7 @@ class RestoreDemands:
     def __init__(self, restore_op: Operation) -> None:
         self.graph: Graph = restore_op.graph
         self._by_source: dict[Any, Demand] = {}
+        self._asked: dict[Operation, list[tuple[str, str]]] = {}
         self.units: list[Unit] = []
         for operation in _leaves(restore_op):
             unit = Unit(operation, list(self._below(operation)))
@@ -116,7 +117,9 @@ class RestoreDemands:
 
     def _tensor(self, tensor: Tensor, leaf: Operation) -> Demand:
         if tensor not in self._by_source:
-            name, part = _asked(tensor)
+            if tensor.op not in self._asked:
+                self._asked[tensor.op] = _asked(tensor.op)
+            name, part = self._asked[tensor.op][tensor.value_index]
             targets = list(_targets(tensor))
             variable = _taker(leaf) if not targets else targets[0][0].inputs[0].op.name
             shapes = (
@@ -197,16 +200,18 @@ def _leaves(restore_op: Operation) -> Iterator[Operation]:
                 waiting.append(before)
 
 
-def _asked(tensor: Tensor) -> tuple[str, str]:
-    """The name and the slice that an output of a reading operation is."""
-    operation = tensor.op
+def _asked(operation: Operation) -> list[tuple[str, str]]:
+    """The names and slices that the outputs of a reading operation are."""
     names = constant_value(operation.inputs[1])
-    slices = None if operation.type == "Restore" else constant_value(operation.inputs[2])
-    if names is None or (slices is None and operation.type != "Restore"):
+    if names is None:
         raise _only_when_run(operation)
-    at = tensor.value_index
-    part = "" if slices is None else decode_name(slices.reshape(-1)[at])
-    return decode_name(names.reshape(-1)[at]), part
+    if operation.type == "Restore":
+        return [(decode_name(name), "") for name in names.reshape(-1)]
+    slices = constant_value(operation.inputs[2])
+    if slices is None:
+        raise _only_when_run(operation)
+    pairs = zip(names.reshape(-1), slices.reshape(-1), strict=True)
+    return [(decode_name(name), decode_name(part)) for name, part in pairs]
 
 
 def _targets(tensor: Tensor, reshaped: bool = False) -> Iterator[tuple[Operation, bool]]:
