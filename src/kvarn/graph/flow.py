@@ -11,7 +11,8 @@ Source: tensorflow/core/common_runtime/executor.cc, tensorflow/core/graph/contro
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -31,6 +32,21 @@ RunSteps = Callable[[list[Step], list[Any]], None]
 Adapt = Callable[[Operation], Callable[..., Any]]
 # The tensors that an operation reads, of its own frame.
 Sources = Callable[[Operation], Sequence[Tensor]]
+
+
+def freeing(steps: Sequence[Step], keep: set[int]) -> list[Step]:
+    """``steps`` that empty each slot after its last use, those of ``keep`` never."""
+    last_use: dict[int, int] = {}
+    for i, (_, _, inputs, outputs, _) in enumerate(steps):
+        written = outputs if isinstance(outputs, tuple) else () if outputs is None else (outputs,)
+        for slot in (*written, *inputs):
+            if slot >= 0:
+                last_use[slot] = i
+    free: list[list[int]] = [[] for _ in steps]
+    for slot, i in last_use.items():
+        if slot not in keep:
+            free[i].append(slot)
+    return [(*step[:4], tuple(to_free)) for step, to_free in zip(steps, free, strict=True)]
 
 
 class _Dead:
@@ -154,7 +170,8 @@ class _Builder:
             self.done[op] = self.new_slot()
         return self.done[op]
 
-    def steps(self) -> list[Step]:
+    def steps(self, keep: Iterable[int]) -> list[Step]:
+        """The steps of the frame, which leave the values of ``keep``."""
         made: list[Step] = []
         for node in self._ordered():
             if isinstance(node, _Frame):
@@ -164,7 +181,8 @@ class _Builder:
                     self.template[self.slot(node._outputs[0])] = node.attrs["value"].array
             elif node.type not in _ENTER and not self._is_round(node):
                 made.append(self._step(node))
-        return made
+        constants = [slot for slot, value in enumerate(self.template) if value is not None]
+        return freeing(made, {*keep, *constants})
 
     def _is_round(self, op: Operation) -> bool:
         """Whether ``op`` is where a value of this loop begins each round."""
@@ -265,8 +283,8 @@ class _Builder:
         # Of the first round only, unless they are the same in all.
         passing = [slot for slot, op in zip(entered, enters, strict=True) if not op.attrs["is_constant"]]
         told = [(inner.done_slot(op), inner.slot(op._outputs[0])) for op in (*rounds, *enters)]
-        steps = inner.steps()
         left = [inner.slot(op._outputs[0]) for op in exits]
+        steps = inner.steps((*entered, *left, *itertools.chain(*carried), *itertools.chain(*told)))
         template = inner.template
         n_enters = len(enters)
         run_steps = flow.run_steps
@@ -367,6 +385,6 @@ def build(
             )
     builder = _Builder(flow, root)
     feed_slots = [builder.slot(t) for t in feeds]
-    steps = builder.steps()
     fetch_slots = [builder.slot(t) for t in fetches]
+    steps = builder.steps((*feed_slots, *fetch_slots))
     return steps, builder.template, feed_slots, fetch_slots

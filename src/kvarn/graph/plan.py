@@ -15,7 +15,7 @@ import numpy as np
 
 from kvarn import errors
 from kvarn.graph import flow
-from kvarn.graph.flow import CONTROL_FLOW, Step
+from kvarn.graph.flow import CONTROL_FLOW, Step, freeing
 from kvarn.graph.kernel_context import KernelContext
 from kvarn.graph.operation import Operation, arg_length
 from kvarn.graph.resources import ResourceManager, Var
@@ -85,7 +85,7 @@ def build(
     measured = _measured(order, {t.op for t in fetches} | set(targets), fed)
     feed_slots = [slot(t) for t in feeds]
     keep = set(feed_slots)
-    raw: list[tuple[Any, KernelContext, tuple[int, ...], tuple[int, ...]]] = []
+    raw: list[tuple[Any, KernelContext, tuple[int, ...], Any]] = []
     for op in order:
         if op.type == "Const":
             tensor = op._outputs[0]
@@ -102,25 +102,12 @@ def build(
         inputs = tuple(slot(x) for x in sources)
         # A fed output keeps the value that was fed.
         outputs = tuple(-1 if t in fed else slot(t) for t in op._outputs)
-        raw.append((_adapted(op, kernel, sources, fed), context, inputs, outputs))
+        target = None if all(o < 0 for o in outputs) else outputs if len(outputs) > 1 else outputs[0]
+        raw.append((_adapted(op, kernel, sources, fed), context, inputs, target))
     fetch_slots = [slot(t) for t in fetches]
     keep.update(fetch_slots)
 
-    last_use: dict[int, int] = {}
-    for i, (_, _, inputs, outputs) in enumerate(raw):
-        for s in (*outputs, *inputs):
-            if s >= 0:
-                last_use[s] = i
-    free: list[list[int]] = [[] for _ in raw]
-    for s, i in last_use.items():
-        if s not in keep:
-            free[i].append(s)
-    steps: list[Step] = []
-    for (kernel, context, inputs, outputs), to_free in zip(raw, free, strict=True):
-        target: Any = outputs if len(outputs) != 1 else outputs[0]
-        if not outputs or target == -1 or (len(outputs) > 1 and all(o < 0 for o in outputs)):
-            target = None
-        steps.append((kernel, context, inputs, target, tuple(to_free)))
+    steps = freeing([(*step, ()) for step in raw], keep)
     return Plan(steps, template, feed_slots, fetch_slots, [t.dtype.is_ref and t not in fed for t in fetches])
 
 

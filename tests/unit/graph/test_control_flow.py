@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -103,3 +104,26 @@ def test_values_of_two_loops_do_not_meet() -> None:
         pytest.raises(errors.InvalidArgumentError, match="inputs from different frames"),
     ):
         sess.run(out)
+
+
+def test_values_are_dropped_after_their_last_use() -> None:
+    alive: list[Any] = []
+
+    def noted(x: Any) -> Any:
+        value = np.array(x) + 1.0
+        alive.append(weakref.ref(value))
+        return value
+
+    def count(x: Any) -> Any:
+        return np.float32(sum(ref() is not None for ref in alive))
+
+    with tf.Session() as sess:
+        x = tf.placeholder(tf.float32, [3])
+        first = tf.py_func(noted, [x], tf.float32)
+        second = tf.py_func(noted, [first * 2.0], tf.float32)
+        chosen = tf.cond(tf.reduce_sum(second) > 0.0, lambda: second * 1.0, lambda: -second)
+        with tf.control_dependencies([chosen]):
+            living = tf.py_func(count, [tf.identity(chosen)], tf.float32)
+        for _ in range(2):
+            alive.clear()
+            assert sess.run(living, {x: [1.0, 2.0, 3.0]}) == 0.0
