@@ -239,5 +239,6 @@ def test_arguments_of_writers(tmp_path):
             tf.train.SummarySaverHook(save_steps=1, **arguments)
     with pytest.raises(ValueError, match=r"^You cannot provide both saver and scaffold\.$"):
         tf.train.CheckpointSaverHook(str(tmp_path), 1, saver=1, scaffold=1)
-    with pytest.raises(tf.errors.UnimplementedError, match="kvarn does not write timelines yet"):
-        tf.train.ProfilerHook(save_steps=1)
+    for arguments in ({}, {"save_secs": 10, "save_steps": 20}):
+        with pytest.raises(ValueError, match=r"every_secs (or|and) every_steps"):
+            tf.train.ProfilerHook(**arguments)

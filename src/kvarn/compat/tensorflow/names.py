@@ -100,6 +100,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.ops.logging": "Print print=print_v2",
         "kvarn.ops.random": "multinomial random_normal random_shuffle random_uniform truncated_normal",
         "kvarn.ops.tensor_array": "TensorArray",
+        "kvarn.variables.custom_gradient": "custom_gradient grad_pass_through recompute_grad",
         "kvarn.variables.functional_ops": "foldl foldr hessians map_fn scan",
         "kvarn.ops.while_loop": "while_loop",
         "kvarn.ops.state": """
@@ -228,7 +229,8 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.train.hooks.logging_tensors": "LoggingTensorHook",
         "kvarn.train.hooks.running": "FeedFnHook FinalOpsHook",
         "kvarn.train.hooks.checkpoint_saver": "CheckpointSaverHook CheckpointSaverListener",
-        "kvarn.train.hooks.summaries": "ProfilerHook StepCounterHook SummarySaverHook",
+        "kvarn.train.hooks.summaries": "StepCounterHook SummarySaverHook",
+        "kvarn.train.hooks.profiler": "ProfilerHook",
     },
     "train.queue_runner": {
         "kvarn.train.queue_runner": "add_queue_runner QueueRunner start_queue_runners",
@@ -475,7 +477,7 @@ NAMESPACES: Final = frozenset(n for name in (*_TABLE, RAW_OPS) for n in _with_pa
 # What TensorFlow has and this version does not: said so, instead of guessing at names that look alike.
 NOT_YET: Final = frozenset(
     (
-        "contrib", "custom_gradient", "data", "estimator", "feature_column", "keras",
+        "contrib", "data", "estimator", "feature_column", "keras",
         "layers", "losses", "metrics", "python_io", "summary",
         "train.Checkpoint", "train.CheckpointManager",
     )
@@ -491,6 +493,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "core.framework.embedding.config_pb2": ("kvarn.engine.options", "kvarn.variables.embedding_variable"),
     "python.client.device_lib": ("kvarn.compat.tensorflow.device_lib",),
     "python.client.session": ("kvarn.graph.session",),
+    "python.client.timeline": ("kvarn.graph.timeline",),
     "python.compat.compat": ("kvarn.compat.tensorflow.forward_compatibility",),
     "python.eager.context": ("kvarn.compat.tensorflow.eager_context",),
     "python.framework.constant_op": ("kvarn.graph.convert",),
@@ -550,6 +553,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.ops.while_loop",
     ),
     "python.ops.control_flow_util": ("kvarn.graph.control_flow_util",),
+    "python.ops.custom_gradient": ("kvarn.variables.custom_gradient",),
     "python.ops.data_flow_ops": ("kvarn.variables.queues", "kvarn.ops.queues", "kvarn.ops.array"),
     "python.ops.embedding_ops": (
         "kvarn.variables.embedding_ops",
@@ -643,6 +647,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.train.hooks.running",
         "kvarn.train.hooks.checkpoint_saver",
         "kvarn.train.hooks.summaries",
+        "kvarn.train.hooks.profiler",
     ),
     "python.pywrap_tensorflow": ("kvarn.checkpoint",),
     "python.training.checkpoint_management": (

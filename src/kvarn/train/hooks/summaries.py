@@ -155,27 +155,3 @@ class SummarySaverHook(SessionRunHook):
         """The summaries as a list; None if there are none."""
         found = self._summary_op if self._summary_op is not None else self._scaffold.summary_op
         return found if found is None or isinstance(found, list) else [found]
-
-
-class ProfilerHook(SessionRunHook):
-    """Would write when each operation of a run was at work; there is no timeline to write yet.
-
-    Raises:
-      UnimplementedError: always.
-    """
-
-    def __init__(
-        self,
-        save_steps: int | None = None,
-        save_secs: float | None = None,
-        output_dir: str = "",
-        show_dataflow: bool = True,
-        show_memory: bool = False,
-    ) -> None:
-        from kvarn import errors
-
-        raise errors.UnimplementedError.of(
-            "ProfilerHook: kvarn does not write timelines yet",
-            hint="Leave the hook out, or run with RunOptions(trace_level=RunOptions.FULL_TRACE) and read "
-            "run_metadata.step_stats.",
-        )
