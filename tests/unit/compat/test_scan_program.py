@@ -12,6 +12,8 @@ import pytest
 from kvarn.compat.tensorflow import names
 from kvarn.compat.tensorflow.scan_program import UsedName, scan_program
 
+CASES = pathlib.Path(__file__).resolve().parents[2] / "conformance" / "cases"
+
 
 def scan(path: pathlib.Path, text: str, **beside: str) -> dict[str, UsedName]:
     for name, content in {"program": text, **beside}.items():
@@ -154,6 +156,11 @@ def test_modules_beside_the_program_are_read(tmp_path: pathlib.Path) -> None:
 def test_every_name_of_the_table_is_covered(tmp_path: pathlib.Path) -> None:
     text = "import tensorflow as tf\n" + "\n".join(f"tf.{name}" for name in names.all_names())
     assert lacking(scan(tmp_path, text)) == {}
+
+
+@pytest.mark.parametrize("case", sorted(CASES.glob("*.py")), ids=lambda path: path.stem)
+def test_programs_that_run_are_covered(case: pathlib.Path) -> None:
+    assert [used.name for used in scan_program(str(case)) if not used.covered and not used.guarded] == []
 
 
 def test_near_names_are_told(tmp_path: pathlib.Path) -> None:

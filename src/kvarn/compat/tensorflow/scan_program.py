@@ -58,7 +58,7 @@ def scan_program(path: str) -> list[UsedName]:
     found: dict[str, UsedName] = {}
     for file in list(program.files.values()):
         for use in _Uses(program, file).uses:
-            parts, why = _resolve(use.parts, program.imported)
+            parts, why = program.resolve(use.parts)
             if why is None:
                 continue
             name = ".".join(parts)
@@ -184,6 +184,7 @@ class _Program:
         self._directory = directory
         self.files: dict[str, _File] = {}
         self.imported: set[str] = set()
+        self._resolved: dict[tuple[str, ...], tuple[Sequence[str], str | None]] = {}
 
     def read(self, path: str) -> _File:
         """Parses a file, and those that it imports."""
@@ -199,6 +200,12 @@ class _Program:
         file = self.files[path] = _File(path, shown, tree, {})
         _Binder(self, file).bind()
         return file
+
+    def resolve(self, parts: tuple[str, ...]) -> tuple[Sequence[str], str | None]:
+        """`_resolve` of a name, worked out once; all files must have been read."""
+        if parts not in self._resolved:
+            self._resolved[parts] = _resolve(parts, self.imported)
+        return self._resolved[parts]
 
     def note_import(self, module: str) -> None:
         """Remembers that a module of TensorFlow is imported, and with it those around it."""
@@ -327,7 +334,7 @@ class _Uses(ast.NodeVisitor):
         meant = [parts for parts in found if isinstance(parts, tuple)]
         if meant:
             # Of several, as after `try: import … except ImportError: import …`, the first that is there.
-            there = [parts for parts in meant if _resolve(parts, self._program.imported)[1] == ""]
+            there = [parts for parts in meant if self._program.resolve(parts)[1] == ""]
             self.uses.append(_Use((there or meant)[0], line, guarded or self._guards > 0))
 
     # -- walking ----------------------------------------------------------------------------------
