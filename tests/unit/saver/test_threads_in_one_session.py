@@ -165,11 +165,14 @@ def test_a_session_that_is_closed_ends_the_threads_that_use_it(graph):
     session = tf.Session()
     running = threading.Event()
 
+    def run_for_ever():
+        while True:
+            assert session.run(one) == 1.0
+            running.set()
+
     def ask():
         with pytest.raises(RuntimeError, match="closed Session"):
-            while True:
-                assert session.run(one) == 1.0
-                running.set()
+            run_for_ever()
 
     def close():
         running.wait(PATIENCE_SECS)
