@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
-from kvarn import dtypes, errors
-from kvarn.checkpoint.embeddings.stored_table import stored_tables, tensor_names
-from kvarn.checkpoint.verbs.casting import can_cast
+from kvarn import errors
 from kvarn.checkpoint.verbs.patterns import Pattern, nearest, renamed, text_of
 from kvarn.formats import embedding
-from kvarn.formats.embedding_rows import embedding_info, embedding_sources
 from kvarn.formats.reader import TensorReader
-from kvarn.formats.tensor_slice import TensorSlice, parse_shape_and_slice
+from kvarn.formats.tensor_slice import parse_shape_and_slice
 from kvarn.saver import restore_plan
 from kvarn.saver.object_graph import OBJECT_GRAPH_PROTO_KEY, object_graph_key_mapping
 from kvarn.saver.restore_demands import Demand, RestoreDemands
 from kvarn.saver.restore_plan import EMBEDDING, TENSOR, PlanRow, RestorePlan, Stored
+from kvarn.saver.stored_index import Match, StoredIndex, longest_scope
 
 # The name of the rule by which variables are found in a checkpoint that was saved object by object.
 OBJECT_GRAPH_RULE: Final = "object graph"
@@ -64,9 +60,9 @@ def make_plan(
                 f"{what} is '{chosen}'; it can be {', '.join(map(repr, known))}.", name=what
             )
     index = StoredIndex(reader)
+    names = _Names(index, rename)
     rows = []
     if demands is not None:
-        names = _Names(index, rename)
         owners = _owners(demands)
         for demand in demands.demands:
             source, rule, found = names.match(demand)
@@ -123,162 +119,6 @@ def row_of(demand: Demand, slot_of: str | None, source: str, rule: str | None, f
         stored=found.stored,
         note=found.note,
     )
-
-
-# What is stored -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """What something stored is to a demand.
-
-    Attributes:
-      stored: None if there is nothing of that name.
-      status: what is to be done to it, or why it does not fit.
-      note: numbers to that.
-    """
-
-    stored: Stored | None
-    status: tuple[str, ...]
-    note: str = ""
-
-    @property
-    def fits(self) -> bool:
-        """Whether the demand can be met."""
-        return restore_plan.OBSTACLES.isdisjoint(self.status)
-
-
-class StoredIndex:
-    """The tensors and embedding variables of a checkpoint by name; iterates over what is stored.
-
-    Args:
-      reader: the checkpoint; only its index is read.
-    """
-
-    def __init__(self, reader: TensorReader) -> None:
-        self.reader = reader
-        self._by_name: dict[str, Stored] = {}
-        self._owners: dict[str, str] = {}
-        # The names in `_by_name` by the stems of an embedding variable's tensors.
-        self._by_stem: dict[str, str] = {}
-        infos = {info.name: info for info in reader.tensors()}
-        taken: set[str] = set()
-        for table in stored_tables(reader):
-            taken |= tensor_names(table, infos)
-            for rest in table.families:
-                name, stems = table.name + rest, table.stems(rest)
-                keys, values = infos[stems[0] + embedding.KEYS], infos[stems[0] + embedding.VALUES]
-                self._by_name[name] = Stored(
-                    name,
-                    EMBEDDING,
-                    values.dtype.name,
-                    values.shape[1:],
-                    tuple(stems),
-                    keys.dtype.name,
-                    sum(math.prod(infos[stem + embedding.KEYS].shape) for stem in stems),
-                )
-                self._by_stem |= dict.fromkeys(stems, name)
-                owner = table.owner(rest)
-                if owner is not None:
-                    self._owners[name] = table.name + owner
-        for name, info in infos.items():
-            if name not in taken:
-                slices = tuple(map(str, info.slices))
-                self._by_name.setdefault(name, Stored(name, TENSOR, info.dtype.name, info.shape, slices))
-
-    def __iter__(self) -> Iterator[Stored]:
-        return iter(sorted(self._by_name.values(), key=lambda stored: stored.name))
-
-    def get(self, name: str) -> Stored | None:
-        """What is stored under a name; of an embedding variable, its own without parts."""
-        return self._by_name.get(name)
-
-    def owner(self, name: str) -> str | None:
-        """The name of the variable that something stored is a slot of, going by the names."""
-        if name in self._owners:
-            return self._owners[name]
-        return longest_scope(name, self._by_name)
-
-    def match(self, demand: Demand, source: str) -> Match:
-        """What the checkpoint's ``source`` is to a demand."""
-        if demand.importing is not None:
-            return self._match_embedding(demand, source)
-        stored = self._by_name.get(source)
-        if stored is None or stored.kind != TENSOR:
-            note = "" if stored is None else "an embedding variable is stored under this name"
-            return Match(None, (restore_plan.MISSING,), note)
-        status = [
-            *_type_status(dtypes.as_dtype(stored.dtype), demand.dtype),
-            *_shape_status(stored, demand),
-        ]
-        return Match(stored, tuple(status) or (restore_plan.MATCHED,), _note(stored, demand, status))
-
-    def _match_embedding(self, demand: Demand, source: str) -> Match:
-        sources = embedding_sources(self.reader, source)
-        if not sources:
-            stored = self._by_name.get(source)
-            note = "" if stored is None else "an ordinary tensor is stored under this name"
-            return Match(None, (restore_plan.MISSING,), note)
-        stored = self._by_name.get(self._by_stem.get(sources[0], ""))
-        try:
-            info = embedding_info(self.reader, source)
-        except errors.OpError as e:
-            return Match(stored, (restore_plan.DAMAGED,), e.without_hint.partition("\n")[0])
-        assert demand.importing is not None
-        assert demand.shape is not None
-        status: list[str] = []
-        notes: list[str] = []
-        if (info.key_dtype, info.value_dtype) != (demand.key_dtype, demand.dtype):
-            status.append(restore_plan.OTHER_TYPE)
-        parts = demand.importing.attrs["partition_num"]
-        if parts != len(sources):
-            status.append(restore_plan.RESHARDED)
-            notes.append(f"{len(sources)} parts to {parts}")
-        (dim,) = demand.shape
-        if dim != info.dim:
-            status.append(restore_plan.OTHER_DIM)
-            rest = "" if info.dim > dim else ", the rest is filled up"
-            notes.append(f"{info.dim} columns to {dim}{rest}")
-        return Match(stored, tuple(status) or (restore_plan.MATCHED,), "; ".join(notes))
-
-
-def _type_status(stored: dtypes.DType, wanted: dtypes.DType) -> Iterator[str]:
-    if stored is not wanted:
-        yield restore_plan.CAST if can_cast(stored, wanted) else restore_plan.OTHER_TYPE
-
-
-def _shape_status(stored: Stored, demand: Demand) -> Iterator[str]:
-    if demand.slice:
-        full_shape, wanted, _ = parse_shape_and_slice(demand.slice)
-        if full_shape != stored.shape:
-            yield restore_plan.OTHER_SHAPE
-            return
-        kept = [TensorSlice.parse(text) for text in stored.slices] or [TensorSlice.full(len(full_shape))]
-        if wanted.resolve(full_shape) not in [piece.resolve(full_shape) for piece in kept]:
-            yield restore_plan.RESHARDED
-        return
-    if demand.shape is not None and demand.shape != stored.shape:
-        alike = demand.reshapes and math.prod(demand.shape) == math.prod(stored.shape)
-        yield restore_plan.RESHAPED if alike else restore_plan.OTHER_SHAPE
-    if stored.slices:
-        yield restore_plan.JOINED
-
-
-def _note(stored: Stored, demand: Demand, status: Sequence[str]) -> str:
-    notes = []
-    if restore_plan.CAST in status or restore_plan.OTHER_TYPE in status:
-        notes.append(f"{stored.dtype} to {demand.dtype.name}")
-    if restore_plan.RESHARDED in status:
-        notes.append(f"from {len(stored.slices)} slices" if stored.slices else "from the whole tensor")
-    return "; ".join(notes)
-
-
-def longest_scope(name: str, names: Collection[str]) -> str | None:
-    """The longest of ``names`` that ``name`` lies below; None if there is none."""
-    scope = name.rpartition("/")[0]
-    while scope and scope not in names:
-        scope = scope.rpartition("/")[0]
-    return scope or None
 
 
 # Names ---------------------------------------------------------------------------------------------------

@@ -20,10 +20,11 @@ from kvarn.formats.reader import TensorReader
 from kvarn.formats.tensor_slice import parse_shape_and_slice
 from kvarn.graph.operation import Operation
 from kvarn.saver import restore_plan
-from kvarn.saver.plan_matching import Match, StoredIndex, row_of
+from kvarn.saver.plan_matching import row_of
 from kvarn.saver.restore_check import operations_below
 from kvarn.saver.restore_demands import Demand, RestoreDemands
 from kvarn.saver.restore_plan import PlanRow, RestorePlan, Stored
+from kvarn.saver.stored_index import Match, StoredIndex
 
 # Reasons that an error tells of.
 _REASONS_SHOWN = 20

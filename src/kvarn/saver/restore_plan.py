@@ -22,17 +22,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from kvarn import errors
 from kvarn.checkpoint.verbs.patterns import Pattern, matcher, nearest, text_of
 from kvarn.io import Buffer, Path, as_path, atomic_replace, file_system_of
-
-FORMAT: Final = "kvarn restore plan"
-VERSION: Final = 1
 
 RESTORE, KEEP, RESET, LEAVE, DROP, REFUSE = "restore", "keep", "reset", "leave", "drop", "refuse"
 
@@ -232,11 +228,9 @@ class RestorePlan:
 
     def to_json(self) -> str:
         """The plan as it is in a file: one JSON object, a line for each row."""
-        encode = json.JSONEncoder().encode
-        head = {"format": FORMAT, "version": VERSION, "checkpoint": self.checkpoint}
-        lines = [f"  {encode(key)}: {encode(value)},\n" for key, value in head.items()]
-        rows = ",\n".join("    " + encode(_document(row)) for row in self.rows)
-        return "{\n" + "".join(lines) + '  "rows": [' + (f"\n{rows}\n  " if rows else "") + "]\n}\n"
+        from kvarn.saver.plan_file import to_json
+
+        return to_json(self)
 
     def save(self, path: Path) -> None:
         """Writes the plan as a file, whole or not at all."""
@@ -264,24 +258,9 @@ class RestorePlan:
         Raises:
           InvalidArgumentError: it is no plan; the text says where.
         """
-        try:
-            document = json.loads(text if isinstance(text, str) else bytes(text).decode())
-            if not isinstance(document, dict) or document.get("format") != FORMAT:
-                raise ValueError(f'it has no "format": "{FORMAT}"')
-            if document.get("version") != VERSION:
-                raise ValueError(f"it is of version {document.get('version')}, known is {VERSION}")
-            checkpoint, rows = document.get("checkpoint"), document.get("rows")
-            if not isinstance(checkpoint, str) or not isinstance(rows, list):
-                raise ValueError('it lacks "checkpoint" or "rows"')
-            _check_fields("it", document, ("format", "version", "checkpoint", "rows"))
-            return cls(checkpoint, tuple(_row(number, row) for number, row in enumerate(rows, 1)))
-        except ValueError as e:
-            place = "" if path is None else f" '{path}'"
-            raise errors.InvalidArgumentError.of(
-                f"the restore plan{place} cannot be read: {e}",
-                path=path,
-                hint="Saver.plan and `kvarn plan --output` write plans; in them edit `action` and `source`.",
-            ) from e
+        from kvarn.saver.plan_file import from_json
+
+        return from_json(text, path)
 
     def table(self) -> Iterator[tuple[str, ...]]:
         """The cells of a table for people, the headers first."""
@@ -346,96 +325,3 @@ def _remarks(row: PlanRow) -> Iterator[str]:
         yield row.note
     if row.near:
         yield f"near: {', '.join(row.near)}"
-
-
-# Rows in files ----------------------------------------------------------------------------------------
-
-_DEFAULTS: Final[Mapping[str, Any]] = {
-    f.name: f.default for f in dataclasses.fields(PlanRow) if f.default is not dataclasses.MISSING
-}
-_TEXTS: Final = (
-    "action",
-    "source",
-    "variable",
-    "kind",
-    "key",
-    "slice",
-    "dtype",
-    "key_dtype",
-    "slot_of",
-    "rule",
-    "note",
-)
-
-
-def _document(row: PlanRow) -> dict[str, Any]:
-    """A row in JSON: what there is to choose first, without what has its default."""
-    fields = {f.name: getattr(row, f.name) for f in dataclasses.fields(row)}
-    found = {
-        name: value for name, value in fields.items() if name not in _DEFAULTS or value != _DEFAULTS[name]
-    }
-    if row.stored is not None:
-        found["stored"] = {
-            f.name: getattr(row.stored, f.name)
-            for f in dataclasses.fields(row.stored)
-            if getattr(row.stored, f.name) not in (None, ()) or f.name == "shape"
-        }
-    return found
-
-
-def _row(number: int, document: Any) -> PlanRow:
-    """A row of a file; ValueError if it is none."""
-    where = f"row {number}"
-    if not isinstance(document, dict):
-        raise ValueError(f"{where} is no object")
-    if isinstance(document.get("variable"), str):
-        where = f"row {number} ('{document['variable']}')"
-    _check_fields(where, document, [f.name for f in dataclasses.fields(PlanRow)])
-    fields = dict(document)
-    for name in _TEXTS:
-        may_lack = name in _DEFAULTS and _DEFAULTS[name] is None
-        if name in fields and not (isinstance(fields[name], str) or (may_lack and fields[name] is None)):
-            raise ValueError(f"{where}: '{name}' is no text")
-    for name in ("status", "near"):
-        fields[name] = _tuple(where, name, fields.get(name, []), str)
-    if fields.get("shape") is not None:
-        fields["shape"] = _tuple(where, "shape", fields["shape"], int)
-    if fields.get("stored") is not None:
-        fields["stored"] = _stored(where, fields["stored"])
-    if "action" not in fields:
-        raise ValueError(f"{where} has no 'action'")
-    if fields.get("variable") is None and fields.get("stored") is None:
-        raise ValueError(f"{where} has neither 'variable' nor 'stored'")
-    row = PlanRow(**fields)
-    if row.action not in row.actions:
-        raise ValueError(f"{where} has the action '{row.action}'; it can have {', '.join(row.actions)}")
-    if row.variable is None and row.source is not None:
-        raise ValueError(f"{where} has a 'source', but no variable that would take it")
-    return row
-
-
-def _stored(where: str, document: Any) -> Stored:
-    if not isinstance(document, dict):
-        raise ValueError(f"{where}: 'stored' is no object")
-    _check_fields(f"{where}: 'stored'", document, [f.name for f in dataclasses.fields(Stored)])
-    fields = dict(document)
-    for name in ("name", "kind", "dtype"):
-        if not isinstance(fields.get(name), str):
-            raise ValueError(f"{where}: '{name}' of 'stored' is no text")
-    fields["shape"] = _tuple(where, "shape", fields.get("shape"), int)
-    fields["slices"] = _tuple(where, "slices", fields.get("slices", []), str)
-    if not isinstance(fields.get("key_dtype", ""), str) or type(fields.get("keys", 0)) is not int:
-        raise ValueError(f"{where}: 'key_dtype' or 'keys' of 'stored' is of another type")
-    return Stored(**fields)
-
-
-def _tuple(where: str, name: str, value: Any, of: type) -> tuple[Any, ...]:
-    if not isinstance(value, list) or not all(type(item) is of for item in value):
-        raise ValueError(f"{where}: '{name}' is no list of {of.__name__}")
-    return tuple(value)
-
-
-def _check_fields(where: str, document: dict[str, Any], known: Collection[str]) -> None:
-    unknown = sorted(set(document) - set(known))
-    if unknown:
-        raise ValueError(f"{where} has unknown fields: {', '.join(unknown)}")
