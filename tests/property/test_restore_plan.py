@@ -7,6 +7,7 @@ the arrays that were written.
 from __future__ import annotations
 
 import dataclasses
+import json
 import tempfile
 from dataclasses import dataclass, field
 from typing import Any
@@ -312,3 +313,48 @@ def test_a_plan_of_something_else_is_refused_and_changes_nothing(data: st.DataOb
                 assert bool(refusal) != fits, refusal
                 if refusal:
                     assert values_of(sess, saver, changed, variables) == untouched
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 9)
+    | st.floats()
+    | st.sampled_from(["", "a", "restore", "keep", "drop"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["name", "dtype"]), inner),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_whatever_is_in_a_file_is_a_plan_or_refused(data: st.DataObject) -> None:
+    """An edited file gives a plan that is run, or an error that says what is wrong, and then nothing changes."""
+    with tempfile.TemporaryDirectory() as folder, tf.Graph().as_default():
+        prefix = folder + "/m"
+        checkpoint = data.draw(stored(prefix))
+        model = data.draw(models(checkpoint))
+        saver, variables = build(model)
+        document = json.loads(saver.plan(prefix, missing="leave").to_json())
+        for _ in range(data.draw(st.integers(1, 2))):
+            place: Any = document
+            while True:
+                key = data.draw(
+                    st.sampled_from(list(place) if isinstance(place, dict) else range(len(place)))
+                )
+                if not isinstance(place[key], (dict, list)) or not place[key] or data.draw(st.booleans()):
+                    break
+                place = place[key]
+            place[key] = data.draw(JSON)
+            if not isinstance(document.get("rows"), list) or not document["rows"]:
+                break
+        with tf.Session() as sess:
+            sess.run(tf.global_variables_initializer())
+            untouched = values_of(sess, saver, model, variables)
+            try:
+                plan = RestorePlan.from_json(json.dumps(document))
+                str(plan)
+                assert RestorePlan.from_json(plan.to_json()) == plan
+                saver.restore(sess, prefix, plan=plan)
+            except errors.InvalidArgumentError:
+                assert values_of(sess, saver, model, variables) == untouched
