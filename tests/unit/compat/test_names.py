@@ -136,38 +136,6 @@ print(int(option.storage_type), int(option.cache_strategy), config_pb2.SlotType.
     assert done.stdout.split() == ["1", "0", "1"], done.stderr
 
 
-def test_flags_and_app(tmp_path: pathlib.Path) -> None:
-    program = """
-import tensorflow as tf
-flags = tf.app.flags
-flags.DEFINE_string("folder", "x", "where")
-flags.DEFINE_integer("steps", 3, "how many", lower_bound=1)
-flags.DEFINE_float("rate", 1, "")
-flags.DEFINE_bool("shuffle", True, "")
-flags.DEFINE_list("names", "a,b", "")
-flags.DEFINE_enum("mode", "train", ["train", "test"], "")
-FLAGS = tf.flags.FLAGS
-def main(rest):
-    print(FLAGS.folder, FLAGS.steps, FLAGS.rate, FLAGS.shuffle, FLAGS.names, FLAGS.mode, rest[1:])
-    FLAGS.steps = 9
-    assert FLAGS.steps == 9
-tf.compat.v1.disable_v2_behavior()
-tf.app.run()
-"""
-    done = run(tmp_path, program, "--steps=5", "--noshuffle", "--names", "c,d", "--rate", "0.5", "more")
-    assert done.stdout == "x 5 0.5 False ['c', 'd'] train ['more']\n", done.stderr
-    done = run(tmp_path, program, "--shuffle=false", "--mode", "test")
-    assert done.stdout == "x 3 1.0 False ['a', 'b'] test []\n", done.stderr
-    for wrong, text in (
-        ("--steps=0", "0 is not between 1"),
-        ("--nothing=1", "unknown flag"),
-        ("--mode=no", "'no'"),
-    ):
-        done = run(tmp_path, program, wrong)
-        assert done.returncode == 2
-        assert text in done.stderr
-
-
 def test_what_is_not_yet_there_says_so(tmp_path: pathlib.Path) -> None:
     done = run(tmp_path, "import tensorflow as tf\ntf.data.Dataset")
     assert "has no attribute 'data'. kvarn does not have it yet" in done.stderr

@@ -406,8 +406,18 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
     },
     "flags": {
         "kvarn.compat.tensorflow.flags": """
-            DEFINE_bool DEFINE_boolean DEFINE_enum DEFINE_float DEFINE_integer DEFINE_list DEFINE_string FLAGS
-            mark_flag_as_required
+            adopt_module_key_flags ArgumentParser ArgumentSerializer BaseListParser BooleanFlag BooleanParser
+            CantOpenFlagFileError CsvListSerializer declare_key_flag DEFINE DEFINE_alias DEFINE_bool
+            DEFINE_boolean DEFINE_enum DEFINE_enum_class DEFINE_flag DEFINE_float DEFINE_integer DEFINE_list
+            DEFINE_multi DEFINE_multi_enum DEFINE_multi_enum_class DEFINE_multi_float DEFINE_multi_integer
+            DEFINE_multi_string DEFINE_spaceseplist DEFINE_string disclaim_key_flags doc_to_help
+            DuplicateFlagError EnumClassFlag EnumClassListSerializer EnumClassParser EnumClassSerializer
+            EnumFlag EnumParser Error Flag flag_dict_to_args FlagHolder FlagNameConflictsWithMethodError FLAGS
+            FlagValues FloatParser get_help_width IllegalFlagValueError IntegerParser ListParser ListSerializer
+            mark_bool_flags_as_mutual_exclusive mark_flag_as_required mark_flags_as_mutual_exclusive
+            mark_flags_as_required multi_flags_validator MultiEnumClassFlag MultiFlag override_value
+            register_multi_flags_validator register_validator set_default text_wrap UnparsedFlagAccessError
+            UnrecognizedFlagError ValidationError validator WhitespaceSeparatedListParser
         """,
     },
     "gfile": {
@@ -611,7 +621,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.variables.partitioned_variable",
     ),
     "python.platform.app": ("tf:app",),
-    "python.platform.flags": ("tf:flags",),
+    "python.platform.flags": ("tf:flags", "kvarn.compat.tensorflow.flags"),
     "python.platform.gfile": ("tf:gfile",),
     "python.platform.googletest": ("kvarn.compat.tensorflow.testing.environment", "tf:test"),
     "python.platform.test": ("tf:test", "kvarn.compat.tensorflow.testing.environment"),
