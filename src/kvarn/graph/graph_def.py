@@ -72,6 +72,9 @@ def copy_functions(graph: Graph, proto: Any) -> None:
     for function in graph._functions.values():
         definition = getattr(function, "definition", function)
         proto.library.function.add().CopyFrom(definition)
+        gradient = getattr(function, "gradient", "")
+        if gradient:
+            proto.library.gradient.add(function_name=definition.signature.name, gradient_func=gradient)
 
 
 def _fill(node: Any, op: Operation) -> Any:

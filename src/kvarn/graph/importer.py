@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from kvarn import errors
 from kvarn.graph import device as device_lib
-from kvarn.graph import newer_attrs, registry, shape_inference, tensor_shape
+from kvarn.graph import functions, newer_attrs, registry, shape_inference, tensor_shape
 from kvarn.graph import op_def as op_def_lib
 from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.graph import GRAPH_DEF_VERSION, Graph, get_default_graph, name_scope
@@ -261,7 +261,7 @@ class _Import:
             self.functions[definition.name] = ImportedFunction(
                 copy,
                 gradients.get(definition.name, ""),
-                OpRegistrationData(definition, None, is_function_op=True),
+                OpRegistrationData(definition, None, is_function_op=True, kernel=functions.call),
             )
 
     def _find_ops(self) -> None:

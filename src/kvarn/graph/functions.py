@@ -1,0 +1,255 @@
+"""Functions of a graph's library: their bodies as graphs, and running them.
+
+A body is built when the function is first run, with the attributes of the call, and shares the library and the
+session's objects with the graph that calls it.
+
+Source: tensorflow/core/framework/function.cc, tensorflow/core/common_runtime/function.cc (1.15).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kvarn import dtypes, errors, protos
+from kvarn.graph import attr_value, registry
+from kvarn.graph import op_def as op_def_lib
+from kvarn.graph.graph import Graph
+from kvarn.graph.kernel_context import KernelContext
+from kvarn.graph.operation import Operation, arg_length
+from kvarn.graph.resources import Var
+from kvarn.graph.tensor import Tensor
+
+
+@dataclass(slots=True)
+class Body:
+    """A function as a graph.
+
+    Attributes:
+      inputs: the placeholders of its arguments, flat.
+      outputs: what it returns, flat.
+      effects: what runs although nothing that is returned needs it.
+    """
+
+    graph: Graph
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    effects: list[Operation]
+
+
+def body_of(graph: Graph, name: str, attrs: dict[str, Any]) -> Body:
+    """The body of a function of the library of ``graph``, for a call with ``attrs``.
+
+    Raises:
+      NotFoundError: there is no such function.
+      InvalidArgumentError: the function refers to what it does not have.
+    """
+    function = graph._functions.get(name)
+    if function is None:
+        raise errors.NotFoundError.of(f"Function {name} is not defined.", name=name)
+    return _Reader(graph, function.definition, attrs).read()
+
+
+class _Reader:
+    """Makes a graph of one FunctionDef."""
+
+    def __init__(self, graph: Graph, definition: Any, attrs: dict[str, Any]) -> None:
+        self.library = graph._functions
+        self.definition = definition
+        self.attrs = attrs
+        self.signature = op_def_lib.from_proto(definition.signature)
+        # What a reference to an argument, or to an output of a node, begins at: (node, index).
+        self.arguments: dict[str, list[str]] = {}
+        self.starts: dict[tuple[str, str], int] = {}
+        self.graph_def = protos.GraphDef()
+        self.nodes: list[Any] = []
+
+    def read(self) -> Body:
+        from kvarn.graph.importer import import_graph_def
+
+        for arg in self.signature.inputs:
+            self._add_argument(arg)
+        for node in self.definition.node_def:
+            self._add_node(node)
+        self._find_outputs()
+        for node in self.graph_def.node:
+            sources = [self._source(node.name, x) for x in node.input]
+            del node.input[:]
+            node.input.extend(sources)
+        body = Graph()
+        body._functions = self.library
+        with body.as_default():
+            import_graph_def(self.graph_def, name="")
+        arguments = [name for names in self.arguments.values() for name in names]
+        inputs: list[Tensor] = [body._nodes_by_name[name]._outputs[0] for name in arguments]
+        outputs: list[Tensor] = [
+            body.get_tensor_by_name(
+                _tensor_name(self._source(arg.name, f"{self.definition.ret[arg.name]}", i))
+            )
+            for arg in self.signature.outputs
+            for i in range(arg_length(arg, self.attrs))
+        ]
+        waited = {body._nodes_by_name[n] for n in self.definition.control_ret.values()}
+        effects = [
+            op
+            for op in body.get_operations()
+            if op in waited or (op.registration.op_def.is_stateful and op.name not in arguments)
+        ]
+        return Body(body, inputs, outputs, effects)
+
+    def _add_argument(self, arg: Any) -> None:
+        from kvarn.graph.operation import arg_types
+
+        names = []
+        for i, dtype in enumerate(arg_types(arg, self.attrs)):
+            name = arg.name if not arg.is_list else f"{arg.name}_{i}"
+            node = self.graph_def.node.add(name=name, op="Placeholder")
+            node.attr["dtype"].type = dtype.as_datatype_enum
+            names.append(name)
+        self.arguments[arg.name] = names
+
+    def _add_node(self, node: Any) -> None:
+        copy = self.graph_def.node.add()
+        copy.CopyFrom(node)
+        self.nodes.append(copy)
+        for value in copy.attr.values():
+            self._substitute(value)
+
+    def _substitute(self, value: Any) -> None:
+        """Puts the attributes of the call in the place of references to them."""
+        if value.placeholder:
+            given = self.attrs.get(value.placeholder)
+            if given is None:
+                raise errors.InvalidArgumentError.of(
+                    f"Function {self.signature.name} needs a value for its attr '{value.placeholder}'",
+                    name=self.signature.name,
+                )
+            kind = self.signature.attr_by_name[value.placeholder].type
+            value.CopyFrom(attr_value.to_attr_value(given, kind))
+        functions = [value.func] if value.HasField("func") else list(value.list.func)
+        for function in functions:
+            for inner in function.attr.values():
+                self._substitute(inner)
+
+    def _find_outputs(self) -> None:
+        for node in self.nodes:
+            function = self.library.get(node.op)
+            data = function.registration if function is not None else registry.look_up(node.op)
+            definition = data.op_def
+            attrs = {
+                a.name: attr_value.from_attr_value(node.attr[a.name], a.type)
+                if a.name in node.attr
+                else a.default
+                for a in definition.attrs
+            }
+            start = 0
+            for arg in definition.outputs:
+                self.starts[node.name, arg.name] = start
+                start += arg_length(arg, attrs)
+
+    def _source(self, user: str, text: str, offset: int = 0) -> str:
+        """A reference of the function's form in that of graphs; ``offset`` outputs further on."""
+        if text.startswith("^"):
+            return text
+        parts = text.split(":")
+        if parts[0] in self.arguments:
+            index = int(parts[1]) if len(parts) > 1 else 0
+            names = self.arguments[parts[0]]
+            if index + offset < len(names):
+                return names[index + offset]
+        elif len(parts) == 3 and (parts[0], parts[1]) in self.starts:
+            return f"{parts[0]}:{self.starts[parts[0], parts[1]] + int(parts[2]) + offset}"
+        elif len(parts) == 2 and (parts[0], parts[1]) in self.starts:
+            return f"{parts[0]}:{self.starts[parts[0], parts[1]] + offset}"
+        raise errors.InvalidArgumentError.of(
+            f"'{user}' of function {self.signature.name} refers to '{text}', which is no argument and no output of a "
+            "node",
+            name=self.signature.name,
+        )
+
+
+def _tensor_name(source: str) -> str:
+    return source if ":" in source else source + ":0"
+
+
+class Callee:
+    """A function that a node calls, ready to run.
+
+    Args:
+      context: of the node.
+      function: name and attributes, an `attr_value.Function`.
+      change: makes other outputs of the body: of its gradient, for example.
+    """
+
+    def __init__(
+        self,
+        context: KernelContext,
+        name: str,
+        attrs: dict[str, Any],
+        change: Callable[[Body], None] | None = None,
+    ) -> None:
+        from kvarn.graph import plan
+
+        self._body = body_of(context.op.graph, name, attrs)
+        if change is not None:
+            with self._body.graph.as_default():
+                change(self._body)
+        self._plan = plan.build(
+            self._body.outputs, self._body.effects, self._body.inputs, context.resources, context.session
+        )
+
+    def __call__(self, arguments: Sequence[Any]) -> list[Any]:
+        """The values that the function returns."""
+        from kvarn.graph.executor import execute
+        from kvarn.graph.flow import DEAD
+
+        values = execute(self._plan, arguments)
+        found = []
+        for slot in self._plan.fetch_slots:
+            value = values[slot]
+            if value is DEAD:
+                raise errors.InvalidArgumentError.of(
+                    "A function returns a value of a branch that was not taken."
+                )
+            found.append(value.read() if isinstance(value, Var) else value)
+        return found
+
+
+def callee(
+    context: KernelContext,
+    key: str,
+    function: Any = None,
+    change: Callable[[Body], None] | None = None,
+) -> Callee:
+    """The function of the node's attribute ``key``, or ``function``, kept with the node's context."""
+    if context.cache is None:
+        context.cache = {}
+    found: Callee | None = context.cache.get(key)
+    if found is None:
+        if function is None:
+            function = context.attrs[key]
+        found = context.cache[key] = Callee(context, function.name, dict(function.attrs), change)
+    return found
+
+
+def call(context: KernelContext, *arguments: Any) -> Any:
+    """The kernel of a node whose type is the name of a function."""
+    if context.cache is None:
+        context.cache = Callee(context, context.op.type, context.attrs)
+    flat: list[Any] = []
+    for a, definition in zip(arguments, context.op.definition.inputs, strict=True):
+        flat.extend(a if definition.is_list else [a])
+    return packed(context.cache(flat))
+
+
+def packed(values: list[Any]) -> Any:
+    """Results as a kernel returns them."""
+    if not values:
+        return None
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def zeros_type(tensor: Tensor) -> dtypes.DType:
+    """The type of a gradient of ``tensor``."""
+    return dtypes.float32 if tensor.dtype is dtypes.resource else tensor.dtype.base_dtype
