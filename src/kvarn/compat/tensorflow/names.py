@@ -645,7 +645,9 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.saved_model.utils": ("kvarn.saved_model.utils",),
     "python.saved_model.utils_impl": ("kvarn.saved_model.utils",),
     "python.tools.freeze_graph": ("kvarn.saved_model.freeze_graph",),
+    "python.tools.optimize_for_inference_lib": ("kvarn.graph.transforms.optimize_for_inference",),
     "python.tools.saved_model_utils": ("kvarn.saved_model.saved_model_utils",),
+    "python.tools.strip_unused_lib": ("kvarn.graph.transforms.strip_unused",),
     "python.training.adadelta": ("kvarn.train.optimizers.adadelta",),
     "python.training.adagrad": ("kvarn.train.optimizers.adagrad",),
     "python.training.adagrad_da": ("kvarn.train.optimizers.adagrad_da",),
@@ -703,6 +705,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.training": ("tf:train",),
     "python.training.training": ("tf:train",),
     "python.util.compat": ("tf:compat",),
+    "tools.graph_transforms": ("kvarn.graph.transforms.transform_graph",),
 }
 
 
