@@ -21,10 +21,16 @@ OBJECT_GRAPH_PROTO_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
 def object_graph_key_mapping(checkpoint_path: str) -> dict[str, str]:
-    """From the names of variables to the keys of an object-based checkpoint.
+    """From the names of variables to the keys of an object-based checkpoint; raises as `read_object_graph`."""
+    graph = read_object_graph(checkpoint_path)
+    return {a.full_name: a.checkpoint_key for node in graph.nodes for a in node.attributes}
+
+
+def read_object_graph(checkpoint_path: str) -> Any:
+    """The TrackableObjectGraph of an object-based checkpoint.
 
     Raises:
-      NotFoundError: it is no object-based checkpoint.
+      NotFoundError: it is no object-based checkpoint, or there is none.
       DataLossError: what it holds under the key of the graph is none.
     """
     from google.protobuf.message import DecodeError
@@ -35,7 +41,7 @@ def object_graph_key_mapping(checkpoint_path: str) -> dict[str, str]:
     try:
         if not isinstance(stored, bytes):
             raise DecodeError("not a scalar string")
-        graph = protos.message("tensorflow.TrackableObjectGraph").FromString(stored)
+        return protos.message("tensorflow.TrackableObjectGraph").FromString(stored)
     except DecodeError as error:
         raise errors.DataLossError.of(
             f"tensor '{OBJECT_GRAPH_PROTO_KEY}' in '{checkpoint_path}' is no TrackableObjectGraph: {error}",
@@ -43,7 +49,6 @@ def object_graph_key_mapping(checkpoint_path: str) -> dict[str, str]:
             path=checkpoint_path,
             hint="The checkpoint was damaged or changed: take another copy or an older one.",
         ) from error
-    return {a.full_name: a.checkpoint_key for node in graph.nodes for a in node.attributes}
 
 
 def saver_from_object_based_checkpoint(

@@ -30,14 +30,14 @@ NAMES_AT = {"RestoreV2": 1, "KvResourceImportV2": 4, "KvResourceImportV3": 2}
 
 
 class RestoreCheck:
-    """What the operations below a restore operation demand.
+    """What the operations below restore operations demand.
 
     Args:
-      restore_op: the operation that a Saver runs to restore.
+      restore_ops: the operations that are run to restore.
     """
 
-    def __init__(self, restore_op: Operation) -> None:
-        below = operations_below(restore_op)
+    def __init__(self, *restore_ops: Operation) -> None:
+        below = operations_below(*restore_ops)
         self._wanted = list(_demands(below))
         self._readers = [op for op in below if op.type in NAMES_AT]
 
@@ -184,10 +184,10 @@ def _demands(below: dict[Operation, None]) -> Iterator[tuple[str, tuple[int, ...
                     yield decode_name(name), shape, assign
 
 
-def operations_below(op: Operation) -> dict[Operation, None]:
-    """``op`` and all that it waits for."""
-    found: dict[Operation, None] = {op: None}
-    waiting = [op]
+def operations_below(*ops: Operation) -> dict[Operation, None]:
+    """``ops`` and all that they wait for."""
+    found: dict[Operation, None] = dict.fromkeys(ops)
+    waiting = list(ops)
     while waiting:
         this = waiting.pop()
         for before in (*(x.op for x in this.inputs), *this.control_inputs):

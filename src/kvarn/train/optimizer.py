@@ -26,18 +26,13 @@ from kvarn.graph.tensor import IndexedSlices, Tensor
 from kvarn.ops import array, control, resource_variable, segment, state
 from kvarn.train import slot_creator
 from kvarn.train.occurrences import occurrences
+from kvarn.train.trackable_optimizer import TrackableOptimizer, VarKey, var_key
 from kvarn.variables import scope as variable_scope
 from kvarn.variables import variable as variables
 from kvarn.variables.dynamic_embedding_variable import DynamicEmbeddingVariable
 from kvarn.variables.embedding_variable import EmbeddingVariable
 from kvarn.variables.multihash_variable import MultiHashVariable
 from kvarn.variables.partitioned_variable import PartitionedVariable
-
-_VarKey = tuple[Any, str]
-
-
-def _var_key(var: Any) -> _VarKey:
-    return (var.op.graph, var.op.name)
 
 
 def _deduplicate_indexed_slices(values: Any, indices: Any) -> tuple[Any, Any]:
@@ -127,7 +122,7 @@ def _get_processor(v: Any) -> Any:
     raise NotImplementedError("Trying to optimize unsupported type ", v)
 
 
-class Optimizer:
+class Optimizer(TrackableOptimizer):
     """Adds operations that train variables; a subclass says how one gradient changes one variable.
 
     A subclass overrides `_prepare`, `_create_slots` and, for each kind of variable it trains, `_apply_dense`,
@@ -148,10 +143,9 @@ class Optimizer:
     def __init__(self, use_locking: bool, name: str) -> None:
         if not name:
             raise ValueError("Must specify the optimizer name")
+        super().__init__()
         self._use_locking = use_locking
         self._name = name
-        self._slots: dict[str, dict[_VarKey, Any]] = {}
-        self._non_slot_dict: dict[tuple[str, Any], Any] = {}
 
     def get_name(self) -> str:
         return self._name
@@ -300,7 +294,7 @@ class Optimizer:
 
     def get_slot(self, var: Any, name: str) -> Any:
         """The slot ``name`` of a variable, None if there is none."""
-        return self._slots.get(name, {}).get(_var_key(var))
+        return self._slots.get(name, {}).get(var_key(var))
 
     def get_slot_names(self) -> list[str]:
         """The names of the slots created, sorted."""
@@ -327,11 +321,9 @@ class Optimizer:
                     trainable=False,
                     use_resource=_is_resource(colocate_with),
                 )
+            self._handle_deferred_dependencies(name=name, trackable=v)
             self._non_slot_dict[key] = v
         return v
-
-    def _get_non_slot_variable(self, name: str, graph: Any = None) -> Any:
-        return self._non_slot_dict.get((name, graph))
 
     def _non_slot_variables(self) -> list[Any]:
         return list(self._non_slot_dict.values())
@@ -408,14 +400,16 @@ class Optimizer:
 
     # -- for subclasses to use --------------------------------------------------------------------
 
-    def _slot_dict(self, slot_name: str) -> dict[_VarKey, Any]:
+    def _slot_dict(self, slot_name: str) -> dict[VarKey, Any]:
         return self._slots.setdefault(slot_name, {})
 
     def _slot(self, var: Any, slot_name: str, make: Callable[[], Any]) -> Any:
         slots = self._slot_dict(slot_name)
-        key = _var_key(var)
+        key = var_key(var)
         if key not in slots:
-            slots[key] = make()
+            slot = make()
+            self._restore_slot_variable(slot_name=slot_name, variable=var, slot_variable=slot)
+            slots[key] = slot
         return slots[key]
 
     def _get_or_make_slot(

@@ -81,6 +81,8 @@ def default_variable_creator_v2(next_creator: Any = None, **kwargs: Any) -> Any:
     from kvarn.variables.resource_variable import ResourceVariable
 
     assert next_creator is None
+    # Said by one creator to the next, and to nobody else: see kvarn.variables.captured_dependencies.
+    kwargs.pop("trackable_parent", None)
     return ResourceVariable(**kwargs)
 
 

@@ -18,9 +18,10 @@ from kvarn.graph.tensor import SparseTensor, Tensor
 from kvarn.graph.tensor_shape import TensorShape
 from kvarn.ops import control, lookup, math, selection, string
 from kvarn.variables.table_initializers import TableInitializerBase
+from kvarn.variables.trackable import Trackable
 
 
-class LookupInterface:
+class LookupInterface(Trackable):
     """What all tables offer.
 
     Args:
@@ -77,7 +78,7 @@ class StaticHashTable(LookupInterface):
         self, initializer: TableInitializerBase, default_value: Any, name: str | None = None
     ) -> None:
         super().__init__(initializer.key_dtype, initializer.value_dtype)
-        self._initializer = initializer
+        self._initializer = self._track_trackable(initializer, "_initializer")
         self._shared_name = initializer._shared_name or f"hash_table_{uuid.uuid4()}"
         self._name = name or "hash_table"
         self._default_value = convert_to_tensor(default_value, dtype=self._value_dtype)

@@ -12,9 +12,26 @@ from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.graph import GraphKeys, add_to_collection, device, init_scope, name_scope
 from kvarn.graph.tensor import Tensor
 from kvarn.ops import lookup
+from kvarn.variables.trackable import Trackable
 
 
-class TableInitializerBase:
+class TrackableAsset(Trackable):
+    """A file that an object depends on.
+
+    Args:
+      path: of the file, a string or string tensor.
+    """
+
+    def __init__(self, path: Any) -> None:
+        with init_scope(), device("CPU"):
+            self._path = convert_to_tensor(path, dtypes.string, name="asset_path")
+
+    @property
+    def asset_path(self) -> Tensor:
+        return self._path
+
+
+class TableInitializerBase(Trackable):
     """The base of initializers.
 
     Args:
@@ -137,8 +154,7 @@ class TextFileInitializer(TableInitializerBase):
         self._vocab_size = vocab_size
         self._delimiter = delimiter
         self._name = name
-        with init_scope(), device("CPU"):
-            self._filename = convert_to_tensor(filename, dtypes.string, name="asset_path")
+        self._filename = self._track_trackable(TrackableAsset(filename), "_filename").asset_path
 
     def initialize(self, table: Any) -> Any:
         """The operation that fills ``table``; a constant path is added to the collection ASSET_FILEPATHS.

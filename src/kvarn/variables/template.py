@@ -12,6 +12,8 @@ from typing import Any
 
 from kvarn.graph.graph import GraphKeys, get_collection, get_collection_ref
 from kvarn.variables import scope as variable_scope_lib
+from kvarn.variables.captured_dependencies import capture_dependencies
+from kvarn.variables.trackable import Trackable
 
 
 def make_template(
@@ -40,8 +42,8 @@ def make_template(
     return Template(name_, func_, create_scope_now_, unique_name_, custom_getter_)
 
 
-class Template:
-    """See `make_template`.
+class Template(Trackable):
+    """See `make_template`; its variables, and the templates that it calls, are its dependencies.
 
     Attributes:
       name: the name it was made with.
@@ -95,7 +97,8 @@ class Template:
             # Only a call that comes to its end has made all variables.
             self._first_call = False
             try:
-                result = self.func(*args, **kwargs)
+                with capture_dependencies(template=self):
+                    result = self.func(*args, **kwargs)
             except BaseException:
                 self._first_call = True
                 raise

@@ -34,6 +34,7 @@ from kvarn.variables.listing import (
     variables_initializer,
 )
 from kvarn.variables.save_slice_info import SaveSliceInfo
+from kvarn.variables.trackable import VARIABLE_VALUE_KEY, Trackable
 
 __all__ = [
     "SaveSliceInfo",
@@ -233,7 +234,7 @@ def _create_v2(
     )
 
 
-class Variable(metaclass=VariableMetaclass):
+class Variable(Trackable, metaclass=VariableMetaclass):
     """State that a session keeps between runs, under a name, of a type and a shape.
 
     Args:
@@ -469,7 +470,7 @@ class Variable(metaclass=VariableMetaclass):
         return self._save_slice_info
 
     def _gather_saveables_for_checkpoint(self) -> dict[str, Any]:
-        return {"VARIABLE_VALUE": self}
+        return {VARIABLE_VALUE_KEY: self}
 
     def experimental_ref(self) -> Any:
         """A hashable stand-in, equal for the same variable."""

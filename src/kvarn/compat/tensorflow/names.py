@@ -178,6 +178,8 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             latest_checkpoint list_variables load_checkpoint load_variable NewCheckpointReader
             remove_checkpoint update_checkpoint_state
         """,
+        "kvarn.train.tracking.checkpoint": "Checkpoint",
+        "kvarn.train.tracking.checkpoint_manager": "CheckpointManager",
         "kvarn.train.optimizer": "Optimizer",
         "kvarn.train.optimizers.adadelta": "AdadeltaOptimizer",
         "kvarn.train.optimizers.adagrad": "AdagradOptimizer",
@@ -232,6 +234,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.train.hooks.summaries": "StepCounterHook SummarySaverHook",
         "kvarn.train.hooks.profiler": "ProfilerHook",
     },
+    "train.experimental": {"kvarn.train.tracking.python_state": "PythonState"},
     "train.queue_runner": {
         "kvarn.train.queue_runner": "add_queue_runner QueueRunner start_queue_runners",
     },
@@ -243,6 +246,12 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         """,
     },
     "lookup.experimental": {"kvarn.variables.mutable_tables": "DenseHashTable"},
+    "contrib.checkpoint": {
+        "kvarn.train.tracking.auto_trackable": "Checkpointable=AutoTrackable",
+        "kvarn.train.tracking.checkpoint": "list_objects object_metadata",
+        "kvarn.train.tracking.data_structures": "List Mapping NoDependency",
+        "kvarn.variables.captured_dependencies": "capture_dependencies",
+    },
     "contrib.framework": {
         "kvarn.train.training_util": """
             assert_global_step create_global_step get_global_step get_or_create_global_step
@@ -489,7 +498,6 @@ NOT_YET: Final = frozenset(
     (
         "contrib", "data", "estimator", "feature_column", "keras",
         "layers", "losses", "metrics", "python_io", "summary",
-        "train.Checkpoint", "train.CheckpointManager",
     )
 )  # fmt: skip
 
@@ -627,6 +635,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.platform.test": ("tf:test", "kvarn.compat.tensorflow.testing.environment"),
     "python.platform.tf_logging": ("tf:logging",),
     "python.util.tf_inspect": ("kvarn.compat.tensorflow.inspection",),
+    "python.util.object_identity": ("kvarn.train.tracking.object_identity",),
     "python.util.nest": ("kvarn.graph.nest",),
     "python.tf2": ("kvarn.compat.tensorflow.versions",),
     "python.saved_model.builder": ("kvarn.saved_model.builder",),
@@ -666,6 +675,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.checkpoint",
         "kvarn.formats.meta_graph",
         "kvarn.checkpoint.management",
+        "kvarn.train.tracking.checkpoint_manager",
         "kvarn.saver.saver",
     ),
     "python.training.checkpoint_utils": ("kvarn.checkpoint", "kvarn.train.checkpoint_utils"),
@@ -695,12 +705,32 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.training.incremental_saver": ("kvarn.saver.incremental_saver", "kvarn.saver.incremental_builder"),
     "python.training.saver": ("kvarn.saver.saver", "kvarn.saver.builder", "kvarn.checkpoint"),
     "python.training.saver_test_utils": ("kvarn.compat.tensorflow.testing.saver_test_utils",),
+    "python.training.saving.functional_saver": ("kvarn.saver.functional_saver",),
     "python.training.saving.saveable_object": ("kvarn.saver.saveable_object",),
     "python.training.saving.saveable_object_util": ("kvarn.saver.saveable_object_util",),
     "python.training.session_manager": ("kvarn.train.session_manager",),
     "python.training.session_run_hook": ("kvarn.train.session_run_hook",),
     "python.training.slot_creator": ("kvarn.train.slot_creator",),
     "python.training.supervisor": ("kvarn.train.supervisor", "kvarn.train.supervisor_services"),
+    "python.training.tracking.base": (
+        "kvarn.variables.trackable",
+        "kvarn.variables.checkpoint_position",
+        "kvarn.saver.saveables.python_state",
+        "kvarn.saver.object_graph",
+    ),
+    "python.training.tracking.data_structures": ("kvarn.train.tracking.data_structures",),
+    "python.training.tracking.graph_view": ("kvarn.train.tracking.graph_view",),
+    "python.training.tracking.python_state": ("kvarn.train.tracking.python_state",),
+    "python.training.tracking.tracking": (
+        "kvarn.train.tracking.auto_trackable",
+        "kvarn.variables.table_initializers",
+    ),
+    "python.training.tracking.util": (
+        "kvarn.train.tracking.checkpoint",
+        "kvarn.train.tracking.saver",
+        "kvarn.train.tracking.load_status",
+        "kvarn.variables.captured_dependencies",
+    ),
     "python.training.training_util": ("kvarn.train.training_util",),
     "python.training": ("tf:train",),
     "python.training.training": ("tf:train",),
@@ -724,6 +754,12 @@ _ALIASES: Final[dict[str, dict[str, str]]] = {
     "python.ops.math_ops": {
         "kvarn.ops.control_flow_values": """
             _as_indexed_slices=as_indexed_slices _as_indexed_slices_list=as_indexed_slices_list
+        """,
+    },
+    "python.training.tracking.util": {
+        "kvarn.train.tracking.checkpoint": "CheckpointV1=Checkpoint",
+        "kvarn.train.tracking.restore": """
+            _CheckpointRestoreCoordinator=CheckpointRestore _NameBasedRestoreCoordinator=NameBasedRestore
         """,
     },
     "python.ops.variables": {

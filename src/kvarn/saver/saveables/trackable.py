@@ -10,9 +10,7 @@ from typing import Any
 
 from kvarn.saver.saveable_object import SaveableObject
 from kvarn.saver.saveables import Kind, kind_of, saveable_for
-
-# The attribute under which an object that stands for a variable gives its value.
-VARIABLE_VALUE_KEY = "VARIABLE_VALUE"
+from kvarn.variables.checkpoint_position import VARIABLE_VALUE_KEY
 
 
 @saveable_for(object)

@@ -1,0 +1,37 @@
+"""Object-based checkpoints against what TensorFlow 1.15.5 built, wrote and read (tests/golden/object_based)."""
+
+import importlib.util
+import json
+import pathlib
+
+import kvarn as tf
+
+FOLDER = pathlib.Path(__file__).parents[3] / "golden" / "object_based"
+RECORDED = json.loads((FOLDER / "expected.json").read_text())
+
+
+def load_programs():
+    spec = importlib.util.spec_from_file_location("object_based_programs", FOLDER / "programs.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+programs = load_programs()
+
+
+def test_nodes_files_and_object_graph_are_tensorflows(tmp_path):
+    found = programs.save(tf, str(tmp_path))
+    for what, expected in RECORDED.items():
+        if what != "loaded":
+            assert found[what] == expected, what
+
+
+def test_a_checkpoint_of_tensorflow_is_restored_and_trained_on():
+    assert programs.load(tf, str(FOLDER / "ck-2")) == RECORDED["loaded"]
+
+
+def test_an_own_checkpoint_is_restored_as_tensorflows(tmp_path):
+    with tf.Graph().as_default():
+        programs.save(tf, str(tmp_path))
+    assert programs.load(tf, str(tmp_path / "ck-2")) == RECORDED["loaded"]
