@@ -471,6 +471,7 @@ class Saver:
 
         Raises:
           RuntimeError: `build` was not called.
+          KeyError: the graph does not have the operations of this Saver.
           NotFoundError: there is no checkpoint.
           InvalidArgumentError: there is no such choice, a rule means nothing, or two tensors get one name.
           UnimplementedError: names are only known when the graph runs.

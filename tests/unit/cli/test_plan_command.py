@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import sys
 import textwrap
 from typing import Any
 
@@ -19,10 +20,16 @@ from kvarn.testing.commands import run
 
 
 @pytest.fixture(autouse=True)
-def clean() -> Any:
+def clean(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What a program finds in its process goes again: TensorFlow's modules, NumPy's old names, its arguments."""
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    known = set(vars(np))
     with tf.Graph().as_default():
         yield
     importer.uninstall()
+    for name in set(vars(np)) - known:
+        delattr(np, name)
 
 
 @pytest.fixture
