@@ -22,6 +22,7 @@ from kvarn.variables import listing
 _log = logging.getLogger("tensorflow")
 
 _DT_INVALID = 0
+_MAX_BYTES = 1 << 31
 
 
 class _Builder:
@@ -63,6 +64,11 @@ class _Builder:
         if as_text:
             path = os.path.join(directory, constants.SAVED_MODEL_FILENAME_PBTXT)
             content = protos.to_text(self._saved_model).encode()
+        elif self._saved_model.ByteSize() >= _MAX_BYTES:
+            raise ValueError(
+                f"The SavedModel for '{directory}' would be larger than 2GB, of graphs alone; keep large constants in "
+                "variables or assets."
+            )
         else:
             path = os.path.join(directory, constants.SAVED_MODEL_FILENAME_PB)
             content = protos.serialize(self._saved_model)

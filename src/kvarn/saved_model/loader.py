@@ -15,7 +15,7 @@ from kvarn.graph.graph import Graph, get_collection
 from kvarn.io import Path, as_path, file_system_of
 from kvarn.saved_model import constants, signature_def_utils, utils
 from kvarn.saved_model.assets import get_asset_tensors
-from kvarn.saver.meta_graph import _import_meta_graph_with_return_elements
+from kvarn.saver.meta_graph import _import_meta_graph_with_return_elements, naming_file
 from kvarn.saver.saver import Saver
 from kvarn.variables import listing
 
@@ -167,9 +167,11 @@ class SavedModelLoader:
 
         Raises:
           RuntimeError: there is no graph with these tags.
+          OSError, KeyError, TypeError, ValueError, NotFoundError: the graph does not fit, or is damaged; a note of
+            the error names the folder.
         """
         meta_graph_def = self.get_meta_graph_def_from_tags(tags)
-        with graph.as_default():
+        with graph.as_default(), naming_file(as_path(self._export_dir)):
             found = _import_meta_graph_with_return_elements(
                 meta_graph_def, import_scope=import_scope, **saver_kwargs
             )

@@ -53,7 +53,7 @@ def _import_meta_graph_with_return_elements(
 
     from_file = not hasattr(meta_graph_or_file, "graph_def")
     meta_graph_def = meta_graph.read_meta_graph_file(meta_graph_or_file) if from_file else meta_graph_or_file
-    with _naming(os.fsdecode(meta_graph_or_file)) if from_file else contextlib.nullcontext():
+    with naming_file(os.fsdecode(meta_graph_or_file)) if from_file else contextlib.nullcontext():
         variables, elements = meta_graph.import_scoped_meta_graph_with_return_elements(
             meta_graph_def,
             clear_devices=clear_devices,
@@ -65,7 +65,7 @@ def _import_meta_graph_with_return_elements(
 
 
 @contextlib.contextmanager
-def _naming(path: str) -> Iterator[None]:
+def naming_file(path: str) -> Iterator[None]:
     """Adds the file to errors of importing it; what it holds has no checksum, so damage shows as any of them."""
     from google.protobuf.message import DecodeError
 

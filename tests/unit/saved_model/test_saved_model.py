@@ -338,3 +338,27 @@ def test_signatures_of_serving() -> None:
         )
         assert sorted(train.outputs) == ["loss", "p"]
         assert not make.is_valid_signature(train)
+
+
+def test_a_damaged_graph_names_its_folder(tmp_path: Path) -> None:
+    with tf.Session(graph=tf.Graph()) as sess:
+        tf.identity(tf.constant(1.0), name="y")
+        builder = tf.saved_model.Builder(str(tmp_path / "m"))
+        builder.add_meta_graph_and_variables(sess, ["a"])
+        builder.save(as_text=True)
+    path = tmp_path / "m" / "saved_model.pbtxt"
+    path.write_text(path.read_text().replace('input: "Const"', 'input: "Gone"'))
+    with pytest.raises(ValueError, match="Unknown input node 'Gone'") as caught:
+        load_values(tmp_path / "m", ["a"])
+    assert f"while importing the graph in '{tmp_path / 'm'}'" in caught.value.__notes__[0]
+
+
+def test_what_no_reader_takes_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tf.Session(graph=tf.Graph()) as sess:
+        tf.constant(1.0)
+        builder = tf.saved_model.Builder(str(tmp_path / "m"))
+        builder.add_meta_graph_and_variables(sess, ["a"])
+    monkeypatch.setattr(builder_lib, "_MAX_BYTES", 100)
+    with pytest.raises(ValueError, match="would be larger than 2GB"):
+        builder.save()
+    assert files(tmp_path / "m") == []

@@ -48,9 +48,8 @@ def fold_constants(graph_def: Any, context: Context) -> Any:
     nodes = _used(folding.nodes(), context)
     inputs = {importer.parse_tensor_name(text)[0] for text in context.inputs}
     originals = {node.name: node for node in graph_def.node}
-    missing = [
-        name for name in dict.fromkeys(map(node_name, context.inputs)) if name not in {n.name for n in nodes}
-    ]
+    kept = {node.name for node in nodes}
+    missing = [name for name in dict.fromkeys(map(node_name, context.inputs)) if name not in kept]
     return graph_def_of(
         _as_placeholder(node) if node.name in inputs else node
         for node in (*nodes, *(originals[name] for name in missing))
