@@ -104,3 +104,23 @@ def test_what_a_program_replaces_is_replaced_where_it_is_used(tmp_path: Path) ->
         "print(kvarn.ops.check.__spec__ is spec)\n",
     )
     assert done.stdout == "replaced replaced\nTrue True\nTrue\n", done.stderr
+
+
+def test_traced_functions_can_be_defined_and_not_called(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        "import tensorflow as tf\n"
+        "from tensorflow.python.eager import def_function, function\n"
+        "class A:\n"
+        "    @def_function.function\n"
+        "    def f(self): return 1\n"
+        "    @function.defun(autograph=False)\n"
+        "    def g(self): return 2\n"
+        "for call in (A().f, A().g):\n"
+        "    try: call()\n"
+        "    except tf.errors.UnimplementedError as e: print(e.message.splitlines()[0])\n",
+    )
+    assert done.stdout == (
+        "kvarn does not trace functions: 'A.f' was defined with tf.function or defun\n"
+        "kvarn does not trace functions: 'A.g' was defined with tf.function or defun\n"
+    ), done.stderr

@@ -513,6 +513,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.client.session": ("kvarn.graph.session",),
     "python.client.timeline": ("kvarn.graph.timeline",),
     "python.compat.compat": ("kvarn.compat.tensorflow.forward_compatibility",),
+    "python.eager.def_function": ("kvarn.compat.tensorflow.eager_functions",),
+    "python.eager.function": ("kvarn.compat.tensorflow.eager_functions",),
     "python.eager.context": ("kvarn.compat.tensorflow.eager_context",),
     "python.framework.constant_op": ("kvarn.graph.convert",),
     "python.framework.device": ("kvarn.graph.device",),
