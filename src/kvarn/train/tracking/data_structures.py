@@ -230,7 +230,7 @@ class ListWrapper(List, MutableSequence[Any], _List):  # type: ignore[misc]
         self._non_append_mutation = False
         self._external_modification = False
         super().__init__(wrapped_list)
-        self._last_snapshot: list[Any] = list(self._storage)
+        self._last_snapshot: list[Any] | None = list(self._storage)
 
     def _make_storage(self, *args: Any) -> list[Any]:
         (wrapped_list,) = args
@@ -263,6 +263,7 @@ class ListWrapper(List, MutableSequence[Any], _List):  # type: ignore[misc]
     def _check_external_modification(self) -> None:
         if not self._broken and self._storage != self._last_snapshot:
             self._external_modification = True
+            self._last_snapshot = None
 
     def _update_snapshot(self) -> None:
         if not self._broken:
@@ -415,7 +416,7 @@ class _DictWrapper(TrackableDataStructure, MutableMapping[Any, Any], _Dict):  # 
         self._self_external_modification = False
         for key, value in self.__wrapped__.items():
             self.__wrapped__[key] = self._stored(key, value)
-        self._self_last_snapshot = dict(self.__wrapped__)
+        self._self_last_snapshot: dict[Any, Any] | None = dict(self.__wrapped__)
 
     def _stored(self, key: Any, value: Any) -> Any:
         """``value`` as it is stored: a dependency if it can be one and its key is a string."""
@@ -455,6 +456,7 @@ class _DictWrapper(TrackableDataStructure, MutableMapping[Any, Any], _Dict):  # 
     def _check_external_modification(self) -> None:
         if not self._broken and self.__wrapped__ != self._self_last_snapshot:
             self._self_external_modification = True
+            self._self_last_snapshot = None
 
     def _update_snapshot(self) -> None:
         if not self._broken:
@@ -491,6 +493,20 @@ class _DictWrapper(TrackableDataStructure, MutableMapping[Any, Any], _Dict):  # 
         del self.__wrapped__[key]
         self._update_snapshot()
 
+    # What these change the wrapper does not follow: it counts as a change from outside.
+
+    def pop(self, *args: Any) -> Any:
+        return self.__wrapped__.pop(*args)
+
+    def popitem(self) -> Any:
+        return self.__wrapped__.popitem()
+
+    def clear(self) -> None:
+        self.__wrapped__.clear()
+
+    def setdefault(self, *args: Any) -> Any:
+        return self.__wrapped__.setdefault(*args)
+
     def __iter__(self) -> Iterator[Any]:
         return iter(self.__wrapped__)
 
@@ -508,3 +524,6 @@ class _DictWrapper(TrackableDataStructure, MutableMapping[Any, Any], _Dict):  # 
 
     def __repr__(self) -> str:
         return f"DictWrapper({self.__wrapped__!r})"
+
+    def __str__(self) -> str:
+        return str(self.__wrapped__)
