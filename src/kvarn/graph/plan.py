@@ -175,8 +175,13 @@ def _pruned(
         else:
             needed.add(op)
             stack.extend((x.op, True) for x in (_reads(op, fed) if passing else op._inputs) if x not in fed)
-        stack.extend((c, False) for c in op._control_inputs)
+        stack.extend((c, False) for c in op._control_inputs if not _is_fed_placeholder(c, fed))
     return needed, passed
+
+
+def _is_fed_placeholder(op: Operation, fed: set[Tensor]) -> bool:
+    """Whether nothing of ``op`` is left: what waits for it waits for the feed, which is there."""
+    return op.type in ("Placeholder", "PlaceholderV2") and op._outputs[0] in fed
 
 
 def _without_effect(op: Operation) -> bool:

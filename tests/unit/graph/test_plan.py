@@ -91,3 +91,15 @@ def test_the_gradient_of_a_sum_is_the_callers_own() -> None:
         doubled, updated = sess.run([gradient, factor.assign_add(gradient)], {x: [[5.0, 6.0]]})
         assert doubled.tolist() == [[1.0, 2.0]]
         assert updated.tolist() == [[2.0, 4.0]]
+
+
+def test_what_waits_for_a_placeholder_waits_for_its_feed() -> None:
+    with tf.Graph().as_default(), tf.Session() as sess:
+        fed = tf.placeholder(tf.bool, [])
+        with tf.control_dependencies([fed]):
+            plain = tf.constant(1.0) + 1.0
+            looped = tf.while_loop(lambda i: i < 3, lambda i: i + 1, [0])
+        assert sess.run(plain, {fed: True}) == 2.0
+        assert sess.run(looped, {fed: True}) == 3
+        with pytest.raises(errors.InvalidArgumentError, match="You must feed a value for placeholder"):
+            sess.run(plain)
