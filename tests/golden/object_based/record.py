@@ -1,6 +1,7 @@
 """Records what TensorFlow 1.15.5 does with `programs.py` and `scenarios.py`.
 
-Run it with that TensorFlow, in this folder.  It writes expected.json, and the checkpoint ck-2 that kvarn has to restore.
+Run it with that TensorFlow, in this folder.  It writes expected.json, and the checkpoint ck-2 that kvarn
+has to restore.
 """
 
 import json

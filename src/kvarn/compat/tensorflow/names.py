@@ -178,6 +178,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             latest_checkpoint list_variables load_checkpoint load_variable NewCheckpointReader
             remove_checkpoint update_checkpoint_state
         """,
+        "kvarn.checkpoint.waiting": "checkpoints_iterator",
         "kvarn.train.tracking.checkpoint": "Checkpoint",
         "kvarn.train.tracking.checkpoint_manager": "CheckpointManager",
         "kvarn.train.optimizer": "Optimizer",
@@ -680,7 +681,12 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.train.tracking.checkpoint_manager",
         "kvarn.saver.saver",
     ),
-    "python.training.checkpoint_utils": ("kvarn.checkpoint", "kvarn.train.checkpoint_utils"),
+    "python.training.checkpoint_state_pb2": ("protos",),
+    "python.training.checkpoint_utils": (
+        "kvarn.checkpoint",
+        "kvarn.checkpoint.waiting",
+        "kvarn.train.checkpoint_utils",
+    ),
     "python.training.coordinator": ("kvarn.train.coordinator",),
     "python.training.device_setter": ("kvarn.train.device_setter",),
     "python.training.learning_rate_decay": ("kvarn.train.learning_rate_decay",),
