@@ -27,10 +27,6 @@ _TABLE: Final[tuple[tuple[str, str, Any, str], ...]] = (
         GatherNd ResourceScatterNdAdd ResourceScatterNdSub ResourceScatterNdUpdate ScatterNd ScatterNdAdd
         ScatterNdNonAliasingAdd ScatterNdSub ScatterNdUpdate TensorScatterAdd TensorScatterSub TensorScatterUpdate
     """),
-    ("grad_a", "bool", False, "MatMul"),
-    ("grad_b", "bool", False, "MatMul"),
-    ("grad_x", "bool", False, "BatchMatMul BatchMatMulV2"),
-    ("grad_y", "bool", False, "BatchMatMul BatchMatMulV2"),
     ("index_type", "type", _INT32, "TopKV2"),
     ("multiply_linear_by_lr", "bool", False, """
         ApplyFtrl ApplyFtrlV2 ResourceApplyFtrl ResourceApplyFtrlV2 ResourceSparseApplyFtrl
@@ -44,8 +40,13 @@ _TABLE: Final[tuple[tuple[str, str, Any, str], ...]] = (
     ("validate_shape", "bool", False, "AssignVariableOp"),
 )  # fmt: skip
 
-# Those that only serve messages say nothing whatever their value.
-_LABELS: Final = frozenset((("VarHandleOp", "debug_name"),))
+# Those that only serve messages or say that the op is part of a gradient say nothing, whatever their value.
+_LABELS: Final = frozenset(
+    (
+        ("BatchMatMul", "grad_x"), ("BatchMatMul", "grad_y"), ("BatchMatMulV2", "grad_x"),
+        ("BatchMatMulV2", "grad_y"), ("MatMul", "grad_a"), ("MatMul", "grad_b"), ("VarHandleOp", "debug_name"),
+    )
+)  # fmt: skip
 
 
 def says_nothing(op_type: str, name: str, value: Any) -> bool:

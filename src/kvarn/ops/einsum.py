@@ -13,6 +13,7 @@ import kvarn.ops.array as array_ops
 import kvarn.ops.linalg as linalg
 import kvarn.ops.math as math_ops
 import kvarn.ops.reduction as reduction_ops
+from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.graph import name_scope
 from kvarn.graph.tensor import Tensor
 
@@ -29,7 +30,7 @@ def einsum(equation: str, *inputs: Any, name: str | None = None) -> Tensor:
       ValueError: the equation is malformed, does not fit the inputs, or names a dimension twice in one input.
     """
     with name_scope(name, "einsum", [equation, inputs]):
-        tensors = list(inputs)
+        tensors = [convert_to_tensor(x) for x in inputs]
         labels, result = _resolved(equation, [x.static_shape for x in tensors])
         for own in labels:
             repeated = next((a for a in own if own.count(a) > 1), None)

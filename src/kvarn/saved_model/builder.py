@@ -66,8 +66,8 @@ class _Builder:
             content = protos.to_text(self._saved_model).encode()
         elif self._saved_model.ByteSize() >= _MAX_BYTES:
             raise ValueError(
-                f"The SavedModel for '{directory}' would be larger than 2GB, of graphs alone; keep large constants in "
-                "variables or assets."
+                f"The SavedModel for '{directory}' would be larger than 2GB, of graphs alone; keep large constants "
+                "in variables or assets."
             )
         else:
             path = os.path.join(directory, constants.SAVED_MODEL_FILENAME_PB)
