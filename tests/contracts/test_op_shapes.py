@@ -38,6 +38,7 @@ ELSEWHERE = frozenset(
         "optionals",
         "queues",
         "random",
+        "remapping",
         "resource_variable",
         "script",
         "sparse",

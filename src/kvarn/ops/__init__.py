@@ -39,6 +39,7 @@ MODULES = [
     "random",
     "ranges",
     "reduction",
+    "remapping",
     "resource_variable",
     "script",
     "search",

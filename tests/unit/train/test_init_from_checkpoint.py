@@ -140,5 +140,3 @@ def test_warm_start_refuses_what_it_does_not_use(checkpoint):
         warm_start(str(checkpoint), ["a", 1])
     with pytest.raises(ValueError, match="must be a `list` or `str`"):
         warm_start(str(checkpoint), 7)
-    with pytest.raises(errors.UnimplementedError, match="vocabularies"):
-        warm_start(str(checkpoint), var_name_to_vocab_info={"a": object()})

@@ -202,7 +202,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.protos": "CheckpointState ClusterDef SaverDef",
         "kvarn.train.device_setter": "replica_device_setter",
         "kvarn.train.checkpoint_utils": "init_from_checkpoint",
-        "kvarn.train.warm_starting": "warm_start",
+        "kvarn.train.warm_starting": "VocabInfo warm_start",
         "kvarn.train.coordinator": "Coordinator LooperThread",
         "kvarn.train.input": """
             batch input_producer limit_epochs range_input_producer shuffle_batch slice_input_producer
@@ -682,6 +682,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.saver.saver",
     ),
     "python.training.checkpoint_state_pb2": ("protos",),
+    "python.training.checkpoint_ops": ("kvarn.train.checkpoint_ops",),
     "python.training.checkpoint_utils": (
         "kvarn.checkpoint",
         "kvarn.checkpoint.waiting",
