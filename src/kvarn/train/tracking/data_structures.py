@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import copy
+import sys
 from collections.abc import (
     Iterable,
     Iterator,
@@ -332,6 +333,9 @@ class ListWrapper(List, MutableSequence[Any], _List):  # type: ignore[misc]
     def __eq__(self, other: object) -> bool:
         return bool(self._storage == getattr(other, "_storage", other))
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
     def __lt__(self, other: Any) -> bool:
         return bool(self._storage < getattr(other, "_storage", other))
 
@@ -346,6 +350,9 @@ class ListWrapper(List, MutableSequence[Any], _List):  # type: ignore[misc]
 
     def __hash__(self) -> int:
         raise TypeError("unhashable type: 'ListWrapper'")
+
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + sys.getsizeof(self._storage)
 
     def __repr__(self) -> str:
         return f"ListWrapper({self._storage!r})"
@@ -518,6 +525,25 @@ class _DictWrapper(TrackableDataStructure, MutableMapping[Any, Any], _Dict):  # 
 
     def __eq__(self, other: object) -> bool:
         return bool(self.__wrapped__ == getattr(other, "__wrapped__", other))
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __reversed__(self) -> Iterator[Any]:
+        return reversed(self.__wrapped__)
+
+    def __or__(self, other: Any) -> Any:
+        return self.__wrapped__ | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | self.__wrapped__
+
+    def __ior__(self, other: Any) -> Any:
+        self.update(other)
+        return self
+
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + sys.getsizeof(self.__wrapped__)
 
     def __hash__(self) -> int:
         raise TypeError("unhashable type: 'DictWrapper'")

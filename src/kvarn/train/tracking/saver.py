@@ -66,12 +66,12 @@ class TrackableSaver:
         prefix = os.fsdecode(file_prefix)
         if checkpoint_number:
             prefix = f"{prefix}-{checkpoint_number}"
-        session = session or get_session()
         if self._object_graph_feed_tensor is None:
             with device("/cpu:0"):
                 self._object_graph_feed_tensor = constant("", dtype=dtypes.string)
                 self._file_prefix_feed_tensor = constant("", dtype=dtypes.string)
         saved, feeds = self._save_operation(self._file_prefix_feed_tensor, self._object_graph_feed_tensor)
+        session = session or get_session()
         parent = os.path.dirname(prefix)
         if parent:
             file_system_of(prefix).make_directories(parent)
