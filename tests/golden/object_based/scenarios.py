@@ -333,7 +333,48 @@ def _other(tf):
     return lambda name, shape, dtype, initializer: tf.Variable(initializer(shape, dtype), name="other")
 
 
+def modules(tf, folder):
+    """Modules name what is made in them and find what they hold; checkpoints know them by attributes."""
+
+    class MyLayer(tf.Module):
+        def __init__(self, name=None):
+            super().__init__(name)
+            self.z = tf.Variable(1.0, name="z")
+            self.a = [tf.Variable(2.0, name="a0", trainable=False), {"k": self.z}]
+
+        @tf.Module.with_name_scope
+        def __call__(self, x):
+            return tf.identity(x)
+
+    class Whole(tf.Module):
+        def __init__(self):
+            super().__init__()
+            with self.name_scope:
+                self.inside = MyLayer()
+            self.others = {"second": MyLayer("other"), "first": self.inside}
+
+    whole = Whole()
+    found = [m.name for m in (whole, *whole.submodules)]
+    found.append([v.name for v in whole.variables])
+    found.append([v.name for v in whole.trainable_variables])
+    found += [
+        whole.inside(1.0).name,
+        whole.inside(1.0).name,
+        _message(lambda: tf.Module("not an identifier")),
+    ]
+    is_variable = lambda leaf: isinstance(leaf, tf.Variable)  # noqa: E731 - as programs write it
+    found.append(
+        [[list(map(str, p)), v.name] for p, v in whole._flatten(predicate=is_variable, with_path=True)]
+    )
+    found.append([v.name for v in whole._flatten(recursive=False, predicate=is_variable)])
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        prefix = tf.train.Checkpoint(whole=whole).write(os.path.join(folder, "ck"))
+    return [*found, str(tf.contrib.checkpoint.object_metadata(prefix))]
+
+
 CASES = [
+    modules,
     late_objects,
     later_restores_win,
     more_and_less,

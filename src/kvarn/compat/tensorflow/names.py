@@ -39,6 +39,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             variant
         """,
         "kvarn.graph.tensor": "IndexedSlices SparseTensor SparseTensorValue Tensor",
+        "kvarn.train.tracking.module": "Module",
         "kvarn.graph.operation": "Operation",
         "kvarn.graph.tensor_shape": "Dimension TensorShape",
         "kvarn.graph.tensor_spec": "TensorSpec",
@@ -555,6 +556,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.compat.tensorflow.testing.environment",
     ),
     "python.lib.io.file_io": ("kvarn.compat.tensorflow.file_io",),
+    "python.module.module": ("kvarn.train.tracking.module",),
     "python.ops.array_ops": (
         "kvarn.ops.array",
         "kvarn.ops.gather",
