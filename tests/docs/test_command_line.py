@@ -15,7 +15,7 @@ from kvarn.cli.app import COMMANDS
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = {
     name: (ROOT / f"docs/guide/{name}.md").read_text()
-    for name in ("command-line", "programs", "restore-plans")
+    for name in ("command-line", "programs", "restore-plans", "saved-models")
 }
 SESSIONS = [
     (name, session)

@@ -30,6 +30,7 @@ COMMANDS = (
     ("repair", "kvarn.cli.reshard_commands:repair"),
     ("scan", "kvarn.cli.scan_command:scan"),
     ("plan", "kvarn.cli.plan_command:plan"),
+    ("freeze", "kvarn.cli.freeze_command:freeze"),
     ("chain", "kvarn.cli.chain_commands:chain"),
 )
 
