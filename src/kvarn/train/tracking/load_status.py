@@ -295,6 +295,5 @@ def streaming_restore(status: Any, session: Any = None) -> None:
 
 
 def _state_of(session: Any) -> Any:
-    """The variables of a session, however it is wrapped."""
-    raw = session.raw_session() if hasattr(session, "raw_session") else session
-    return raw.resources
+    """The variables of a session, also of one with hooks around it."""
+    return (session._tf_sess() if hasattr(session, "_tf_sess") else session).resources
