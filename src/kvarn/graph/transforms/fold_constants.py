@@ -99,11 +99,11 @@ class _Folding:
         constants: list[Any] = []
         if any(op.type != "Const" for op in self.waits):
             for tensor, value in self._values():
-                if tensor.op.type == "Const" or value.nbytes > self.max_bytes:
+                if value.nbytes > self.max_bytes:
                     continue
                 name = self._new_name(tensor.op.name, self.count - self.shape_count)
                 node = constant(name, value, tensor.dtype.base_dtype)
-                node.input.extend(sorted(f"^{name}" for name in self.waits[tensor.op]))
+                node.input.extend(sorted(f"^{source}" for source in self.waits[tensor.op]))
                 new[tensor.op.name, tensor.value_index] = node.name
                 constants.append(node)
         return [*(self._rewired(op, new) for op in self.needed), *constants]
@@ -165,7 +165,8 @@ class _Folding:
             for x in op.inputs
             if x.op in self.waits and not self._is_fed(x)
         }
-        tensors = sorted(fetched | used, key=lambda x: (x.op.name, x.value_index))
+        computed = [x for x in fetched | used if x.op.type != "Const"]
+        tensors = sorted(computed, key=lambda x: (x.op.name, x.value_index))
         copies: dict[tuple[str, int], str] = {}
         nodes: list[Any] = []
         for op in self.needed:
@@ -178,7 +179,7 @@ class _Folding:
                     nodes.append(node)
             elif op in self.waits:
                 inputs = [copies.get((x.op.name, x.value_index), x.name) for x in op.inputs]
-                nodes.append(copy_of(op.node_def, input=inputs))
+                nodes.append(copy_of(op.node_def, input=inputs, device=""))
                 nodes[-1].attr.pop("_class", None)
         graph = Graph()
         with graph.as_default():
@@ -234,7 +235,8 @@ def _used(nodes: list[Any], context: Context) -> list[Any]:
             mark, source, index = input_parts(text)
             if not (mark == "" and (source, int(index[1:] or 0)) in fed) and source in by_name:
                 waiting.append(source)
-    return [node for node in nodes if node.name in used | {name for name, _ in fed}]
+    used.update(name for name, _ in fed)
+    return [node for node in nodes if node.name in used]
 
 
 def _as_placeholder(node: Any) -> Any:

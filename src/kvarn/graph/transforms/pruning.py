@@ -45,7 +45,8 @@ def strip_unused_nodes(graph_def: Any, context: Context) -> Any:
         if name not in nodes:
             raise errors.InvalidArgumentError.of(f"Input node {name} not found in graph", name=name)
         waiting.extend(node_name(text) for text in nodes[name].input)
-    kept = [node for node in graph_def.node if node.name in required | visited]
+    required |= visited
+    kept = [node for node in graph_def.node if node.name in required]
     return graph_def_of(
         _placeholder(node, context) if node.name in inputs and node.op != "Placeholder" else node
         for node in kept
