@@ -78,6 +78,7 @@ def test_the_cached_session_is_one_and_a_session_is_closed(case: tf.test.TestCas
         ("assertAllCloseAccordingToType", (np.float16([1]), np.float16([1.001])), ([1.0], [1.001])),
         ("assertArrayNear", ([1.0, 2.0], [1.05, 2.0], 0.1), ([1.0], [1.2], 0.1)),
         ("assertNear", (float("inf"), float("inf"), 0.1), (1.0, 2.0, 0.5)),
+        ("assertNear", (np.array([1.0]), 1.0, 0.1), (np.array([1.0]), 2.0, 0.5)),
         ("assertNDArrayNear", (np.ones(2), np.ones(2), 0.1), (np.ones(2), np.zeros(2), 0.1)),
         ("assertAllInRange", ([1, 2], 1, 2), ([1, 2], 1, 2, False, True)),
         ("assertAllInSet", ([1, 2, 1], {1, 2, 3}), ([1, 4], {1})),

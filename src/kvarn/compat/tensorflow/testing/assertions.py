@@ -53,7 +53,8 @@ class Assertions(unittest.TestCase):
             return np.array(a, dtype=object)
 
     def assertNear(self, f1: Any, f2: Any, err: float, msg: str | None = None) -> None:
-        """|f1 - f2| is at most ``err``; equal infinities are near."""
+        """|f1 - f2| is at most ``err``; equal infinities are near.  An array of one number counts as that number."""
+        f1, f2 = (x.item() if isinstance(x, np.ndarray) else x for x in (f1, f2))
         note = "" if msg is None else f" ({msg})"
         self.assertTrue(f1 == f2 or abs(f1 - f2) <= err, f"{f1:f} != {f2:f} +/- {err:f}{note}")
 
