@@ -40,6 +40,7 @@ ELSEWHERE = frozenset(
         "random",
         "remapping",
         "resource_variable",
+        "sets",
         "script",
         "sparse",
         "sparse_math",

@@ -45,6 +45,7 @@ MODULES = [
     "search",
     "segment",
     "selection",
+    "sets",
     "slicing",
     "sparse",
     "sparse_math",

@@ -368,6 +368,14 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.compat.tensorflow.testing.graphs": "assert_equal_graph_def",
         "kvarn.compat.tensorflow.testing.gradient_checker": "compute_gradient compute_gradient_error",
     },
+    "losses": {
+        "kvarn.ops.losses": """
+            absolute_difference add_loss compute_weighted_loss cosine_distance get_losses
+            get_regularization_loss get_regularization_losses get_total_loss hinge_loss huber_loss log_loss
+            mean_pairwise_squared_error mean_squared_error Reduction sigmoid_cross_entropy
+            softmax_cross_entropy sparse_softmax_cross_entropy
+        """,
+    },
     "graph_util": {
         "kvarn.graph.graph_util": """
             convert_variables_to_constants extract_sub_graph must_run_on_cpu remove_training_nodes
@@ -499,7 +507,7 @@ NAMESPACES: Final = frozenset(n for name in (*_TABLE, RAW_OPS) for n in _with_pa
 NOT_YET: Final = frozenset(
     (
         "contrib", "data", "estimator", "feature_column", "keras",
-        "layers", "losses", "metrics", "python_io", "summary",
+        "layers", "metrics", "python_io", "summary",
     )
 )  # fmt: skip
 
@@ -608,6 +616,10 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.variables.resources",
         "kvarn.ops.lookup",
     ),
+    "python.ops.losses.losses": ("kvarn.ops.losses",),
+    "python.ops.losses.losses_impl": ("kvarn.ops.losses",),
+    "python.ops.losses.util": ("kvarn.ops.losses",),
+    "python.ops.weights_broadcast_ops": ("kvarn.ops.weights_broadcast",),
     "python.ops.map_fn": ("kvarn.variables.functional_ops",),
     "python.ops.math_ops": ("kvarn.ops.math", "kvarn.ops.reduction"),
     "python.ops.linalg.linalg_impl": ("tf:linalg",),
