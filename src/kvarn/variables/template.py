@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import functools
 import traceback
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from kvarn.graph.graph import GraphKeys, get_collection, get_collection_ref
 from kvarn.variables import scope as variable_scope_lib
 from kvarn.variables.captured_dependencies import capture_dependencies
 from kvarn.variables.trackable import Trackable
+
+_T = TypeVar("_T")
 
 
 def make_template(
@@ -105,7 +107,8 @@ class Template(Trackable):
             self._variables_created = True
             return result
         except Exception as e:
-            place = "".join(traceback.format_list(self._made_at[-1:]))
+            made_at = _skip_common_stack_elements(self._made_at, traceback.extract_stack())
+            place = "".join(traceback.format_list(made_at))
             first = e.args[0] if e.args else ""
             e.args = (f"{first}\n\noriginally defined at:\n{place}", *e.args[1:])
             raise
@@ -162,3 +165,11 @@ class Template(Trackable):
     weights = variables
     trainable_weights = trainable_variables
     non_trainable_weights = non_trainable_variables
+
+
+def _skip_common_stack_elements(stacktrace: Sequence[_T], base_case: Sequence[_T]) -> list[_T]:
+    """The frames of ``stacktrace`` after those that it has in common with ``base_case``; its last one at least."""
+    for at, (frame, other) in enumerate(zip(stacktrace, base_case, strict=False)):
+        if frame != other:
+            return list(stacktrace[at:])
+    return list(stacktrace[-1:])

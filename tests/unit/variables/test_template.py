@@ -92,3 +92,27 @@ def test_a_later_call_makes_no_trainable_variable():
 def test_a_name_is_needed():
     with pytest.raises(ValueError, match="name cannot be None"):
         make_template(None, scaled)
+
+
+def test_errors_show_the_way_to_where_the_template_was_made():
+    """The frames that the call has in common with it are left out, as TensorFlow's message leaves them out."""
+
+    def failing():
+        raise ValueError("oops")
+
+    def made_here():
+        return make_template("t", failing)
+
+    def made_there():
+        return made_here()
+
+    template = made_there()
+    with pytest.raises(ValueError, match="oops") as caught:
+        template()
+    lines = str(caught.value).split("\n")
+    assert lines[:3] == ["oops", "", "originally defined at:"]
+    assert [line.strip() for line in lines[4::2] if line] == [
+        "template = made_there()",
+        "return made_here()",
+        'return make_template("t", failing)',
+    ]
