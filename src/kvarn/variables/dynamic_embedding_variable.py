@@ -15,9 +15,10 @@ from kvarn.graph.tensor_shape import TensorShape, as_shape
 from kvarn.ops import array, gather, math, selection
 from kvarn.variables.embedding_variable import EmbeddingVariable
 from kvarn.variables.save_slice_info import SaveSliceInfo
+from kvarn.variables.trackable import TrackableByName
 
 
-class DynamicEmbeddingVariable:
+class DynamicEmbeddingVariable(TrackableByName):
     """Embedding variables ``<name>/block0`` …, of one dimension each, that are looked up side by side.
 
     The blocks are the variables: they are in the collections, optimizers train them, checkpoints hold them.

@@ -16,6 +16,7 @@ from kvarn.graph.tensor_shape import TensorShape, as_shape
 from kvarn.ops import array, math
 from kvarn.variables import initializers
 from kvarn.variables import scope as variable_scope
+from kvarn.variables.trackable import TrackableByName
 from kvarn.variables.variable import VariableAggregation, VariableSynchronization
 
 _STRATEGIES: Final = ("Q-R",)
@@ -23,7 +24,7 @@ _STRATEGIES: Final = ("Q-R",)
 _OPERATIONS: Final = {"add": "add", "mul": "mul", "mult": "mul", "concat": "concat"}
 
 
-class MultiHashVariable:
+class MultiHashVariable(TrackableByName):
     """Two ordinary variables, of quotients and of remainders, whose rows together are the row of an id.
 
     They are saved, restored and trained as what they are.

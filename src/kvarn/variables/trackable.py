@@ -14,7 +14,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
-from kvarn import dtypes
+from kvarn import dtypes, errors
 from kvarn.variables.checkpoint_position import (
     VARIABLE_VALUE_KEY,
     CheckpointInitialValue,
@@ -26,9 +26,11 @@ __all__ = [
     "CheckpointInitialValue",
     "CheckpointPosition",
     "Trackable",
+    "TrackableByName",
     "TrackableReference",
     "no_automatic_dependency_tracking",
     "no_automatic_dependency_tracking_scope",
+    "refused_in_object_graph",
 ]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -269,3 +271,22 @@ class Trackable:
         """The functions that a SavedModel of the object has; none by default."""
         del serialization_cache
         return {}
+
+
+class TrackableByName(Trackable):
+    """What checkpoints by names alone can hold: one of objects that comes upon it is refused, lest it be lost."""
+
+    name: Any
+
+    @property
+    def _checkpoint_dependencies(self) -> list[TrackableReference]:
+        raise refused_in_object_graph(self.name)
+
+
+def refused_in_object_graph(name: str) -> errors.UnimplementedError:
+    """The error for a variable that an object-based checkpoint can not hold."""
+    return errors.UnimplementedError.of(
+        f"Embedding variable '{name}' cannot be saved in an object-based checkpoint.",
+        name=name,
+        hint="Its tensors bear its own name, as in DeepRec: save it with tf.train.Saver.",
+    )

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
-from kvarn import dtypes, errors
+from kvarn import dtypes
 from kvarn.graph.convert import constant
 from kvarn.graph.graph import device
 from kvarn.saver.object_graph import OBJECT_GRAPH_PROTO_KEY
@@ -25,7 +25,7 @@ from kvarn.train.tracking.object_identity import (
     ObjectIdentityDictionary,
     ObjectIdentityWeakKeyDictionary,
 )
-from kvarn.variables.trackable import TrackableReference
+from kvarn.variables.trackable import TrackableReference, refused_in_object_graph
 
 _OPTIMIZER_SLOTS_NAME = ".OPTIMIZER_SLOT"
 _OBJECT_ATTRIBUTES_NAME = ".ATTRIBUTES"
@@ -206,11 +206,7 @@ def _make_saveables(factory: Any, key: str) -> Sequence[SaveableObject]:
     saveables = tuple(saveable_objects_for_op(made, key))
     for saveable in saveables:
         if saveable.restores_from_prefix:
-            raise errors.UnimplementedError.of(
-                f"Embedding variable '{full_name}' cannot be saved in an object-based checkpoint.",
-                name=full_name,
-                hint="Its tensors bear its own name, as in DeepRec: save it with tf.train.Saver.",
-            )
+            raise refused_in_object_graph(full_name)
         if full_name != key:
             saveable.full_name = full_name  # type: ignore[attr-defined]
     return saveables

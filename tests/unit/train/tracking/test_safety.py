@@ -76,12 +76,28 @@ def test_there_has_to_be_a_session(tmp_path: pathlib.Path) -> None:
         checkpoint.restore(None).initialize_or_restore()
 
 
-def test_embedding_variables_are_refused_by_name(tmp_path: pathlib.Path) -> None:
-    rows = tf.get_embedding_variable("rows", embedding_dim=2, initializer=tf.ones_initializer())
+def plain_rows() -> Any:
+    return tf.get_embedding_variable("rows", embedding_dim=2, initializer=tf.ones_initializer())
+
+
+def blocks() -> Any:
+    return tf.get_dynamic_dimension_embedding_variable(
+        "rows", embedding_block_dimension=2, embedding_block_num=2, initializer=tf.ones_initializer()
+    )
+
+
+def halves() -> Any:
+    return tf.get_multihash_variable("rows", [[2, 2], [3, 2]], initializer=tf.ones_initializer())
+
+
+@pytest.mark.parametrize("make", [plain_rows, blocks, halves])
+def test_embedding_variables_are_refused_by_name(tmp_path: pathlib.Path, make: Any) -> None:
+    whole = tf.Module()
+    whole.rows = make()
     with tf.Session() as sess:
         sess.run(tf.global_variables_initializer())
         with pytest.raises(errors.UnimplementedError, match=r"'rows'.*\n.*tf\.train\.Saver"):
-            tf.train.Checkpoint(rows=rows).save(str(tmp_path / "ck"))
+            tf.train.Checkpoint(whole=whole).save(str(tmp_path / "ck"))
 
 
 def test_an_increment_after_an_objects_restore_has_all_rows(tmp_path: pathlib.Path) -> None:
