@@ -283,7 +283,7 @@ class TrackableByName(Trackable):
         raise refused_in_object_graph(self.name)
 
 
-def refused_in_object_graph(name: str) -> errors.UnimplementedError:
+def refused_in_object_graph(name: str) -> errors.OpError:
     """The error for a variable that an object-based checkpoint can not hold."""
     return errors.UnimplementedError.of(
         f"Embedding variable '{name}' cannot be saved in an object-based checkpoint.",
