@@ -253,8 +253,8 @@ class PaddingFIFOQueue(Queue):
         batch = np.zeros((len(arrays), *largest), dtype.np)
         if dtype.np.hasobject:
             batch.fill(b"")
-        for row, array in zip(batch, arrays, strict=True):
-            row[tuple(slice(0, n) for n in array.shape)] = array
+        for i, array in enumerate(arrays):
+            batch[(i, *(slice(0, n) for n in array.shape))] = array
         return batch
 
 

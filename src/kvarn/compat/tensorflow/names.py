@@ -206,8 +206,11 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.train.warm_starting": "VocabInfo warm_start",
         "kvarn.train.coordinator": "Coordinator LooperThread",
         "kvarn.train.input": """
-            batch input_producer limit_epochs range_input_producer shuffle_batch slice_input_producer
-            string_input_producer
+            input_producer limit_epochs range_input_producer slice_input_producer string_input_producer
+        """,
+        "kvarn.train.batching": """
+            batch batch_join maybe_batch maybe_batch_join maybe_shuffle_batch maybe_shuffle_batch_join
+            shuffle_batch shuffle_batch_join
         """,
         "kvarn.train.queue_runner": "add_queue_runner QueueRunner start_queue_runners",
         "kvarn.train.cluster_spec": "ClusterSpec",
@@ -724,7 +727,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.training.queue_runner": ("kvarn.train.queue_runner",),
     "python.training.queue_runner_impl": ("kvarn.train.queue_runner",),
     "python.training.rmsprop": ("kvarn.train.optimizers.rmsprop",),
-    "python.training.input": ("kvarn.train.input",),
+    "python.training.input": ("kvarn.train.input", "kvarn.train.batching"),
     "python.training.incremental_saver": ("kvarn.saver.incremental_saver", "kvarn.saver.incremental_builder"),
     "python.training.saver": ("kvarn.saver.saver", "kvarn.saver.builder", "kvarn.checkpoint"),
     "python.training.saver_test_utils": ("kvarn.compat.tensorflow.testing.saver_test_utils",),
