@@ -254,7 +254,8 @@ class PaddingFIFOQueue(Queue):
         if dtype.np.hasobject:
             batch.fill(b"")
         for i, array in enumerate(arrays):
-            batch[(i, *(slice(0, n) for n in array.shape))] = array
+            place: tuple[Any, ...] = (i, *(slice(0, n) for n in array.shape))
+            batch[place] = array
         return batch
 
 
