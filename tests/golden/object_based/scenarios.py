@@ -241,6 +241,17 @@ def structures(tf, folder):
     return [found, tries, names, [v.name for v in mapping.non_trainable_variables]]
 
 
+def unique_names(tf, folder):
+    """Dependencies whose names are hints."""
+    tracker = tf.contrib.checkpoint.UniqueNameTracker()
+    tracked = [tracker.track(tf.Variable(1.0, name="v"), name) for name in ("x", "y", "x", "x_1", "x")]
+    found = [_message(lambda: tracker.track(3, "z")), [v.name for v in tracker.variables]]
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        prefix = tf.train.Checkpoint(tracker=tracker).write(os.path.join(folder, "ck"))
+    return [*found, len(tracked), sorted(name for name, _ in tf.train.list_variables(prefix))]
+
+
 def python_state(tf, folder):
     """State of Python objects is written at each save and set by `restore` itself."""
 
@@ -383,6 +394,7 @@ CASES = [
     by_names,
     changed_objects,
     structures,
+    unique_names,
     python_state,
     manager,
     reuse_of_objects,

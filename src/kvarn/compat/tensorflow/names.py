@@ -254,7 +254,11 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
     "contrib.checkpoint": {
         "kvarn.train.tracking.auto_trackable": "Checkpointable=AutoTrackable",
         "kvarn.train.tracking.checkpoint": "list_objects object_metadata",
-        "kvarn.train.tracking.data_structures": "List Mapping NoDependency",
+        "kvarn.protos": "CheckpointableObjectGraph=TrackableObjectGraph",
+        "kvarn.train.tracking.checkpoint_manager": "CheckpointManager",
+        "kvarn.train.tracking.data_structures": "List Mapping NoDependency UniqueNameTracker",
+        "kvarn.train.tracking.python_state": "PythonStateWrapper=PythonState",
+        "kvarn.variables.trackable": "CheckpointableBase=Trackable",
         "kvarn.variables.captured_dependencies": "capture_dependencies",
     },
     "contrib.framework": {
@@ -744,7 +748,10 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.saver.saveables.python_state",
         "kvarn.saver.object_graph",
     ),
-    "python.training.tracking.data_structures": ("kvarn.train.tracking.data_structures",),
+    "python.training.tracking.data_structures": (
+        "kvarn.train.tracking.data_structures",
+        "kvarn.train.tracking.wrappers",
+    ),
     "python.training.tracking.graph_view": ("kvarn.train.tracking.graph_view",),
     "python.training.tracking.python_state": ("kvarn.train.tracking.python_state",),
     "python.training.tracking.tracking": (

@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from kvarn.graph import nest
-from kvarn.train.tracking.data_structures import ListWrapper, _DictWrapper
+from kvarn.train.tracking.wrappers import ListWrapper, _DictWrapper
 
 # What does not depend on the contents.
 _OF_ANY_OBJECT = {
