@@ -25,6 +25,7 @@ builtin, so that an ``except ValueError`` in a user's program catches here exact
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar
 
 OK = 0
@@ -192,9 +193,21 @@ def exception_type_from_error_code(error_code: int) -> type[OpError]:
     return _CLASSES[error_code]
 
 
-def error_code_from_exception_type(cls: type[OpError]) -> int:
-    """The code of an error class."""
-    return cls.code
+def error_code_from_exception_type(cls: Any) -> Any:
+    """The code of an error class; for what is none a warning and, as TensorFlow does, an UnknownError."""
+    if isinstance(cls, type) and issubclass(cls, OpError) and cls is not OpError:
+        return cls.code
+    warnings.warn("Unknown class exception", stacklevel=2)
+    return UnknownError(None, None, "Unknown class exception", -1)
+
+
+def _make_specific_exception(node_def: Any, op: Any, message: Any, error_code: int) -> OpError:
+    """An error of the class of a code; for an unknown code a warning and an UnknownError with it."""
+    kind = _CLASSES.get(error_code)
+    if kind is not None:
+        return kind(node_def, op, message)
+    warnings.warn(f"Unknown error code: {error_code}", stacklevel=2)
+    return UnknownError(node_def, op, message, error_code)
 
 
 def _rebuild(

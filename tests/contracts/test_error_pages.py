@@ -26,3 +26,12 @@ def test_codes_and_classes_are_one_to_one() -> None:
     for code in range(1, 17):
         cls = errors.exception_type_from_error_code(code)
         assert errors.error_code_from_exception_type(cls) == code
+        assert type(errors._make_specific_exception(None, None, "a", code)) is cls
+
+
+def test_unknown_codes_and_classes_bring_a_warning() -> None:
+    with pytest.warns(UserWarning, match="Unknown error code: 37"):
+        found = errors._make_specific_exception(None, None, "a", 37)
+    assert (type(found), found.error_code) == (errors.UnknownError, 37)
+    with pytest.warns(UserWarning, match="Unknown class exception"):
+        assert errors.error_code_from_exception_type("Unknown").error_code == -1

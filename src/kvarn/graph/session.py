@@ -155,6 +155,11 @@ class _Fetches:
             mapped = {k: self._map(f) for k, f in fetch.items()}
             make: Any = type(fetch) if type(fetch) is not dict else dict
             return lambda values: make([(k, p(values)) for k, p in mapped.items()])
+        if hasattr(type(fetch), "__attrs_attrs__"):
+            # A class of the attrs package.
+            names = [a.name for a in type(fetch).__attrs_attrs__]
+            parts, made = [self._map(getattr(fetch, name)) for name in names], type(fetch)
+            return lambda values: made(*[p(values) for p in parts])
         if isinstance(fetch, SparseTensor):
             i, v, s = (self._map(x) for x in (fetch.indices, fetch.values, fetch.dense_shape))
             return lambda values: SparseTensorValue(i(values), v(values), s(values))

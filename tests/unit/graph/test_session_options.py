@@ -335,3 +335,12 @@ def test_waiting_for_a_queue_has_no_more_time_than_the_session_gives() -> None:
             sess.run(queue.dequeue())
         sess.run(queue.enqueue(2.0))
         assert sess.run(queue.dequeue()) == 2.0
+
+
+def test_classes_of_attrs_are_fetched_field_by_field():
+    attrs = pytest.importorskip("attr")
+    Pair = attrs.make_class("Pair", ["first", "second"])
+    with Session() as session:
+        found = session.run(Pair(constant(1.0), Pair(constant([2]), "Const:0")))
+    assert isinstance(found, Pair)
+    assert (found.first, found.second.first.tolist(), found.second.second) == (1.0, [2], 1.0)
