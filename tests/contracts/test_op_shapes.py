@@ -49,6 +49,7 @@ ELSEWHERE = frozenset(
         "stacks",
         "state",
         "string",
+        "summary",
         "tensor_array_ops",
         "training",
         "training_deeprec",

@@ -547,5 +547,7 @@ def _attr_item(definition: OpDef, attr: Any, kind: str, value: Any) -> Any:
             return value
         from kvarn.graph import tensor_util
 
+        if tensor_util.is_tensor_proto(value):
+            return TensorValue.from_proto(value)
         return tensor_util.to_tensor_value(value)
     return value

@@ -279,6 +279,12 @@ def _default(text: str, kind: str) -> Any:
             return None
         digits = re.findall(r"-?\d+", text)
         return tuple(None if d == "-1" else int(d) for d in digits)
+    if kind == "tensor":
+        # The text format of a TensorProto, in braces.
+        from kvarn import protos
+        from kvarn.graph.tensor_proto import TensorValue
+
+        return TensorValue.from_proto(protos.from_text(text[1:-1], protos.TensorProto()))
     raise ValueError(f"no defaults are known for attributes of kind {kind!r}: {text!r}")
 
 

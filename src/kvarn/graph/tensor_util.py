@@ -119,7 +119,7 @@ def make_tensor_proto(
     """
     if allow_broadcast and verify_shape:
         raise ValueError("allow_broadcast and verify_shape are not both allowed.")
-    if _is_message(values, "tensorflow.TensorProto"):
+    if is_tensor_proto(values):
         return values
     return to_tensor_value(values, dtype, shape, verify_shape, allow_broadcast).to_proto()
 
@@ -145,7 +145,7 @@ def ShapeEquals(tensor_proto: Any, shape: Any) -> bool:
     Raises:
       TypeError: either argument is of another kind.
     """
-    if not _is_message(tensor_proto, "tensorflow.TensorProto"):
+    if not is_tensor_proto(tensor_proto):
         raise TypeError("tensor_proto is not a tensor_pb2.TensorProto object")
     if _is_message(shape, "tensorflow.TensorShapeProto"):
         shape = [d.size for d in shape.dim]
@@ -153,6 +153,11 @@ def ShapeEquals(tensor_proto: Any, shape: Any) -> bool:
         raise TypeError("shape is not a list or tuple")
     # TensorFlow compares only as far as the shorter of the two goes.
     return all(d.size == size for d, size in zip(tensor_proto.tensor_shape.dim, shape, strict=False))
+
+
+def is_tensor_proto(value: Any) -> bool:
+    """Whether a value is a TensorProto, kvarn's or another protobuf library's."""
+    return _is_message(value, "tensorflow.TensorProto")
 
 
 def _is_message(value: Any, full_name: str) -> bool:

@@ -55,6 +55,7 @@ MODULES = [
     "stacks",
     "state",
     "string",
+    "summary",
     "tensor_array_ops",
     "training",
     "training_deeprec",

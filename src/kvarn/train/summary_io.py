@@ -5,22 +5,23 @@ Source: tensorflow/python/training/summary_io.py (1.15).
 
 from __future__ import annotations
 
-import importlib
-from typing import Any, Final
+from typing import Any
 
 from kvarn.graph.graph import GraphKeys, get_collection
-
-_SUMMARY: Final = "kvarn.summary"
 
 
 def writer_of(logdir: Any) -> Any:
     """The FileWriter of a folder; all hooks share it."""
-    return importlib.import_module(_SUMMARY).FileWriterCache.get(logdir)
+    from kvarn.summary.writer_cache import FileWriterCache
+
+    return FileWriterCache.get(logdir)
 
 
 def new_writer(logdir: Any) -> Any:
     """A FileWriter of a folder, nobody else's."""
-    return importlib.import_module(_SUMMARY).FileWriter(logdir)
+    from kvarn.summary import writer
+
+    return writer.FileWriter(logdir)
 
 
 def session_log(status: str, checkpoint_path: str = "") -> Any:
@@ -41,4 +42,8 @@ def scalar(tag: str, value: float) -> Any:
 
 def merge_all() -> Any:
     """A tensor of all summaries of the default graph; None if there are none."""
-    return importlib.import_module(_SUMMARY).merge_all() if get_collection(GraphKeys.SUMMARIES) else None
+    if not get_collection(GraphKeys.SUMMARIES):
+        return None
+    from kvarn.summary import summary
+
+    return summary.merge_all()

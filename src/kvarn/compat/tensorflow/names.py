@@ -65,8 +65,8 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.graph.device": "DeviceSpec",
         "kvarn.graph.random_seed": "get_seed set_random_seed",
         "kvarn.protos": """
-            AttrValue ConfigProto GPUOptions GraphDef GraphOptions MetaGraphDef NameAttrList NodeDef
-            OptimizerOptions RunMetadata RunOptions
+            AttrValue ConfigProto Event GPUOptions GraphDef GraphOptions HistogramProto LogMessage MetaGraphDef
+            NameAttrList NodeDef OptimizerOptions RunMetadata RunOptions SessionLog Summary SummaryMetadata
         """,
         "kvarn.ops.array": """
             batch_gather bitcast boolean_mask broadcast_dynamic_shape broadcast_static_shape broadcast_to
@@ -238,10 +238,19 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.train.hooks.checkpoint_saver": "CheckpointSaverHook CheckpointSaverListener",
         "kvarn.train.hooks.summaries": "StepCounterHook SummarySaverHook",
         "kvarn.train.hooks.profiler": "ProfilerHook",
+        "kvarn.summary.summary_iterator": "summary_iterator",
     },
     "train.experimental": {"kvarn.train.tracking.python_state": "PythonState"},
     "train.queue_runner": {
         "kvarn.train.queue_runner": "add_queue_runner QueueRunner start_queue_runners",
+    },
+    "summary": {
+        "kvarn.protos": "Event SessionLog Summary SummaryDescription TaggedRunMetadata",
+        "kvarn.summary.summary": """
+            audio get_summary_description histogram image merge merge_all scalar tensor_summary text
+        """,
+        "kvarn.summary.writer": "FileWriter",
+        "kvarn.summary.writer_cache": "FileWriterCache",
     },
     "queue": {"kvarn.variables.queues": "FIFOQueue PaddingFIFOQueue QueueBase RandomShuffleQueue"},
     "lookup": {
@@ -514,7 +523,7 @@ NAMESPACES: Final = frozenset(n for name in (*_TABLE, RAW_OPS) for n in _with_pa
 NOT_YET: Final = frozenset(
     (
         "contrib", "data", "estimator", "feature_column", "keras",
-        "layers", "metrics", "python_io", "summary",
+        "layers", "metrics", "python_io",
     )
 )  # fmt: skip
 
@@ -643,6 +652,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.state_ops": ("kvarn.ops.state",),
     "python.ops.string_ops": ("kvarn.ops.string",),
     "python.ops.tensor_array_ops": ("kvarn.ops.tensor_array",),
+    "python.ops.summary_op_util": ("kvarn.summary.summary_op_util",),
     "python.ops.template": ("kvarn.variables.template",),
     "python.ops.unconnected_gradients": ("kvarn.graph.gradients",),
     "python.ops.variable_scope": ("kvarn.variables.scope", "kvarn.variables.multihash_variable"),
@@ -677,6 +687,12 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.saved_model.tag_constants": ("kvarn.saved_model.tag_constants",),
     "python.saved_model.utils": ("kvarn.saved_model.utils",),
     "python.saved_model.utils_impl": ("kvarn.saved_model.utils",),
+    "python.summary.plugin_asset": ("kvarn.summary.plugin_asset",),
+    "python.summary.summary": ("tf:summary",),
+    "python.summary.summary_iterator": ("kvarn.summary.summary_iterator",),
+    "python.summary.writer.event_file_writer": ("kvarn.summary.event_file_writer",),
+    "python.summary.writer.writer": ("kvarn.summary.writer",),
+    "python.summary.writer.writer_cache": ("kvarn.summary.writer_cache",),
     "python.tools.freeze_graph": ("kvarn.saved_model.freeze_graph",),
     "python.tools.optimize_for_inference_lib": ("kvarn.graph.transforms.optimize_for_inference",),
     "python.tools.saved_model_utils": ("kvarn.saved_model.saved_model_utils",),

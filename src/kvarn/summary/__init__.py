@@ -1,0 +1,8 @@
+"""Summaries for TensorBoard: operations that make them, and writers of event files.
+
+summary       scalar, histogram, image, audio, text, tensor_summary, merge, merge_all
+writer        `FileWriter`; `writer_cache` has one for each folder
+event_file_writer      what a FileWriter writes through: a thread and an event file
+summary_iterator       the events of a file
+plugin_asset           files that a plugin of TensorBoard wants beside the events
+"""

@@ -1,0 +1,130 @@
+"""Summary operations, their messages and errors, and graphs that the functions of `tf.summary` build.
+
+Run with TensorFlow 1.15.5 by record.py and with kvarn by tests/unit/summary.
+"""
+
+import numpy as np
+
+
+def _pixels(shape, seed):
+    return np.random.RandomState(seed).randint(0, 256, shape).astype(np.uint8)
+
+
+def _floats(shape, seed):
+    return np.random.RandomState(seed).randn(*shape) * 3
+
+
+def _ramp(h, w, c):
+    ramp = np.add.outer(np.arange(h) * 2, np.arange(w) * 3)[None, :, :, None] + np.arange(c) * 5
+    return (ramp % 256).astype(np.uint8)
+
+
+def _not_finite():
+    image = np.zeros((1, 4, 4, 3), np.float32)
+    image[0, 1, 1, 1] = np.nan
+    image[0, 2, 2] = np.inf
+    image[0, 0, 0, 0] = 2
+    return image
+
+
+def operations(tf, ops):
+    """The tensors of all operations, by name; ``ops`` has the generated functions."""
+    rng = np.random.RandomState(0)
+    out = {
+        "scalar": ops.scalar_summary("a", np.float64(1 / 3)),
+        "scalar_many": ops.scalar_summary(["a", "b"], np.array([1, 2], np.int64)),
+        "scalar_too_large": ops.scalar_summary("a", tf.constant(1e300, tf.float64)),
+        "scalar_half": ops.scalar_summary("a", np.float16(1.1)),
+        "scalar_int": ops.scalar_summary("a", tf.constant(2**62 + 2**38 + 1, tf.int64)),
+        "scalar_shape": ops.scalar_summary(["a"], 1.0),
+        "scalar_shape_2": ops.scalar_summary("a", [1.0]),
+        "scalar_shape_3": ops.scalar_summary(["a", "b"], [1.0]),
+        "histogram": ops.histogram_summary("h", np.array([1, 2, 2, 5], np.float32)),
+        "histogram_normal": ops.histogram_summary("h", tf.constant(rng.randn(1000), tf.float64)),
+        "histogram_float": ops.histogram_summary("h", rng.randn(1000)),
+        "histogram_ints": ops.histogram_summary("h", rng.randint(-5, 5, (10, 7))),
+        "histogram_empty": ops.histogram_summary("h", np.zeros([0], np.float32)),
+        "histogram_limits": ops.histogram_summary(
+            "h", tf.constant([0.0, -0.0, 1e-12, 1e-13, -1e-12, -1e-13, 1e30, -1e30, 1e308], tf.float64)
+        ),
+        "histogram_infinity": ops.histogram_summary("h", np.array([1, np.inf, np.nan]), name="hn"),
+        "histogram_nan": ops.histogram_summary("h", np.array([1, np.nan, np.inf]), name="hi"),
+        "histogram_tags": ops.histogram_summary(["a"], [1.0]),
+        "image_limit": ops.image_summary("i", _pixels((4, 2, 3, 1), 7), max_images=2),
+        "image_many": ops.image_summary("i", _pixels((2, 2, 3, 1), 8), max_images=5),
+        "image_not_finite": ops.image_summary("i", _not_finite()),
+        "image_nan": ops.image_summary("i", _not_finite() * np.float32(np.nan)),
+        "image_zero": ops.image_summary("i", np.zeros((1, 4, 4, 3), np.float32)),
+        "image_channels": ops.image_summary("i", np.zeros((1, 4, 4, 2), np.float32)),
+        "image_empty": ops.image_summary("i", np.zeros((1, 0, 4, 3), np.float32)),
+        "image_none": ops.image_summary("i", np.zeros((0, 4, 4, 3), np.float32)),
+        "image_color": ops.image_summary(
+            "i", _not_finite(), bad_color=tf.make_tensor_proto([1, 2, 3], tf.uint8)
+        ),
+        "image_few_colors": ops.image_summary(
+            "i", _not_finite(), bad_color=tf.make_tensor_proto([1, 2], tf.uint8)
+        ),
+        "audio": ops.audio_summary_v2(
+            "a", (rng.randn(4, 10, 2) * 0.7).astype(np.float32), 8000.5, max_outputs=2
+        ),
+        "audio_clipped": ops.audio_summary_v2(
+            "a", np.linspace(-1.2, 1.2, 97, dtype=np.float32)[None], 0.3, max_outputs=1
+        ),
+        "audio_halves": ops.audio_summary_v2(
+            "a", (np.arange(-6, 7) / 2 / 32768).astype(np.float32)[None], 1.5, max_outputs=1
+        ),
+        "audio_rate": ops.audio_summary_v2("a", np.ones((1, 1), np.float32), 0.0, max_outputs=1),
+        "audio_rank": ops.audio_summary_v2("a", np.ones((1), np.float32), 1.0, max_outputs=1),
+        "audio_no_frames": ops.audio_summary_v2("a", np.ones((1, 0), np.float32), 1.0, max_outputs=1),
+        "audio_no_channels": ops.audio_summary_v2("a", np.ones((1, 1, 0), np.float32), 1.0, max_outputs=1),
+        "tensor": ops.tensor_summary_v2("t", np.arange(6).reshape(2, 3), b"\x12\x01x"),
+        "tensor_strings": ops.tensor_summary_v2("t", [b"a", b"bc"], b""),
+        "tensor_number": ops.tensor_summary_v2("t", np.float32(3), b""),
+        "tensor_bools": ops.tensor_summary_v2("t", [True, False], b""),
+        "tensor_halves": ops.tensor_summary_v2("t", np.array([1, 2.5], np.float16), b""),
+        "tensor_complex": ops.tensor_summary_v2("t", np.array([1 + 2j], np.complex64), b""),
+        "tensor_empty": ops.tensor_summary_v2("t", np.zeros((0, 2), np.float32), b""),
+        "tensor_old": ops.tensor_summary(np.arange(3), name="node"),
+    }
+    for channels in (1, 3, 4):
+        for height, width in ((1, 1), (1, 7), (9, 1), (5, 6), (40, 70)):
+            kind = f"{channels}_{height}x{width}"
+            shape = (1, height, width, channels)
+            out["image_" + kind] = ops.image_summary("i", _pixels(shape, 1), max_images=1)
+            out["image_ramp_" + kind] = ops.image_summary("i", _ramp(height, width, channels), max_images=1)
+            for dtype in (tf.float16, tf.float32, tf.float64):
+                for name, values in (("", _floats(shape, 2)), ("positive_", abs(_floats(shape, 3)))):
+                    out[f"image_{dtype.name}_{name}{kind}"] = ops.image_summary(
+                        "i", tf.constant(values, dtype)
+                    )
+    out["merge"] = ops.merge_summary([out["scalar"], out["histogram"], out["tensor_old"], out["tensor_old"]])
+    out["merge_twice"] = ops.merge_summary([out["scalar"], out["scalar"]])
+    out["merge_no_summary"] = ops.merge_summary([b"\xff\xff"])
+    out["merge_vector"] = ops.merge_summary([[b"", b""]])
+    return out
+
+
+def graph(tf):
+    """A graph of all functions; collections by name."""
+    x = tf.placeholder(tf.float32, [], name="x")
+    tf.summary.scalar("loss", x)
+    tf.summary.scalar("loss", 1.0)
+    tf.summary.scalar("/bad name%", x, collections=["mine", "yours"])
+    tf.summary.scalar("f", x, family="fam ily")
+    with tf.name_scope("outer"):
+        tf.summary.scalar("f", x, family="family")
+        tf.summary.histogram("h", [1, 2])
+        tf.summary.histogram(None, [1.0, 2.0])
+        tf.summary.image("i", tf.zeros([1, 2, 2, 1]), max_outputs=1)
+        tf.summary.audio("a", [[0.0, 1.0]], 44100, max_outputs=2)
+        tf.summary.text("t", tf.constant(["x"]))
+        tf.summary.tensor_summary(
+            "tensor", [1, 2], "description", display_name="shown", family="family", collections=[]
+        )
+        tf.summary.merge([tf.summary.scalar("m", x, collections=[])], collections=["mine"])
+        tf.summary.merge([tf.summary.scalar("m", x, collections=[])], name="merged it")
+    tf.summary.merge_all()
+    tf.summary.merge_all(scope="outer/f", name="some")
+    tf.summary.merge_all("mine")
+    collections = (tf.GraphKeys.SUMMARIES, "mine", "yours")
+    return {key: [t.name for t in tf.get_collection(key)] for key in collections}

@@ -1,0 +1,37 @@
+"""Records what TensorFlow 1.15.5 makes of cases.py: run with it, writes tensorflow_1.15.5.json.gz."""
+
+import base64
+import gzip
+import json
+import os
+import sys
+
+import tensorflow as tf
+from tensorflow.python.ops import gen_logging_ops
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+
+import cases  # noqa: E402
+
+
+def main():
+    values = {}
+    made = cases.operations(tf, gen_logging_ops)
+    with tf.Session() as session:
+        for name, tensor in made.items():
+            try:
+                values[name] = base64.b64encode(session.run(tensor)).decode()
+            except tf.errors.OpError as error:
+                values[name] = [type(error).__name__, error.message.split("\n")[0]]
+    with tf.Graph().as_default() as graph:
+        collections = cases.graph(tf)
+    written = base64.b64encode(graph.as_graph_def(add_shapes=True).SerializeToString()).decode()
+    document = {"operations": values, "graph": written, "collections": collections}
+    path = os.path.join(HERE, "tensorflow_1.15.5.json.gz")
+    with open(path, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
+        file.write(json.dumps(document, indent=0, sort_keys=True).encode())
+
+
+if __name__ == "__main__":
+    main()
