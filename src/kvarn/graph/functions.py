@@ -15,7 +15,8 @@ from typing import Any
 from kvarn import dtypes, errors, protos
 from kvarn.graph import attr_value, registry
 from kvarn.graph import op_def as op_def_lib
-from kvarn.graph.graph import Graph
+from kvarn.graph.convert import convert_to_tensor
+from kvarn.graph.graph import Graph, get_default_graph
 from kvarn.graph.kernel_context import KernelContext
 from kvarn.graph.operation import Operation, arg_length
 from kvarn.graph.resources import Var
@@ -241,6 +242,25 @@ def call(context: KernelContext, *arguments: Any) -> Any:
     for a, definition in zip(arguments, context.op.definition.inputs, strict=True):
         flat.extend(a if definition.is_list else [a])
     return packed(context.cache(flat))
+
+
+def call_grad(op: Operation, *grads: Any) -> list[Tensor]:
+    """The gradient of a node that calls a function: a node that computes the function's gradient."""
+    function = op.attrs["f"] if "f" in op.attrs else attr_value.NameAttrList(op.type, dict(op.attrs))
+    graph = get_default_graph()
+    given = [
+        graph.add_op(registry.look_up("ZerosLike"), [y], {"T": y.dtype.base_dtype}).outputs[0]
+        if g is None
+        else convert_to_tensor(g)
+        for g, y in zip(grads, op.outputs, strict=True)
+    ]
+    inputs = [*op.inputs, *given]
+    attrs = {
+        "Tin": [x.dtype.base_dtype for x in inputs],
+        "Tout": [zeros_type(x) for x in op.inputs],
+        "f": function,
+    }
+    return list(graph.add_op(registry.look_up("SymbolicGradient"), inputs, attrs).outputs)
 
 
 def packed(values: list[Any]) -> Any:

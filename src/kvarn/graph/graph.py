@@ -66,6 +66,9 @@ class _ControlDependenciesController:
 class Graph:
     """The operations of a program.  Not thread-safe while it is being built."""
 
+    # How many bodies of functions are under construction; an operation on tensors then belongs to the body.
+    functions_being_built = 0
+
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._nodes_by_id: dict[int, Operation] = {}
@@ -153,7 +156,7 @@ class Graph:
 
     @property
     def building_function(self) -> bool:
-        """Whether this is the body of a function; kvarn builds none."""
+        """Whether this is the body of a function."""
         return self._building_function
 
     @property
@@ -225,12 +228,11 @@ class Graph:
             raise RuntimeError("Graph is finalized and cannot be modified.")
         op_def = data.op_def
         foreign = False
-        for x in inputs:
+        for i, x in enumerate(inputs):
             source = x.op
             if source._graph is not self:
-                raise ValueError(
-                    f"{x} must be from the same graph as the graph it is used in ({op_def.name})."
-                )
+                inputs[i] = self._from_outside(x, op_def.name)
+                source = inputs[i].op
             if source._control_flow_context is not self._control_flow_context:
                 foreign = True
         if name is None:
@@ -267,7 +269,8 @@ class Graph:
             self._apply_attr_scopes(op)
         if foreign or self._control_flow_context is not None:
             # What takes its inputs in is named after it, unless it is a constant.
-            with self.name_scope(f"{self._name_stack}/" if op_def.name == "Const" else f"{name}/"):
+            scope = self._name_stack if op_def.name == "Const" else name
+            with self.name_scope(f"{scope}/" if scope else None):
                 self._add_to_context(op)
         for controller in self._control_dependencies_stack:
             controller.add_op(op)
@@ -280,6 +283,10 @@ class Graph:
         if self._container and op_def.is_stateful and attrs.get("container") == b"":
             attrs["container"] = self._container.encode()
         return op
+
+    def _from_outside(self, tensor: Tensor, op_type: str) -> Tensor:
+        """What stands here for a tensor of another graph: nothing, unless this is the body of a function."""
+        raise ValueError(f"{tensor} must be from the same graph as the graph it is used in ({op_type}).")
 
     def _add_to_context(self, op: Operation) -> None:
         """Tells the conditional or loop that is being built of ``op``, if ``op`` may be built there at all."""
@@ -780,6 +787,10 @@ def graph_of(values: Iterable[Any]) -> Graph:
     Raises:
       ValueError: they belong to different graphs.
     """
+    current = get_default_graph()
+    if Graph.functions_being_built and current._building_function:
+        # It takes in what comes from the graph around.
+        return current
     found: Graph | None = None
     first: Any = None
     for value in values:
@@ -791,7 +802,7 @@ def graph_of(values: Iterable[Any]) -> Graph:
                 found, first = graph, value
             elif graph is not found:
                 raise ValueError(f"{first} must be from the same graph as {value}.")
-    return found if found is not None else get_default_graph()
+    return found if found is not None else current
 
 
 class name_scope:

@@ -261,7 +261,9 @@ class _Import:
             self.functions[definition.name] = ImportedFunction(
                 copy,
                 gradients.get(definition.name, ""),
-                OpRegistrationData(definition, None, is_function_op=True, kernel=functions.call),
+                OpRegistrationData(
+                    definition, None, is_function_op=True, kernel=functions.call, grad=functions.call_grad
+                ),
             )
 
     def _find_ops(self) -> None:

@@ -119,7 +119,7 @@ class OpFunction:
         if simple is not None and not kwargs and len(args) == simple[0]:
             # Fast path: tensors of one type and nothing to convert.
             first = args[0]
-            if type(first) is Tensor:
+            if type(first) is Tensor and not Graph.functions_being_built:
                 dtype = first.dtype
                 for x in args:
                     if type(x) is not Tensor or x.dtype is not dtype:

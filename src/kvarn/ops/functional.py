@@ -15,7 +15,7 @@ import numpy as np
 from kvarn import errors
 from kvarn.graph.attr_value import NameAttrList
 from kvarn.graph.convert import convert_to_tensor
-from kvarn.graph.functions import Body, callee, packed, zeros_type
+from kvarn.graph.functions import Body, call_grad, callee, packed, zeros_type
 from kvarn.graph.gradients import gradients
 from kvarn.graph.op import op
 from kvarn.graph.tensor import IndexedSlices
@@ -53,15 +53,6 @@ def _true(value: Any) -> bool:
 
 def _called(ctx: Any, args: Any) -> Any:
     return packed(callee(ctx, "f")(args))
-
-
-def _call_grad(op: Any, *grads: Any) -> Any:
-    """A node that computes the gradient of the function called."""
-    function = op.attrs["f"] if "f" in op.attrs else NameAttrList(op.type, dict(op.attrs))
-    given = [g if g is not None else _zeros(x) for g, x in zip(grads, op.outputs, strict=True)]
-    types = [zeros_type(x) for x in op.inputs]
-    result = symbolic_gradient([*op.inputs, *map(convert_to_tensor, given)], Tout=types, f=function)
-    return list(result) if isinstance(result, (list, tuple)) else [result]
 
 
 def _zeros(x: Any) -> Any:
@@ -106,7 +97,7 @@ class partitioned_call:
 
     shape = _shapes
     kernel = _called
-    grad = _call_grad
+    grad = call_grad
 
 
 @op("StatefulPartitionedCall", "args: Tin", "output: Tout", [*_CALL, *_CONFIG], stateful=True)
@@ -115,7 +106,7 @@ class stateful_partitioned_call:
 
     shape = _shapes
     kernel = _called
-    grad = _call_grad
+    grad = call_grad
 
 
 @op("If", ["cond: Tcond", "input: Tin"], "output: Tout", _IF, stateful=True)

@@ -563,6 +563,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.graph.statistics",
         "kvarn.compat.tensorflow.shape_functions",
         "kvarn.compat.tensorflow.versions",
+    "python.framework.function": ("kvarn.variables.function",),
     ),
     "python.framework.op_def_registry": ("kvarn.graph.op_def_registry",),
     "python.framework.random_seed": ("kvarn.graph.random_seed",),
