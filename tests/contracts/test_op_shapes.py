@@ -50,6 +50,7 @@ ELSEWHERE = frozenset(
         "state",
         "string",
         "summary",
+        "summary_writer",
         "tensor_array_ops",
         "training",
         "training_deeprec",

@@ -56,6 +56,7 @@ MODULES = [
     "state",
     "string",
     "summary",
+    "summary_writer",
     "tensor_array_ops",
     "training",
     "training_deeprec",

@@ -145,6 +145,17 @@ def fill_tensor(proto: Any, value: Any, dtype: DType) -> None:
         ) from error
 
 
+def fill_metadata(value: Any, serialized: bytes) -> None:
+    """Gives a value the SummaryMetadata that bytes hold, if there are any.
+
+    Raises:
+      InvalidArgumentError: they hold none.
+    """
+    if serialized:
+        complaint = errors.InvalidArgumentError.of("The metadata of a summary is no SummaryMetadata message")
+        value.metadata.CopyFrom(parsed("SummaryMetadata", serialized, complaint))
+
+
 def parsed(kind: str, data: bytes, complaint: errors.OpError) -> Any:
     """The message that bytes hold; the complaint is raised if they hold none."""
     from google.protobuf.message import DecodeError

@@ -159,11 +159,8 @@ class tensor_summary_v2:
         summary = protos.Summary()
         value = summary.value.add(tag=_tag(tag, "tag must be scalar"))
         _summaries.fill_tensor(value.tensor, tensor, ctx.attrs["T"])
-        metadata = np.asarray(serialized_summary_metadata, dtype=object).item()
-        complaint = errors.InvalidArgumentError.of(
-            "serialized_summary_metadata is no SummaryMetadata message"
-        )
-        value.metadata.CopyFrom(_summaries.parsed("SummaryMetadata", metadata, complaint))
+        value.metadata.SetInParent()
+        _summaries.fill_metadata(value, np.asarray(serialized_summary_metadata, dtype=object).item())
         return _serialized(summary)
 
     grad = NOT_DIFFERENTIABLE

@@ -3,6 +3,7 @@
 summary       scalar, histogram, image, audio, text, tensor_summary, merge, merge_all
 writer        `FileWriter`; `writer_cache` has one for each folder
 event_file_writer      what a FileWriter writes through: a thread and an event file
+event_file_writer_v2   what it writes through if it has a session: operations, and a `resource_writer`
 summary_iterator       the events of a file
 plugin_asset           files that a plugin of TensorBoard wants beside the events
 """

@@ -16,8 +16,9 @@ from kvarn.graph.graph import Graph
 from kvarn.io import atomic_replace, file_system_of, join_path
 from kvarn.summary import plugin_asset
 from kvarn.summary.event_file_writer import EventFileWriter
+from kvarn.summary.event_file_writer_v2 import EventFileWriterV2
 
-_PLUGINS: Final = "plugins"
+_PLUGINS_DIR: Final = "plugins"
 
 _logger = logging.getLogger("tensorflow")
 
@@ -110,7 +111,7 @@ class SummaryToEventTransformer:
     def _write_plugin_assets(self, graph: Graph) -> None:
         logdir = self.event_writer.get_logdir()
         for container in plugin_asset.get_all_plugin_assets(graph):
-            folder = join_path(join_path(logdir, _PLUGINS), container.plugin_name)
+            folder = join_path(join_path(logdir, _PLUGINS_DIR), container.plugin_name)
             fs = file_system_of(folder)
             fs.make_directories(folder)
             for name, content in container.assets().items():
@@ -156,6 +157,8 @@ class FileWriter(SummaryToEventTransformer):
       flush_secs: events are on disk after so many seconds.
       graph_def: deprecated; a GraphDef to begin with.
       filename_suffix: end of the file's name.
+      session: events go through operations, which are added to its graph, into a file that all writers of this
+        folder share that have the same session; there is no thread then.
 
     Raises:
       OpError: the folder or file cannot be made.
@@ -169,8 +172,13 @@ class FileWriter(SummaryToEventTransformer):
         flush_secs: float = 120,
         graph_def: Any = None,
         filename_suffix: str | None = None,
+        session: Any = None,
     ) -> None:
-        event_writer = EventFileWriter(logdir, max_queue, flush_secs, filename_suffix)
+        event_writer: Any
+        if session is None:
+            event_writer = EventFileWriter(logdir, max_queue, flush_secs, filename_suffix)
+        else:
+            event_writer = EventFileWriterV2(session, logdir, max_queue, flush_secs, filename_suffix)
         self._closed = False
         super().__init__(event_writer, graph, graph_def)
 

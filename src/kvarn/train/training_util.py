@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
+import numpy as np
+
 import kvarn.variables.scope as variable_scope
 from kvarn import dtypes
 from kvarn.graph.graph import Graph, GraphKeys, add_to_collection, control_dependencies, get_default_graph
@@ -23,8 +25,8 @@ _logger = logging.getLogger("tensorflow")
 
 
 def global_step(sess: Any, global_step_tensor: Any) -> int:
-    """The value of the global step in a session."""
-    return int(sess.run(global_step_tensor))
+    """The value of the global step in a session; the tensor has one element, of any shape."""
+    return int(np.asarray(sess.run(global_step_tensor)).item())
 
 
 def get_global_step(graph: Graph | None = None) -> Any:

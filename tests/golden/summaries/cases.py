@@ -128,3 +128,54 @@ def graph(tf):
     tf.summary.merge_all("mine")
     collections = (tf.GraphKeys.SUMMARIES, "mine", "yours")
     return {key: [t.name for t in tf.get_collection(key)] for key in collections}
+
+
+def session_writer(tf, ops_v2):
+    """A graph that writes into folder ``logs`` when it runs; the names of its summaries, and of what writes a graph.
+
+    Two runs give the events, in any order.
+    """
+    x = tf.placeholder(tf.float32, [], name="x")
+    step = tf.train.get_or_create_global_step()
+    writer = ops_v2.create_file_writer("logs", max_queue=5, flush_millis=60000)
+    with writer.as_default(), ops_v2.always_record_summaries():
+        ops_v2.scalar("loss", x)
+        with tf.name_scope("outer"):
+            ops_v2.scalar("loss", x, family="fam", step=3)
+            ops_v2.histogram("h", tf.constant([1.0, 2.0]))
+            ops_v2.image("i", tf.zeros([1, 2, 2, 3]))
+            ops_v2.audio("a", tf.zeros([1, 5]), 8000.0, 2)
+            ops_v2.generic("g", tf.constant([1, 2]), metadata=tf.SummaryMetadata(display_name="shown"))
+            ops_v2.generic("g", tf.constant(["text"]))
+        ops_v2.graph(tf.placeholder(tf.string), step=0)
+    with writer.as_default():
+        ops_v2.scalar("unless told", x)
+        with ops_v2.never_record_summaries():
+            ops_v2.scalar("never", x)
+        with ops_v2.record_summaries_every_n_global_steps(2):
+            ops_v2.scalar("every", x)
+        with ops_v2.record_if(tf.placeholder_with_default(True, [])):
+            ops_v2.scalar("maybe", x)
+    ops_v2.scalar("without a writer", x)
+    events = tf.summary.all_v2_summary_ops()
+    with tf.Session() as session:
+        file_writer = tf.summary.FileWriter("logs", session=session)
+        session.run(tf.global_variables_initializer())
+        with writer.as_default():
+            tf.summary.initialize(graph=tf.Graph())
+        session.run(events, {x: 1.5})
+        session.run(tf.assign_add(step, 1))
+        session.run(events, {x: 2.5})
+        value = tf.Summary.Value(tag="by hand", simple_value=3)
+        file_writer.add_summary(tf.Summary(value=[value]), 7)
+        file_writer.close()
+    return [t.name for t in events]
+
+
+def events_in(tf, path):
+    """The events of a file but for their times, in the order of their bytes."""
+    found = []
+    for event in tf.train.summary_iterator(path):
+        event.ClearField("wall_time")
+        found.append(event.SerializeToString())
+    return sorted(found)

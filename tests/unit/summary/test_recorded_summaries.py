@@ -11,6 +11,7 @@ import pytest
 import kvarn as tf
 from kvarn import protos
 from kvarn.compat.tensorflow.gen_ops import GeneratedOps
+from kvarn.train import summary_ops_v2
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "summaries"
 
@@ -44,7 +45,22 @@ def test_graph(recorded, cases):
     with tf.Graph().as_default() as graph:
         collections = cases.graph(tf)
     assert collections == recorded["collections"]
-    want = protos.GraphDef.FromString(base64.b64decode(recorded["graph"]))
+    _compare(graph, recorded["graph"])
+
+
+def _compare(graph, recorded):
+    want = protos.GraphDef.FromString(base64.b64decode(recorded))
     assert [n.name for n in graph.as_graph_def().node] == [n.name for n in want.node]
     for node, theirs in zip(graph.as_graph_def(add_shapes=True).node, want.node, strict=True):
         assert node == theirs, node.name
+
+
+def test_session_writer(recorded, cases, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    want = recorded["session_writer"]
+    with tf.Graph().as_default() as graph:
+        assert cases.session_writer(tf, summary_ops_v2) == want["names"]
+    _compare(graph, want["graph"])
+    (path,) = (tmp_path / "logs").iterdir()
+    assert path.name.endswith(".v2")
+    assert [base64.b64encode(e).decode() for e in cases.events_in(tf, path)] == want["events"]

@@ -28,6 +28,7 @@ def test_it_is_made_once_at_the_root():
     with tf.Session() as sess:
         sess.run(step.initializer)
         assert tf.train.global_step(sess, step) == 0
+        assert tf.train.global_step(sess, tf.constant([7])) == 7
 
 
 def test_a_tensor_of_that_name_will_do():

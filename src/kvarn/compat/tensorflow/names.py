@@ -251,6 +251,8 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         """,
         "kvarn.summary.writer": "FileWriter",
         "kvarn.summary.writer_cache": "FileWriterCache",
+        "kvarn.summary.resource_writer": "all_v2_summary_ops",
+        "kvarn.train.summary_ops_v2": "initialize",
     },
     "queue": {"kvarn.variables.queues": "FIFOQueue PaddingFIFOQueue QueueBase RandomShuffleQueue"},
     "lookup": {
@@ -260,6 +262,16 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         """,
     },
     "lookup.experimental": {"kvarn.variables.mutable_tables": "DenseHashTable"},
+    "contrib.summary": {
+        "kvarn.summary.resource_writer": """
+            all_summary_ops=all_v2_summary_ops always_record_summaries create_db_writer create_file_writer flush
+            import_event never_record_summaries should_record_summaries summary_writer_initializer_op
+            SummaryWriter
+        """,
+        "kvarn.train.summary_ops_v2": """
+            audio eval_dir generic graph histogram image initialize record_summaries_every_n_global_steps scalar
+        """,
+    },
     "contrib.checkpoint": {
         "kvarn.train.tracking.auto_trackable": "Checkpointable=AutoTrackable",
         "kvarn.train.tracking.checkpoint": "list_objects object_metadata",
@@ -534,6 +546,9 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.train.checkpoint_utils",
     ),
     "contrib.framework.python.ops.variables": ("kvarn.train.training_util",),
+    "contrib.testing.python.framework.fake_summary_writer": (
+        "kvarn.compat.tensorflow.testing.fake_summary_writer",
+    ),
     "core.framework.embedding.config_pb2": ("kvarn.engine.options", "kvarn.variables.embedding_variable"),
     "python.client.device_lib": ("kvarn.compat.tensorflow.device_lib",),
     "python.client.session": ("kvarn.graph.session",),
@@ -548,6 +563,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.framework.dtypes": ("kvarn.dtypes",),
     "python.framework.errors": ("kvarn.errors",),
     "python.framework.errors_impl": ("kvarn.errors",),
+    "python.framework.function": ("kvarn.variables.function",),
     "python.framework.graph_io": ("kvarn.graph.graph_io",),
     "python.framework.graph_util": ("kvarn.graph.graph_util",),
     "python.framework.importer": ("kvarn.graph.importer",),
@@ -563,10 +579,10 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.graph.statistics",
         "kvarn.compat.tensorflow.shape_functions",
         "kvarn.compat.tensorflow.versions",
-    "python.framework.function": ("kvarn.variables.function",),
     ),
     "python.framework.op_def_registry": ("kvarn.graph.op_def_registry",),
     "python.framework.random_seed": ("kvarn.graph.random_seed",),
+    "python.framework.smart_cond": ("kvarn.ops.smart_cond",),
     "python.framework.sparse_tensor": ("kvarn.graph.tensor", "kvarn.graph.convert", "kvarn.graph.type_spec"),
     "python.framework.tensor_shape": ("kvarn.graph.tensor_shape",),
     "python.framework.tensor_spec": ("kvarn.graph.tensor_spec",),
@@ -654,6 +670,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.string_ops": ("kvarn.ops.string",),
     "python.ops.tensor_array_ops": ("kvarn.ops.tensor_array",),
     "python.ops.summary_op_util": ("kvarn.summary.summary_op_util",),
+    "python.ops.summary_ops_v2": ("kvarn.train.summary_ops_v2",),
     "python.ops.template": ("kvarn.variables.template",),
     "python.ops.unconnected_gradients": ("kvarn.graph.gradients",),
     "python.ops.variable_scope": ("kvarn.variables.scope", "kvarn.variables.multihash_variable"),
@@ -692,6 +709,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.summary.summary": ("tf:summary",),
     "python.summary.summary_iterator": ("kvarn.summary.summary_iterator",),
     "python.summary.writer.event_file_writer": ("kvarn.summary.event_file_writer",),
+    "python.summary.writer.event_file_writer_v2": ("kvarn.summary.event_file_writer_v2",),
     "python.summary.writer.writer": ("kvarn.summary.writer",),
     "python.summary.writer.writer_cache": ("kvarn.summary.writer_cache",),
     "python.tools.freeze_graph": ("kvarn.saved_model.freeze_graph",),
@@ -719,8 +737,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.train.tracking.checkpoint_manager",
         "kvarn.saver.saver",
     ),
-    "python.training.checkpoint_state_pb2": ("protos",),
     "python.training.checkpoint_ops": ("kvarn.train.checkpoint_ops",),
+    "python.training.checkpoint_state_pb2": ("protos",),
     "python.training.checkpoint_utils": (
         "kvarn.checkpoint",
         "kvarn.checkpoint.waiting",
