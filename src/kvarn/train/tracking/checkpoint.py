@@ -62,8 +62,11 @@ class Checkpoint(AutoTrackable):
         self._maybe_create_save_counter()
         return self._save_counter
 
-    def write(self, file_prefix: Any) -> str:
+    def write(self, file_prefix: Any, session: Any = None) -> str:
         """Writes a checkpoint of exactly this prefix; it is neither counted nor listed as the newest.
+
+        Args:
+          session: a Session; the default session by default.
 
         Returns:
           The prefix.
@@ -72,10 +75,13 @@ class Checkpoint(AutoTrackable):
           FailedPreconditionError: there is no default session, or a variable has no value yet.
           NotImplementedError, UnimplementedError, ValueError: an object can not be saved.
         """
-        return os.fsdecode(self._saver.save(file_prefix=file_prefix))
+        return os.fsdecode(self._saver.save(file_prefix=file_prefix, session=session))
 
-    def save(self, file_prefix: Any) -> str:
+    def save(self, file_prefix: Any, session: Any = None) -> str:
         """Counts up, and writes a checkpoint ``<file_prefix>-<number>`` that is the newest of its directory.
+
+        Args:
+          session: a Session; the default session by default.
 
         Returns:
           Its prefix.
@@ -86,14 +92,15 @@ class Checkpoint(AutoTrackable):
         from kvarn import checkpoint
 
         file_prefix = os.fsdecode(file_prefix)
-        session = get_session()
+        if session is None:
+            session = get_session()
         if self._save_counter is None:
             session.run(self.save_counter.initializer)
         if self._save_assign_op is None:
             with colocate_with(self.save_counter):
                 self._save_assign_op = NoDependency(self.save_counter.assign_add(1, read_value=True))
         number = session.run(self._save_assign_op)
-        path = self.write(f"{file_prefix}-{number}")
+        path = self.write(f"{file_prefix}-{number}", session)
         checkpoint.update_checkpoint_state_internal(
             save_dir=os.path.dirname(file_prefix),
             model_checkpoint_path=path,
