@@ -22,7 +22,7 @@ from typing import Final
 from kvarn import protos
 from kvarn.errors import OpError, UnknownError
 from kvarn.formats.tfrecord import framed
-from kvarn.io import FileSystem, Path, WriteFile, as_path, file_system_of
+from kvarn.io import FileSystem, Path, WriteFile, as_path, directory_of, file_system_of
 
 FILE_VERSION: Final = "brain.Event:2"
 
@@ -72,6 +72,8 @@ class EventsWriter:
             raise
         self.write(protos.Event(wall_time=now, file_version=FILE_VERSION).SerializeToString())
         self.flush()
+        if self._fs.renames:
+            self._fs.sync_directory(directory_of(self.path))
 
     def _claimed_path(self, secs: int) -> str:
         host = socket.gethostname()

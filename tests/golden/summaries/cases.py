@@ -179,3 +179,24 @@ def events_in(tf, path):
         event.ClearField("wall_time")
         found.append(event.SerializeToString())
     return sorted(found)
+
+
+def write_events(tf):
+    """Writes one of every kind of event into folder ``logs``."""
+    with tf.Graph().as_default() as graph:
+        loss = tf.summary.scalar("loss", tf.constant(0.5))
+        text = tf.summary.text("text", tf.constant(["a", "b"]))
+    writer = tf.summary.FileWriter("logs", graph, filename_suffix=".end")
+    with tf.Session(graph=graph) as session:
+        for step in range(3):
+            writer.add_summary(session.run(loss), step)
+            writer.add_summary(session.run(text), step)
+    writer.add_summary(tf.Summary(value=[tf.Summary.Value(tag="by hand", simple_value=2)]))
+    writer.add_session_log(tf.SessionLog(status=tf.SessionLog.CHECKPOINT, checkpoint_path="model"), 10)
+    metadata = tf.RunMetadata()
+    metadata.step_stats.dev_stats.add(device="cpu")
+    writer.add_run_metadata(metadata, "run", 11)
+    writer.add_graph(tf.Graph(), 12)
+    message = tf.LogMessage(level=tf.LogMessage.WARN, message="said")
+    writer.add_event(tf.Event(wall_time=1.5, step=13, log_message=message))
+    writer.close()

@@ -1,10 +1,11 @@
-"""Records what TensorFlow 1.15.5 makes of cases.py: run with it, writes tensorflow_1.15.5.json.gz."""
+"""Records what TensorFlow 1.15.5 makes of cases.py: run with it, writes tensorflow_1.15.5.{json.gz,tfevents}."""
 
 import base64
 import glob
 import gzip
 import json
 import os
+import shutil
 import sys
 import tempfile
 
@@ -42,6 +43,10 @@ def main():
     (path,) = glob.glob("logs/*")
     events = [base64.b64encode(event).decode() for event in cases.events_in(tf, path)]
     document["session_writer"]["events"] = events
+    shutil.rmtree("logs")
+    cases.write_events(tf)
+    (path,) = glob.glob("logs/*")
+    shutil.copy(path, os.path.join(HERE, "tensorflow_1.15.5.tfevents"))
     path = os.path.join(HERE, "tensorflow_1.15.5.json.gz")
     with open(path, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
         file.write(json.dumps(document, indent=0, sort_keys=True).encode())
