@@ -277,7 +277,7 @@ class Saver:
         Args:
           sess: the Session that holds the values.
           save_path: the prefix of the files.
-          global_step: a number, tensor or tensor name whose value is appended to the prefix.
+          global_step: a number, or a tensor of one or its name, whose value is appended to the prefix.
           latest_filename: the state file's name, ``checkpoint`` by default.
           meta_graph_suffix: of the file that holds the graph.
           write_meta_graph, write_state: whether to write the graph, and the state file.
@@ -309,7 +309,7 @@ class Saver:
             raise ValueError("'latest_filename' must not contain path components")
         if global_step is not None:
             if not isinstance(global_step, (int, np.integer)):
-                global_step = int(sess.run(global_step))
+                global_step = int(np.asarray(sess.run(global_step)).item())
             prefix = (
                 f"{save_path}-{global_step:08d}" if self._pad_step_number else f"{save_path}-{global_step:d}"
             )

@@ -10,6 +10,8 @@ import time
 import warnings
 from typing import Any, Final
 
+import numpy as np
+
 from kvarn import protos
 from kvarn.graph import meta_graph
 from kvarn.graph.graph import Graph
@@ -52,7 +54,7 @@ class SummaryToEventTransformer:
 
         Args:
           summary: a Summary message, or bytes of one, such as a summary operation returns.
-          global_step: number.
+          global_step: number, or an array of one.
 
         Raises:
           google.protobuf.message.DecodeError: the bytes are no Summary.
@@ -143,7 +145,7 @@ class SummaryToEventTransformer:
     def _add_event(self, event: Any, step: Any) -> None:
         event.wall_time = time.time()
         if step is not None:
-            event.step = int(step)
+            event.step = int(np.asarray(step).item())
         self.event_writer.add_event(event)
 
 

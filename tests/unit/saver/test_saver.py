@@ -114,13 +114,13 @@ def test_relative_paths_in_the_state(tmp_path: Path, monkeypatch) -> None:
         assert tf.train.latest_checkpoint(".") == "./plain"
 
 
-@pytest.mark.parametrize("kind", ["number", "tensor", "name"])
+@pytest.mark.parametrize("kind", ["number", "tensor", "vector", "name"])
 def test_kinds_of_global_step(tmp_path: Path, kind: str) -> None:
     model()
     step = tf.constant(12, tf.int64, name="step")
     with tf.Session() as sess:
         sess.run(tf.global_variables_initializer())
-        given = {"number": np.int64(12), "tensor": step, "name": "step:0"}[kind]
+        given = {"number": np.int64(12), "tensor": step, "vector": step[None], "name": "step:0"}[kind]
         path = tf.train.Saver(pad_step_number=True).save(sess, str(tmp_path / "m"), global_step=given)
     assert path == str(tmp_path / "m-00000012")
 

@@ -13,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import kvarn as tf
@@ -67,7 +68,8 @@ def test_numbers_and_metadata(tmp_path):
             own = tf.Summary(value=[tf.Summary.Value(tag="x", simple_value=step, metadata=metadata)])
             writer.add_summary(own, step)
             assert own.value[0].HasField("metadata")
-        writer.add_summary(number("x").SerializeToString())
+        writer.add_summary(number("x").SerializeToString(), np.array([7]))
+    assert [e.step for e in events(tmp_path)] == [0, 0, 1, 7]
     values = [e.summary.value[0] for e in events(tmp_path)[1:]]
     assert [v.simple_value for v in values] == [0, 1, 1]
     assert [v.metadata.display_name for v in values] == ["shown", "", ""]

@@ -546,6 +546,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.train.checkpoint_utils",
     ),
     "contrib.framework.python.ops.variables": ("kvarn.train.training_util",),
+    "contrib.testing.python.framework.util_test": ("kvarn.compat.tensorflow.testing.summaries",),
     "contrib.testing.python.framework.fake_summary_writer": (
         "kvarn.compat.tensorflow.testing.fake_summary_writer",
     ),
