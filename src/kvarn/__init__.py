@@ -13,8 +13,8 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-# kvarn's own rooms.  `train`, `saved_model`, `summary`, `io` and `compat` are namespaces of TensorFlow as well: as
-# attributes of this module these five are TensorFlow's (`tf.train.Saver`); the packages are reached by
+# kvarn's own rooms.  `data`, `train`, `saved_model`, `summary`, `io` and `compat` are namespaces of TensorFlow as
+# well: as attributes of this module these six are TensorFlow's (`tf.train.Saver`); the packages are reached by
 # importing them.
 _ROOMS = frozenset(
     (
@@ -22,7 +22,7 @@ _ROOMS = frozenset(
         "testing", "variables", "_native",
     )
 )  # fmt: skip
-_SHARED = frozenset(("compat", "io", "saved_model", "summary", "train"))
+_SHARED = frozenset(("compat", "data", "io", "saved_model", "summary", "train"))
 
 
 def _namespace(name: str) -> Any:

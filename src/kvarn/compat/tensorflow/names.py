@@ -200,7 +200,10 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             create_global_step get_global_step get_or_create_global_step global_step
         """,
         "kvarn.graph.graph_io": "write_graph",
-        "kvarn.protos": "CheckpointState ClusterDef SaverDef",
+        "kvarn.protos": """
+            BytesList CheckpointState ClusterDef Example Feature FeatureList FeatureLists Features FloatList
+            Int64List SaverDef SequenceExample
+        """,
         "kvarn.train.device_setter": "replica_device_setter",
         "kvarn.train.checkpoint_utils": "init_from_checkpoint",
         "kvarn.train.warm_starting": "VocabInfo warm_start",
@@ -478,6 +481,14 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.ops.files": "matching_files read_file write_file",
         "kvarn.ops.encoding": "decode_base64 decode_raw encode_base64",
         "kvarn.ops.sparse_serial": "deserialize_many_sparse serialize_many_sparse",
+        "kvarn.data.tf_record": """
+            tf_record_iterator TFRecordCompressionType TFRecordOptions TFRecordWriter
+        """,
+    },
+    "python_io": {
+        "kvarn.data.tf_record": """
+            tf_record_iterator TFRecordCompressionType TFRecordOptions TFRecordWriter
+        """,
     },
     "compat": {
         "kvarn.compat.tensorflow.compat_strings": """
@@ -535,7 +546,7 @@ NAMESPACES: Final = frozenset(n for name in (*_TABLE, RAW_OPS) for n in _with_pa
 NOT_YET: Final = frozenset(
     (
         "contrib", "data", "estimator", "feature_column", "keras",
-        "layers", "metrics", "python_io",
+        "layers", "metrics",
     )
 )  # fmt: skip
 
@@ -597,6 +608,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.compat.tensorflow.testing.graphs",
         "kvarn.compat.tensorflow.testing.environment",
     ),
+    "python.lib.io.tf_record": ("kvarn.data.tf_record",),
     "python.lib.io.file_io": ("kvarn.compat.tensorflow.file_io",),
     "python.module.module": ("kvarn.train.tracking.module",),
     "python.ops.array_ops": (

@@ -1,0 +1,1 @@
+"""Input of programs: record files, parsing of examples, and `tf.data`."""
