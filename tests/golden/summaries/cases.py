@@ -200,3 +200,19 @@ def write_events(tf):
     message = tf.LogMessage(level=tf.LogMessage.WARN, message="said")
     writer.add_event(tf.Event(wall_time=1.5, step=13, log_message=message))
     writer.close()
+
+
+def tagged(tf, logging_ops):
+    """The functions that take tags; their collections by name."""
+    x = tf.placeholder(tf.float32, [], name="x")
+    logging_ops.scalar_summary("a tag", x)
+    logging_ops.scalar_summary(["a", "b"], [x, x], name="two")
+    logging_ops.histogram_summary("h", [x, x])
+    logging_ops.image_summary("i", tf.zeros([1, 2, 2, 1]), max_images=1, collections=["mine"])
+    logging_ops.audio_summary("s", tf.zeros([1, 5]), 8000)
+    with tf.name_scope("outer"):
+        logging_ops.merge_summary(["", ""], collections=["mine"], name="some")
+    assert logging_ops.get_summary_op() is logging_ops.get_summary_op()
+    assert logging_ops.merge_all_summaries("none") is None
+    collections = (tf.GraphKeys.SUMMARIES, tf.GraphKeys.SUMMARY_OP, "mine")
+    return {key: [t.name for t in tf.get_collection(key)] for key in collections}

@@ -10,7 +10,7 @@ import sys
 import tempfile
 
 import tensorflow as tf
-from tensorflow.python.ops import gen_logging_ops, summary_ops_v2
+from tensorflow.python.ops import gen_logging_ops, logging_ops, summary_ops_v2
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
@@ -35,6 +35,9 @@ def main():
     with tf.Graph().as_default() as graph:
         collections = cases.graph(tf)
     document = {"operations": values, "graph": encoded(graph), "collections": collections}
+    with tf.Graph().as_default() as graph:
+        collections = cases.tagged(tf, logging_ops)
+    document["tagged"] = {"graph": encoded(graph), "collections": collections}
     with tf.Graph().as_default() as graph:
         document["session_writer"] = {
             "names": cases.session_writer(tf, summary_ops_v2),

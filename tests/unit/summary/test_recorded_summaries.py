@@ -11,6 +11,7 @@ import pytest
 import kvarn as tf
 from kvarn import protos
 from kvarn.compat.tensorflow.gen_ops import GeneratedOps
+from kvarn.summary import logging_ops
 from kvarn.train import summary_ops_v2
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "summaries"
@@ -46,6 +47,12 @@ def test_graph(recorded, cases):
         collections = cases.graph(tf)
     assert collections == recorded["collections"]
     _compare(graph, recorded["graph"])
+
+
+def test_tagged(recorded, cases):
+    with tf.Graph().as_default() as graph:
+        assert cases.tagged(tf, logging_ops) == recorded["tagged"]["collections"]
+    _compare(graph, recorded["tagged"]["graph"])
 
 
 def _compare(graph, recorded):

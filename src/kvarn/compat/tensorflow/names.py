@@ -653,7 +653,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.ops.kv",
     ),
     "python.ops.linalg_ops": ("tf:linalg", "kvarn.ops.linalg", "kvarn.ops.matrices"),
-    "python.ops.logging_ops": ("kvarn.ops.logging",),
+    "python.ops.logging_ops": ("kvarn.ops.logging", "kvarn.summary.logging_ops"),
     "python.ops.lookup_ops": (
         "kvarn.variables.lookup_tables",
         "kvarn.variables.mutable_tables",
