@@ -53,17 +53,13 @@ def _outputs(op: Any, seen: dict[Any, Any]) -> Any:
         if value is None:
             return None
         inputs.append(value)
-    from kvarn.graph.kernel_context import KernelContext
-    from kvarn.graph.plan import _adapted
+    from kvarn.graph.plan import evaluate
     from kvarn.graph.resources import ResourceManager
 
-    kernel = _adapted(op, registration.kernel, op._inputs, set())
     try:
-        with np.errstate(all="ignore"):
-            result = kernel(KernelContext(op, ResourceManager(), None), *inputs)
+        outputs = evaluate(op, inputs, ResourceManager())
     except Exception:  # It fails again, with the right message, when it is run.
         return None
-    outputs = [result] if len(op._outputs) == 1 else list(result)
     return None if any(np.size(v) > _MAX_ELEMENTS for v in outputs) else [np.asarray(v) for v in outputs]
 
 

@@ -8,13 +8,13 @@ slot is emptied after its last use.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from kvarn import errors
-from kvarn.graph import flow
+from kvarn.graph import constant_folding, flow
 from kvarn.graph.flow import CONTROL_FLOW, Step, freeing
 from kvarn.graph.kernel_context import KernelContext
 from kvarn.graph.operation import Operation, arg_length
@@ -72,6 +72,15 @@ def build(
     if any(op.type in CONTROL_FLOW for op in (*needed, *passed)):
         return _of_flow(fetches, targets, feeds, resources, session)
     order = _ordered(needed, passed, fed)
+    asked = {t.op for t in fetches} | set(targets)
+    folded: dict[Tensor, Any] = {}
+    if not constant_folding.is_off(getattr(session, "_config", None)):
+        folded = constant_folding.fold(
+            order, fed, set(targets), lambda op, inputs: evaluate(op, inputs, resources, session)
+        )
+    if folded:
+        needed, _ = _pruned(fetches, targets, fed, known=folded)
+        order = [op for op in order if op in needed]
     template: list[Any] = []
     slot_of: dict[Tensor, int] = {}
 
@@ -82,9 +91,13 @@ def build(
             template.append(None)
         return found
 
-    measured = _measured(order, {t.op for t in fetches} | set(targets), fed)
+    measured = _measured(order, asked, fed)
     feed_slots = [slot(t) for t in feeds]
     keep = set(feed_slots)
+    for tensor, value in folded.items():
+        index = slot(tensor)
+        template[index] = value
+        keep.add(index)
     raw: list[tuple[Any, KernelContext, tuple[int, ...], Any]] = []
     for op in order:
         if op.type == "Const":
@@ -151,32 +164,55 @@ def _of_flow(
     return Plan(*made, [t.dtype.is_ref and t not in fed for t in fetches])
 
 
+def evaluate(
+    op: Operation, inputs: Sequence[Any], resources: ResourceManager, session: Any = None
+) -> list[Any]:
+    """The outputs of one operation whose inputs are known, run by itself."""
+    kernel = _adapted(op, _kernel(op), op._inputs, set())
+    with np.errstate(all="ignore"):
+        found = kernel(KernelContext(op, resources, session), *inputs)
+    return [found] if len(op._outputs) == 1 else list(found)
+
+
 def _pruned(
-    fetches: Iterable[Tensor], targets: Iterable[Operation], fed: set[Tensor], passing: bool = True
+    fetches: Iterable[Tensor],
+    targets: Iterable[Operation],
+    fed: set[Tensor],
+    passing: bool = True,
+    known: Collection[Tensor] = (),
 ) -> tuple[set[Operation], set[Operation]]:
     """What has to run, and what is passed over on the way to it.
 
     An operation that others only wait for, whose values nobody reads, is left out if running it has no
     effect, as TensorFlow's dependency optimizer does: the gradients of what is not trained, for example.
+
+    Args:
+      passing: whether anything may be passed over.
+      known: tensors whose values are known, besides those that are ``fed``.
     """
     needed: set[Operation] = set()
     passed: set[Operation] = set()  # they do not run, but what they wait for does
-    stack = [(t.op, True) for t in fetches if t not in fed]
+    stack = [(t.op, t not in known) for t in fetches if t not in fed]
     stack.extend((op, True) for op in targets)
     while stack:
         op, read = stack.pop()
         if op in needed:
             continue
-        if passing and not read and _without_effect(op):
+        if passing and not read and (_without_effect(op) or _is_known(op, known)):
             if op in passed:
                 continue
             passed.add(op)
             stack.extend((x.op, False) for x in op._inputs if x not in fed)
         else:
             needed.add(op)
-            stack.extend((x.op, True) for x in (_reads(op, fed) if passing else op._inputs) if x not in fed)
+            reads = _reads(op, fed) if passing else op._inputs
+            stack.extend((x.op, x not in known) for x in reads if x not in fed)
         stack.extend((c, False) for c in op._control_inputs if not _is_fed_placeholder(c, fed))
     return needed, passed
+
+
+def _is_known(op: Operation, known: Collection[Tensor]) -> bool:
+    return bool(op._outputs) and op._outputs[0] in known
 
 
 def _is_fed_placeholder(op: Operation, fed: set[Tensor]) -> bool:

@@ -14,7 +14,8 @@ def program() -> tuple[Any, Any, Any]:
     """Keys 3, 5, 3, 3, 7 with gradients of 1, 2, 4, 8 and 0.5 by rows: the update, the variable, and the node that
     makes keys distinct."""
     var = tf.get_embedding_variable("b", 2, initializer=tf.zeros_initializer())
-    rows = tf.nn.embedding_lookup(var, tf.constant([3, 5, 3, 3, 7], tf.int64))
+    keys = tf.placeholder_with_default(np.array([3, 5, 3, 3, 7]), [5])
+    rows = tf.nn.embedding_lookup(var, keys)
     loss = tf.reduce_sum(rows * [[1.0], [2.0], [4.0], [8.0], [0.5]])
     train = tf.train.AdagradOptimizer(0.5, initial_accumulator_value=0.1).minimize(loss)
     nodes = tf.get_default_graph().get_operations()
