@@ -19,7 +19,7 @@ from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.graph import Graph, get_default_graph
 from kvarn.graph.kernel_context import KernelContext
 from kvarn.graph.operation import Operation, arg_length
-from kvarn.graph.resources import Var
+from kvarn.graph.resources import ResourceManager, Var
 from kvarn.graph.tensor import Tensor
 
 
@@ -175,30 +175,19 @@ def _tensor_name(source: str) -> str:
 
 
 class Callee:
-    """A function that a node calls, ready to run.
+    """A function ready to run.
 
     Args:
-      context: of the node.
-      function: name and attributes, an `attr_value.Function`.
-      change: makes other outputs of the body: of its gradient, for example.
+      body: its graph.
+      resources: live objects.
+      session: the session.
     """
 
-    def __init__(
-        self,
-        context: KernelContext,
-        name: str,
-        attrs: dict[str, Any],
-        change: Callable[[Body], None] | None = None,
-    ) -> None:
+    def __init__(self, body: Body, resources: ResourceManager, session: Any) -> None:
         from kvarn.graph import plan
 
-        self._body = body_of(context.op.graph, name, attrs)
-        if change is not None:
-            with self._body.graph.as_default():
-                change(self._body)
-        self._plan = plan.build(
-            self._body.outputs, self._body.effects, self._body.inputs, context.resources, context.session
-        )
+        self._body = body
+        self._plan = plan.build(body.outputs, body.effects, body.inputs, resources, session)
 
     def __call__(self, arguments: Sequence[Any]) -> list[Any]:
         """The values that the function returns."""
@@ -230,14 +219,19 @@ def callee(
     if found is None:
         if function is None:
             function = context.attrs[key]
-        found = context.cache[key] = Callee(context, function.name, dict(function.attrs), change)
+        body = body_of(context.op.graph, function.name, dict(function.attrs))
+        if change is not None:
+            with body.graph.as_default():
+                change(body)
+        found = context.cache[key] = Callee(body, context.resources, context.session)
     return found
 
 
 def call(context: KernelContext, *arguments: Any) -> Any:
     """The kernel of a node whose type is the name of a function."""
     if context.cache is None:
-        context.cache = Callee(context, context.op.type, context.attrs)
+        body = body_of(context.op.graph, context.op.type, context.attrs)
+        context.cache = Callee(body, context.resources, context.session)
     flat: list[Any] = []
     for a, definition in zip(arguments, context.op.definition.inputs, strict=True):
         flat.extend(a if definition.is_list else [a])

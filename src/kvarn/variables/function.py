@@ -9,7 +9,7 @@ import base64
 import hashlib
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 from kvarn import dtypes, protos
@@ -58,6 +58,7 @@ class FuncGraph(Graph):
         self._outer_scope = get_variable_scope()
         self._captured: dict[Tensor, Tensor] = {}
         self._capture_by_value = capture_by_value
+        self._whitelisted_stateful_ops: frozenset[Operation] = frozenset()
         self._resource_by_value = resource_by_value
 
     def _from_outside(self, tensor: Tensor, op_type: str) -> Tensor:
@@ -84,7 +85,8 @@ class FuncGraph(Graph):
         return cast("Tensor", found)
 
     def _copied(self, op: Operation) -> Operation:
-        if op.definition.is_stateful or op.type in ("Placeholder", "PlaceholderV2"):
+        stateful = op.definition.is_stateful and op not in self._whitelisted_stateful_ops
+        if stateful or op.type in ("Placeholder", "PlaceholderV2"):
             what = "placeholder" if op.type.startswith("Placeholder") else "stateful node"
             raise ValueError(f"Cannot capture a {what} (name:{op.name}, type:{op.type}) by value.")
         inputs = [self._copied(x.op).outputs[x.value_index] for x in op.inputs]
@@ -114,9 +116,11 @@ def func_graph_from_py_func(
     device_name: Any = None,
     arg_shapes: Sequence[Any] | None = None,
     capture_resource_var_by_value: bool = True,
+    whitelisted_stateful_ops: Iterable[Operation] = (),
 ) -> FuncGraph:
     """The body of ``func``, called with placeholders; ValueError if it returns None among its results."""
     graph = FuncGraph(name or _name_of(func), capture_by_value, capture_resource_var_by_value)
+    graph._whitelisted_stateful_ops = frozenset(whitelisted_stateful_ops)
     outer = get_default_graph()
     for key in (*_VARIABLE_COLLECTIONS, _VARSTORE_KEY):
         graph._collections[key] = outer._collections.setdefault(key, [])
@@ -237,6 +241,7 @@ class Defun:
       out_names: names of the results.
       shape_func: ``f(op)`` gives the static shapes of the results.
       capture_by_value: what the function takes from outside is copied into it.
+      whitelisted_stateful_ops: what is copied although it has a state.
       capture_resource_var_by_value: `tf.get_variable` in the body gives the value of a resource variable.
       **kwargs: attributes of the function, such as ``noinline``.
     """
@@ -277,6 +282,7 @@ class _DefinedFunction:
         out_names: Sequence[str] | None = None,
         shape_func: Callable[[Operation], Any] | None = None,
         capture_by_value: bool = False,
+        whitelisted_stateful_ops: Iterable[Operation] = (),
         capture_resource_var_by_value: bool = True,
         **attrs: Any,
     ) -> None:
@@ -289,6 +295,7 @@ class _DefinedFunction:
         self._out_names = out_names
         self._shape_func = shape_func
         self._by_value = capture_by_value, capture_resource_var_by_value
+        self._whitelisted_stateful_ops = whitelisted_stateful_ops
         self._attrs = attrs
         self._body: FuncGraph | None = None
         self._imported: ImportedFunction | None = None
@@ -303,6 +310,7 @@ class _DefinedFunction:
                 self._base_name(),
                 by_value,
                 capture_resource_var_by_value=resource_by_value,
+                whitelisted_stateful_ops=self._whitelisted_stateful_ops,
             )
             definition = graph_to_function_def(self._body, self._func_name, self._out_names)
             definition.signature.description = self._func.__doc__ or ""
