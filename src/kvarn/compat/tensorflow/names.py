@@ -509,13 +509,42 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.ops.clip": "global_norm",
     },
     "keras.initializers": {
-        "kvarn.variables.initializers": """
-            Constant constant=Constant glorot_normal=GlorotNormal glorot_uniform=GlorotUniform he_normal
-            he_uniform Identity identity=Identity lecun_normal lecun_uniform Ones ones=Ones Orthogonal
-            orthogonal=Orthogonal VarianceScaling Zeros zeros=Zeros
+        "kvarn.keras.initializers": """
+            Constant constant=Constant deserialize get glorot_normal=GlorotNormal glorot_uniform=GlorotUniform
+            he_normal he_uniform Identity identity=Identity Initializer lecun_normal lecun_uniform
+            normal=RandomNormal Ones ones=Ones Orthogonal orthogonal=Orthogonal RandomNormal
+            random_normal=RandomNormal RandomUniform random_uniform=RandomUniform serialize TruncatedNormal
+            truncated_normal=TruncatedNormal uniform=RandomUniform VarianceScaling Zeros zeros=Zeros
+        """,
+    },
+    "keras.activations": {
+        "kvarn.keras.activations": """
+            deserialize elu exponential get hard_sigmoid linear relu selu serialize sigmoid softmax softplus
+            softsign tanh
         """,
     },
     "nest": {
+    "keras.backend": {
+        "kvarn.keras.backend": "epsilon floatx get_uid learning_phase reset_uids set_learning_phase",
+    },
+    "keras.constraints": {
+        "kvarn.keras.constraints": """
+            Constraint deserialize get max_norm=MaxNorm MaxNorm min_max_norm=MinMaxNorm MinMaxNorm
+            non_neg=NonNeg NonNeg serialize unit_norm=UnitNorm UnitNorm
+        """,
+    },
+    "keras.regularizers": {
+        "kvarn.keras.regularizers": "deserialize get l1 L1L2 l1_l2 l2 Regularizer serialize",
+    },
+    "keras.layers": {
+        "kvarn.keras.base_layer": "InputSpec Layer",
+        "kvarn.keras.core": "Activation Dense Dropout Flatten Lambda",
+    },
+    "layers": {
+        "kvarn.layers.base": "InputSpec Layer",
+        "kvarn.layers.core": "Dense dense Dropout dropout Flatten flatten",
+    },
+    "layers.experimental": {"kvarn.layers.base": "keras_style_scope set_keras_style"},
         "kvarn.graph.nest": "assert_same_structure flatten is_nested map_structure pack_sequence_as",
     },
     "debugging": {
@@ -546,7 +575,7 @@ NAMESPACES: Final = frozenset(n for name in (*_TABLE, RAW_OPS) for n in _with_pa
 NOT_YET: Final = frozenset(
     (
         "contrib", "data", "estimator", "feature_column", "keras",
-        "layers", "metrics",
+        "metrics",
     )
 )  # fmt: skip
 
@@ -609,6 +638,19 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.compat.tensorflow.testing.environment",
     ),
     "python.lib.io.tf_record": ("kvarn.data.tf_record",),
+    "python.keras.activations": ("kvarn.keras.activations",),
+    "python.keras.constraints": ("kvarn.keras.constraints",),
+    "python.keras.engine.base_layer": ("kvarn.keras.base_layer",),
+    "python.keras.engine.input_spec": ("kvarn.keras.input_spec",),
+    "python.keras.initializers": ("kvarn.keras.initializers", "tf:keras.initializers"),
+    "python.keras.layers": ("tf:keras.layers",),
+    "python.keras.layers.core": ("kvarn.keras.core",),
+    "python.keras.regularizers": ("kvarn.keras.regularizers",),
+    "python.keras.utils.conv_utils": ("kvarn.keras.layer_utils",),
+    "python.layers.base": ("kvarn.layers.base",),
+    "python.layers.core": ("kvarn.layers.core",),
+    "python.layers.layers": ("tf:layers",),
+    "python.layers.utils": ("kvarn.keras.layer_utils",),
     "python.lib.io.file_io": ("kvarn.compat.tensorflow.file_io",),
     "python.module.module": ("kvarn.train.tracking.module",),
     "python.ops.array_ops": (

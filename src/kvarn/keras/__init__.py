@@ -1,0 +1,1 @@
+"""Layers as Keras has them, and what they are configured with; no models."""
