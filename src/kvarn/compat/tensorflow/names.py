@@ -523,7 +523,6 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             softsign tanh
         """,
     },
-    "nest": {
     "keras.backend": {
         "kvarn.keras.backend": "epsilon floatx get_uid learning_phase reset_uids set_learning_phase",
     },
@@ -545,6 +544,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.layers.core": "Dense dense Dropout dropout Flatten flatten",
     },
     "layers.experimental": {"kvarn.layers.base": "keras_style_scope set_keras_style"},
+    "nest": {
         "kvarn.graph.nest": "assert_same_structure flatten is_nested map_structure pack_sequence_as",
     },
     "debugging": {
@@ -637,7 +637,6 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.compat.tensorflow.testing.graphs",
         "kvarn.compat.tensorflow.testing.environment",
     ),
-    "python.lib.io.tf_record": ("kvarn.data.tf_record",),
     "python.keras.activations": ("kvarn.keras.activations",),
     "python.keras.constraints": ("kvarn.keras.constraints",),
     "python.keras.engine.base_layer": ("kvarn.keras.base_layer",),
@@ -651,6 +650,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.layers.core": ("kvarn.layers.core",),
     "python.layers.layers": ("tf:layers",),
     "python.layers.utils": ("kvarn.keras.layer_utils",),
+    "python.lib.io.tf_record": ("kvarn.data.tf_record",),
     "python.lib.io.file_io": ("kvarn.compat.tensorflow.file_io",),
     "python.module.module": ("kvarn.train.tracking.module",),
     "python.ops.array_ops": (
