@@ -9,11 +9,11 @@ Source: tensorflow/python/training/checkpoint_management.py.
 from __future__ import annotations
 
 import glob
-import logging
 import os
 from collections.abc import Sequence
 from typing import Any
 
+from kvarn import tf_logging
 from kvarn.errors import OpError
 from kvarn.formats import checkpoint_state
 from kvarn.formats.bundle.naming import index_filename
@@ -21,8 +21,6 @@ from kvarn.formats.detect import checkpoint_exists as _exists
 from kvarn.formats.manifest import manifest_filename
 from kvarn.formats.meta_graph import meta_graph_filename
 from kvarn.io import FileSystem, Path, as_path, file_system_of, join_path, root_of
-
-_logger = logging.getLogger(__name__)
 
 # SaverDef.CheckpointFormatVersion.
 _V2 = 2
@@ -52,7 +50,7 @@ def generate_checkpoint_state_proto(
     given = all_model_checkpoint_paths
     paths = given if isinstance(given, list) and given else list(given or ())
     if not paths or paths[-1] != newest:
-        _logger.info("%s is not in all_model_checkpoint_paths. Manually adding it.", newest)
+        tf_logging.info("%s is not in all_model_checkpoint_paths. Manually adding it.", newest)
         paths.append(newest)
     if all_model_checkpoint_timestamps and len(all_model_checkpoint_timestamps) != len(paths):
         raise ValueError(
@@ -143,8 +141,8 @@ def get_checkpoint_state(
     try:
         state = checkpoint_state.read_state(path, fs)
     except OpError as error:
-        _logger.warning("%s: %s", type(error).__name__, error)
-        _logger.warning("%s: Checkpoint ignored", path)
+        tf_logging.warning("%s: %s", type(error).__name__, error)
+        tf_logging.warning("%s: Checkpoint ignored", path)
         return None
     if not state.model_checkpoint_path:
         raise ValueError(f"Invalid checkpoint state loaded from {directory}")
@@ -164,7 +162,7 @@ def latest_checkpoint(
     prefix = str(state.model_checkpoint_path)
     if _exists(prefix, fs):
         return prefix
-    _logger.error("Couldn't match files for checkpoint %s", prefix)
+    tf_logging.error("Couldn't match files for checkpoint %s", prefix)
     return None
 
 

@@ -5,14 +5,12 @@ Source: tensorflow/python/training/checkpoint_utils.py (1.15).
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 
+from kvarn import tf_logging
 from kvarn.checkpoint.management import latest_checkpoint
 from kvarn.io import Path
-
-_log = logging.getLogger("tensorflow")
 
 
 def wait_for_new_checkpoint(
@@ -32,12 +30,12 @@ def wait_for_new_checkpoint(
     Returns:
       The prefix; None when the time is over.
     """
-    _log.info("Waiting for new checkpoint at %s", checkpoint_dir)
+    tf_logging.info("Waiting for new checkpoint at %s", checkpoint_dir)
     stop_at = None if timeout is None else time.time() + timeout
     while True:
         newest = latest_checkpoint(checkpoint_dir)
         if newest is not None and newest != last_checkpoint:
-            _log.info("Found new checkpoint at %s", newest)
+            tf_logging.info("Found new checkpoint at %s", newest)
             return newest
         if stop_at is not None and time.time() + seconds_to_sleep > stop_at:
             return None
@@ -66,7 +64,7 @@ def checkpoints_iterator(
         found = wait_for_new_checkpoint(checkpoint_dir, newest, timeout=timeout)
         if found is None:
             if timeout_fn is None:
-                _log.info("Timed-out waiting for a checkpoint.")
+                tf_logging.info("Timed-out waiting for a checkpoint.")
                 return
             if timeout_fn():
                 return

@@ -5,12 +5,12 @@ Source: tensorflow/python/framework/meta_graph.py (1.15).
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
+from kvarn import tf_logging
 from kvarn.graph import graph_io, importer, registry
 from kvarn.graph.graph import Graph, GraphKeys, get_default_graph
 from kvarn.graph.graph_def import (
@@ -26,8 +26,6 @@ from kvarn.graph.proto_functions import (
     prepend_name_scope,
     strip_name_scope,
 )
-
-_log = logging.getLogger(__name__)
 
 # Marks inputs that an exported scope takes from outside.
 _UNBOUND_INPUT_PREFIX = "$unbound_inputs_"
@@ -139,7 +137,9 @@ def add_collection_def(
     if graph is not None and not isinstance(graph, Graph):
         raise TypeError(f"graph must be of type Graph, not {type(graph)}")
     if not isinstance(key, str | bytes):
-        _log.warning("Only collections with string type keys will be serialized. This key has %s", type(key))
+        tf_logging.warning(
+            "Only collections with string type keys will be serialized. This key has %s", type(key)
+        )
         return
     graph = graph or get_default_graph()
     name = key.decode() if isinstance(key, bytes) else key
@@ -150,7 +150,7 @@ def add_collection_def(
     try:
         _fill_collection(meta_graph_def.collection_def[name], name, items, export_scope)
     except Exception as e:
-        _log.warning(
+        tf_logging.warning(
             "Issue encountered when serializing %s.\nType is unsupported, or the types of the items don't "
             "match field type in CollectionDef. Note this is a warning and probably safe to ignore.\n%s",
             name,
@@ -527,7 +527,7 @@ def _restore_collection(
 ) -> None:
     kind = collection.WhichOneof("kind")
     if kind is None:
-        _log.error("Cannot identify data type for collection %s. Skipping.", key)
+        tf_logging.error("Cannot identify data type for collection %s. Skipping.", key)
         return
     values = getattr(collection, kind).value
     # Metric variables are written like all variables even where nobody registered how.

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import collections
 import functools
-import logging
 from collections.abc import Callable
 from typing import Any
 
-from kvarn import dtypes
+from kvarn import dtypes, tf_logging
 from kvarn.graph import nest
 from kvarn.graph.convert import constant
 from kvarn.graph.graph import GraphKeys, add_to_collection, control_dependencies, name_scope
@@ -22,8 +21,6 @@ from kvarn.ops.control import Assert
 from kvarn.ops.control_flow_context import CondContext
 from kvarn.ops.control_flow_values import merge, switch
 from kvarn.ops.tensor_array import arrays_of
-
-logger = logging.getLogger("kvarn")
 
 
 def cond(
@@ -183,7 +180,7 @@ def _checked_pairs(given: Any, exclusive: bool, name: str) -> list[tuple[Tensor,
     elif isinstance(given, dict):
         given = sorted(given.items(), key=lambda item: item[0].name)
         if not exclusive:
-            logger.warning(
+            tf_logging.warning(
                 "%s: An unordered dictionary of predicate/fn pairs was provided, but exclusive=False. The order of "
                 "conditional tests is deterministic but not guaranteed.",
                 name,

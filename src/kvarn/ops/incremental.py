@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kvarn import dtypes, errors
+from kvarn import dtypes, errors, tf_logging
 from kvarn.formats.embedding import SAVED_PARTITION_NUM, bucket_of
 from kvarn.formats.embedding_increment import (
     KEYS,
@@ -56,8 +55,6 @@ SINCE_LAST = "_kvarn_since_last"
 TENSORS = "_kvarn_tensors"
 # On a RecordSparseIndices node: what it is beside changes every row, whatever its keys say.
 ALL_ROWS = "_kvarn_all_rows"
-
-_log = logging.getLogger("tensorflow")
 
 
 # Recording ------------------------------------------------------------------------------------------
@@ -151,7 +148,7 @@ class collect_sparse_indices:
         name = _name(attrs["tensor_name"])
         recorder = ctx.resources.find(recorder_handle(name))
         if recorder is None:
-            _log.warning("%s Resource NOT FOUND", name)
+            tf_logging.warning("%s Resource NOT FOUND", name)
             rows = np.zeros(0, np.int64)
         else:
             rows = recorder.collect(_threshold(_name(attrs["config"])))
@@ -175,7 +172,7 @@ def _threshold(config: str) -> int:
         if name == "update_count_thd" and value.isdecimal():
             threshold = int(value)
         else:
-            _log.warning("invalid config:%s", setting)
+            tf_logging.warning("invalid config:%s", setting)
     return threshold
 
 
@@ -261,7 +258,7 @@ def _write(
             if since is not None:
                 rows.append((entry, recorder, since))
         if since is None:
-            _log.warning("%s_sparse_incr Resource NOT FOUND", entry.name)
+            tf_logging.warning("%s_sparse_incr Resource NOT FOUND", entry.name)
     written: list[Written] = []
     with BundleWriter(path) as writer, contextlib.ExitStack() as stack:
         cuts: dict[int, Snapshot] = {}

@@ -10,7 +10,6 @@ tensorflow/core/kernels/save_restore_v2_ops.cc of DeepRec.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kvarn import errors
+from kvarn import errors, tf_logging
 from kvarn.ops.kv_blocks import standing_still
 from kvarn.ops.kv_resource import EmbeddingResource, SharedTable
 from kvarn.ops.save_marks import Written, marks_of, written_of
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
 # Values that are gathered and written at a time: what stays in the processor's cache until the file has it.
 _CHUNK_BYTES = 1 << 20
-
-_log = logging.getLogger("tensorflow")
 
 
 def save_group(
@@ -95,7 +92,7 @@ def _evict(name: str, resource: EmbeddingResource, global_step: int) -> None:
     report = resource.table.evict(policy, global_step)
     if report.removed:
         reasons = ", ".join(f"{why} {count}" for why, count in report.by_reason.items() if count)
-        _log.info(
+        tf_logging.info(
             "%d of %d keys of embedding variable %s left before step %d was saved: %s",
             report.removed,
             report.examined,

@@ -17,7 +17,6 @@ Source: tensorflow/core/framework/embedding/embedding_var_restore.cc of DeepRec.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -26,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kvarn import errors
+from kvarn import errors, tf_logging
 from kvarn.ops import kv_key_sets
 from kvarn.ops.kv_resource import EmbeddingResource
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from kvarn.formats.reader import TensorReader
     from kvarn.formats.ssd_record import SsdRecord
 
-_log = logging.getLogger("tensorflow")
 
 _running: ContextVar[EmbeddingRestore | None] = ContextVar("running", default=None)
 
@@ -215,7 +213,7 @@ class EmbeddingRestore:
         text = kv_key_sets.describe(self.reader.prefix, primary, differences)
         if rule == kv_key_sets.REFUSE:
             raise kv_key_sets.refusal(self.reader.prefix, primary, text)
-        _log.warning("%s\n  restored by the rule '%s'", text, rule)
+        tf_logging.warning("%s\n  restored by the rule '%s'", text, rule)
         for name, keys in kv_key_sets.left_out(rule, primary, slots, differences).items():
             self._without[self._sources(name)] = keys
 
@@ -359,7 +357,7 @@ class EmbeddingRestore:
             except errors.NotFoundError as error:
                 if not _passes_over_missing():
                     raise
-                _log.error("Embedding variable %s is not restored: %s", name, error.message)
+                tf_logging.error("Embedding variable %s is not restored: %s", name, error.message)
                 self._infos[name] = None
         return self._infos[name]
 

@@ -15,11 +15,10 @@ DeepRec.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from kvarn import errors
+from kvarn import errors, tf_logging
 from kvarn.engine.options import GIB, CacheStrategy, StorageType
 from kvarn.engine.policies import TieredStorage
 
@@ -51,7 +50,6 @@ _SERVED_OTHERWISE: Final = frozenset(
 # Of the cache of a table with tiers: DeepRec sets it by an op of its own, which comes after the table is made.
 CACHE_STRATEGY: Final = "_kvarn_cache_strategy"
 
-_log = logging.getLogger("tensorflow")
 _warned: set[StorageType] = set()
 
 
@@ -92,7 +90,7 @@ def _warn(name: str, storage_type: StorageType) -> None:
     if storage_type in _warned:
         return
     _warned.add(storage_type)
-    _log.warning(
+    tf_logging.warning(
         "Embedding variable '%s' asks for the storage type %s, which is served from %s.  Other variables that ask "
         "for it are not mentioned.",
         name,

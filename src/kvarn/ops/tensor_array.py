@@ -6,10 +6,9 @@ Source: tensorflow/python/ops/tensor_array_ops.py (1.15).
 from __future__ import annotations
 
 import contextlib
-import logging
 from typing import Any
 
-from kvarn import dtypes
+from kvarn import dtypes, tf_logging
 from kvarn.graph import tensor_util
 from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.graph import colocate_with, control_dependencies, device, name_scope
@@ -18,8 +17,6 @@ from kvarn.graph.tensor import Tensor
 from kvarn.graph.tensor_shape import TensorShape, as_shape
 from kvarn.ops import array, casting, ranges, slicing
 from kvarn.ops import tensor_array_ops as ops
-
-logger = logging.getLogger("kvarn")
 
 
 class TensorArray:
@@ -152,7 +149,7 @@ class TensorArray:
     def _value(self, value: Any) -> Tensor:
         tensor = convert_to_tensor(value, preferred_dtype=self._dtype, name="value")
         if tensor.dtype is not self._dtype:
-            logger.error(
+            tf_logging.error(
                 "Input value %s has dtype %s, but expected dtype %s.", tensor, tensor.dtype, self._dtype
             )
         return tensor

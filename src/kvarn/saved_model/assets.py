@@ -5,18 +5,15 @@ Source: tensorflow/python/saved_model/builder_impl.py and loader_impl.py (1.15).
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from kvarn import dtypes
+from kvarn import dtypes, tf_logging
 from kvarn.graph.graph import add_to_collection
 from kvarn.graph.tensor import Tensor
 from kvarn.io import AtomicFile, Path, ReadFile, as_path, file_system_of
 from kvarn.saved_model import constants, utils
-
-_log = logging.getLogger("tensorflow")
 
 _PIECE_BYTES = 8 << 20
 
@@ -38,7 +35,7 @@ def name_assets(asset_tensors: Iterable[Any] | None, add: Callable[[str, Any], N
     """
     paths: dict[str, str] = {}
     if asset_tensors is None:
-        _log.info("No assets to save.")
+        tf_logging.info("No assets to save.")
         return paths
     for tensor in asset_tensors:
         path = _path_of(tensor)
@@ -47,7 +44,7 @@ def name_assets(asset_tensors: Iterable[Any] | None, add: Callable[[str, Any], N
         name = _name_for(path, paths)
         add(name, tensor)
         paths[name] = path
-    _log.info("Assets added to graph.")
+    tf_logging.info("Assets added to graph.")
     return paths
 
 
@@ -63,7 +60,7 @@ def copy_assets_to_destination_dir(asset_filename_map: dict[str, str], destinati
         target = os.path.join(directory, name)
         if not file_system_of(target).exists(target):
             _copy(path, target)
-    _log.info("Assets written to: %s", directory)
+    tf_logging.info("Assets written to: %s", directory)
 
 
 def asset_file_def(name: str, tensor: Tensor) -> Any:

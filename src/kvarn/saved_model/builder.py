@@ -5,11 +5,11 @@ Source: tensorflow/python/saved_model/builder_impl.py (1.15).
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from kvarn import tf_logging
 from kvarn.graph.graph import add_to_collection, get_collection
 from kvarn.graph.operation import Operation
 from kvarn.graph.tensor import Tensor
@@ -18,8 +18,6 @@ from kvarn.saved_model import assets, constants, signature_def_utils, utils
 from kvarn.saver.builder import V2
 from kvarn.saver.saver import Saver
 from kvarn.variables import listing
-
-_log = logging.getLogger("tensorflow")
 
 _DT_INVALID = 0
 _MAX_BYTES = 1 << 31
@@ -73,7 +71,7 @@ class _Builder:
             path = os.path.join(directory, constants.SAVED_MODEL_FILENAME_PB)
             content = protos.serialize(self._saved_model)
         atomic_replace(fs, path, content)
-        _log.info("SavedModel written to: %s", path)
+        tf_logging.info("SavedModel written to: %s", path)
         return os.fsencode(path)
 
     def _require_variables(self) -> None:
@@ -108,7 +106,7 @@ class _Builder:
         if paths:
             assets.copy_assets_to_destination_dir(paths, self._export_dir)
         else:
-            _log.info("No assets to write.")
+            tf_logging.info("No assets to write.")
 
 
 class SavedModelBuilder(_Builder):

@@ -5,11 +5,11 @@ Source: tensorflow/python/saved_model/loader_impl.py (1.15).
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable
 from typing import Any
 
+from kvarn import tf_logging
 from kvarn.graph import registry
 from kvarn.graph.graph import Graph, get_collection
 from kvarn.io import Path, as_path, file_system_of
@@ -18,8 +18,6 @@ from kvarn.saved_model.assets import get_asset_tensors
 from kvarn.saver.meta_graph import _import_meta_graph_with_return_elements, naming_file
 from kvarn.saver.saver import Saver
 from kvarn.variables import listing
-
-_log = logging.getLogger("tensorflow")
 
 
 def parse_saved_model(export_dir: Path) -> Any:
@@ -191,7 +189,7 @@ class SavedModelLoader:
         """
         with sess.graph.as_default():
             if saver is None and not listing._all_saveable_objects(scope=import_scope):
-                _log.info("The specified SavedModel has no variables; no checkpoints were restored.")
+                tf_logging.info("The specified SavedModel has no variables; no checkpoints were restored.")
             elif isinstance(saver, Saver):
                 saver.restore(sess, self._variables_path)
             else:

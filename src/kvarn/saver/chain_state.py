@@ -8,12 +8,12 @@ Source of the format: kvarn.formats.manifest.
 
 from __future__ import annotations
 
-import logging
 import os
 import weakref
 from collections.abc import Sequence
 from typing import Any
 
+from kvarn import tf_logging
 from kvarn.formats import manifest as manifests
 from kvarn.formats.bundle.naming import index_filename
 from kvarn.formats.manifest import FULL, INCREMENT, Manifest, Parent, RowCounts, VariableCounts
@@ -22,8 +22,6 @@ from kvarn.graph.resources import KERNEL_STATE, ResourceHandle, ResourceManager
 from kvarn.ops.save_marks import SaveMarks, Written, begin_full_save, recorders, save_log
 
 _Cuts = weakref.WeakKeyDictionary[SaveMarks, int]
-
-_log = logging.getLogger("tensorflow")
 
 
 class ChainState:
@@ -108,7 +106,7 @@ class ChainState:
         if parent is None or any(
             cuts.get(item.marks) != (item.marks.last if since_last else item.marks.full) for item in written
         ):
-            _log.warning(
+            tf_logging.warning(
                 "The increment %s has no manifest: it follows no full save of a Saver made with "
                 "incremental_save_restore=True in this session, or one of other variables.",
                 prefix,

@@ -17,13 +17,12 @@ Source: tensorflow/python/training/incremental_saver.py of DeepRec.
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kvarn import errors
+from kvarn import errors, tf_logging
 from kvarn.formats.embedding_increment import FOLDER
 from kvarn.formats.manifest import INCREMENT, Parent
 from kvarn.graph import graph as ops
@@ -42,8 +41,6 @@ __all__ = ["SUB_INCR_CKPT_DIR", "IncrementalSaver", "_get_incremental_saver"]
 
 # The folder of increments below that of full saves, by DeepRec's name for it.
 SUB_INCR_CKPT_DIR = FOLDER
-
-_log = logging.getLogger("tensorflow")
 
 
 class IncrementalSaver(Saver):
@@ -359,7 +356,7 @@ class IncrementalSaver(Saver):
         if save_path is None:
             raise ValueError("Can't load save_path when it is None.")
         full, prefix = os.fsdecode(save_path), os.fsdecode(incr_save_path)
-        _log.info("Incremental restoring parameters from %s", prefix)
+        tf_logging.info("Incremental restoring parameters from %s", prefix)
         _verify(prefix)
         sess.run(
             self.incr_saver_def.restore_op_name,
@@ -388,7 +385,7 @@ class IncrementalSaver(Saver):
         full, newest = full_state.model_checkpoint_path, state.model_checkpoint_path
         steps = [prefix.rpartition("-")[2] for prefix in (full, newest)]
         if not all(step.isdecimal() for step in steps):
-            _log.info(
+            tf_logging.info(
                 "checkpoint or incremental checkpoint has no global step, checkpoint is [%s], incremental checkpoint "
                 "is [%s].",
                 full,
@@ -400,7 +397,7 @@ class IncrementalSaver(Saver):
             increments = [link.prefix for link in path[1:]] or [newest]
             self._apply(sess, full, increments, chain, path)
         else:
-            _log.info("incremental checkpoint is older than checkpoint, skip incremental_restore()")
+            tf_logging.info("incremental checkpoint is older than checkpoint, skip incremental_restore()")
         self.recover_last_incr_checkpoints(list(state.all_model_checkpoint_paths))
 
     def recover(self, sess: Any, folder: Any, step: int | None = None) -> str:

@@ -7,14 +7,12 @@ tensorflow/python/framework/meta_graph.py.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 from collections.abc import Iterator
 from typing import Any
 
 import kvarn.variables.proto  # noqa: F401 - says how collections of variables are written
-
-_log = logging.getLogger("tensorflow")
+from kvarn import tf_logging
 
 
 def import_meta_graph(
@@ -100,7 +98,7 @@ def _saver_of_imported(meta_graph_def: Any, import_scope: str | None, variables:
         return Saver(saver_def=saver_def, name=scope)
     if listing._all_saveable_objects(scope=import_scope):
         return Saver()
-    _log.info("Saver not created because there are no variables in the graph to restore")
+    tf_logging.info("Saver not created because there are no variables in the graph to restore")
     return None
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import logging
 import os
 import time
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kvarn import errors
+from kvarn import errors, tf_logging
 from kvarn.graph import graph as ops
 from kvarn.graph.graph import GraphKeys
 from kvarn.graph.meta_graph import add_collection_def
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
     from kvarn.saver.restore_plan import RestorePlan
 
 __all__ = ["Saver", "export_meta_graph", "_get_saver_or_default", "import_meta_graph"]
-
-_log = logging.getLogger("tensorflow")
 
 
 def _now() -> float:
@@ -406,7 +403,7 @@ class Saver:
         try:
             checkpoint.remove_checkpoint(prefix, self.saver_def.version, meta_graph_suffix)
         except Exception as e:
-            _log.warning("Ignoring: %s", e)
+            tf_logging.warning("Ignoring: %s", e)
 
     def _add_collection_def(self, meta_graph_def: Any, key: Any, export_scope: str | None = None) -> None:
         """Adds a collection to a MetaGraphDef; one that cannot be written is left out with a warning."""
@@ -524,7 +521,7 @@ class Saver:
         prefix = os.fsdecode(save_path)
         if not checkpoint.checkpoint_exists(prefix):
             raise restore_errors.no_checkpoint(prefix)
-        _log.info("Restoring parameters from %s", prefix)
+        tf_logging.info("Restoring parameters from %s", prefix)
         if plan is not None:
             self._restore_by(plan, sess, prefix)
             return
@@ -537,7 +534,7 @@ class Saver:
                 names_to_keys = object_graph.object_graph_key_mapping(prefix)
             except errors.NotFoundError:
                 raise restore_errors.missing(e, prefix) from e
-            _log.warning(
+            tf_logging.warning(
                 "Restoring an object-based checkpoint using a name-based saver. This may be somewhat "
                 "fragile, and will re-build the Saver. Instead, consider loading object-based checkpoints "
                 "using tf.train.Checkpoint()."
@@ -608,4 +605,4 @@ def _warn_of_v1() -> None:
         "now on by default.",
         stars,
     ):
-        _log.warning(line)
+        tf_logging.warning(line)

@@ -5,7 +5,6 @@ Source: tensorflow/python/summary/writer/event_file_writer.py.
 
 from __future__ import annotations
 
-import logging
 import os
 import queue
 import threading
@@ -13,11 +12,10 @@ import time
 import weakref
 from typing import Any
 
+from kvarn import tf_logging
 from kvarn.errors import OpError
 from kvarn.formats.events import EventsWriter
 from kvarn.io import Path, as_path, file_system_of, join_path
-
-_logger = logging.getLogger("tensorflow")
 
 
 class EventFileWriter:
@@ -103,21 +101,21 @@ class _SharedFile:
             try:
                 self.events.write(event)
             except OpError as error:
-                _logger.error("An event is lost: %s", error.message)
+                tf_logging.error("An event is lost: %s", error.message)
 
     def flush(self) -> None:
         with self._lock:
             try:
                 self.events.flush()
             except OpError as error:
-                _logger.error("%s", error.message)
+                tf_logging.error("%s", error.message)
 
     def close(self) -> None:
         with self._lock:
             try:
                 self.events.close()
             except OpError as error:
-                _logger.error("%s", error.message)
+                tf_logging.error("%s", error.message)
 
 
 def _finish(worker: _Worker, file: _SharedFile, pid: int) -> None:

@@ -6,16 +6,14 @@ Source: tensorflow/python/ops/summary_op_util.py.
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from kvarn import tf_logging
 from kvarn.graph.graph import add_to_collection, name_scope
 
 _ILLEGAL: Final = re.compile(r"[^-/\w\.]")
-
-_logger = logging.getLogger("tensorflow")
 
 
 def collect(value: Any, collections: Iterable[Any] | None, default_collections: Iterable[Any]) -> None:
@@ -30,7 +28,7 @@ def clean_tag(name: str | None) -> str | None:
         return None
     cleaned = _ILLEGAL.sub("_", name).lstrip("/")
     if cleaned != name:
-        _logger.info("Summary name %s is illegal; using %s instead.", name, cleaned)
+        tf_logging.info("Summary name %s is illegal; using %s instead.", name, cleaned)
     return cleaned
 
 

@@ -5,14 +5,13 @@ Source: tensorflow/python/summary/writer/writer.py.
 
 from __future__ import annotations
 
-import logging
 import time
 import warnings
 from typing import Any, Final
 
 import numpy as np
 
-from kvarn import protos
+from kvarn import protos, tf_logging
 from kvarn.graph import meta_graph
 from kvarn.graph.graph import Graph
 from kvarn.io import atomic_replace, file_system_of, join_path
@@ -21,8 +20,6 @@ from kvarn.summary.event_file_writer import EventFileWriter
 from kvarn.summary.event_file_writer_v2 import EventFileWriterV2
 
 _PLUGINS_DIR: Final = "plugins"
-
-_logger = logging.getLogger("tensorflow")
 
 
 def _is_message(value: Any, name: str) -> bool:
@@ -94,13 +91,13 @@ class SummaryToEventTransformer:
         given = graph if graph is not None else graph_def
         if isinstance(given, Graph):
             if graph is None:
-                _logger.warning(
+                tf_logging.warning(
                     "When passing a `Graph` object, please use the `graph` named argument instead of `graph_def`."
                 )
             self._write_plugin_assets(given)
             return given.as_graph_def(add_shapes=True)
         if _is_message(given, "GraphDef"):
-            _logger.warning(
+            tf_logging.warning(
                 "Passing a `GraphDef` to the SummaryWriter is deprecated. Pass a `Graph` object instead, "
                 "such as `sess.graph`."
             )

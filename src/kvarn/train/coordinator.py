@@ -11,7 +11,6 @@ Source: tensorflow/python/training/coordinator.py (1.15).
 from __future__ import annotations
 
 import contextlib
-import logging
 import sys
 import threading
 import time
@@ -19,9 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NoReturn
 
-from kvarn import errors
-
-_logger = logging.getLogger("tensorflow")
+from kvarn import errors, tf_logging
 
 # What `sys.exc_info` gives.
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
@@ -71,10 +68,10 @@ class Coordinator:
     def _reported(ex: Any) -> Any:
         """The exc_info of what was given to `request_stop`; that of a ValueError if it has none."""
         if isinstance(ex, tuple):
-            _logger.info("Error reported to Coordinator: %s", ex[1] if len(ex) > 1 else ex, exc_info=ex)
+            tf_logging.info("Error reported to Coordinator: %s", ex[1] if len(ex) > 1 else ex, exc_info=ex)
             found: Any = ex
         else:
-            _logger.info("Error reported to Coordinator: %s, %s", type(ex), ex)
+            tf_logging.info("Error reported to Coordinator: %s, %s", type(ex), ex)
             found = sys.exc_info()
         if len(found) == 3 and found[0] and found[1]:
             return found
@@ -148,7 +145,7 @@ class Coordinator:
                 message = f"Coordinator stopped with threads still running: {' '.join(stragglers)}"
                 if not ignore_live_threads:
                     raise RuntimeError(message)
-                _logger.info(message)
+                tf_logging.info(message)
 
     @property
     def joined(self) -> bool:

@@ -5,19 +5,16 @@ Source: tensorflow/python/training/queue_runner_impl.py (1.15).
 
 from __future__ import annotations
 
-import logging
 import threading
 import weakref
 from collections.abc import Sequence
 from typing import Any
 
-from kvarn import errors
+from kvarn import errors, tf_logging
 from kvarn.graph.graph import GraphKeys, add_to_collection, get_collection, get_default_graph
 from kvarn.graph.proto_functions import prepend_name_scope, register_proto_function, strip_name_scope
 from kvarn.graph.session import BaseSession, get_default_session
 from kvarn.train.coordinator import Coordinator
-
-_logger = logging.getLogger("tensorflow")
 
 
 class QueueRunner:
@@ -191,7 +188,7 @@ class QueueRunner:
             if coord:
                 coord.request_stop(e)
                 return
-            _logger.error("Exception in QueueRunner: %s", e)
+            tf_logging.error("Exception in QueueRunner: %s", e)
             with self._lock:
                 self._exceptions_raised.append(e)
             raise
@@ -210,7 +207,7 @@ class QueueRunner:
         try:
             sess.run(op)
         except Exception as e:
-            _logger.debug("Ignored exception: %s", e)
+            tf_logging.debug("Ignored exception: %s", e)
 
     def to_proto(self, export_scope: str | None = None) -> Any:
         """The QueueRunnerDef; None if the queue is not in the name scope ``export_scope``."""
@@ -273,7 +270,7 @@ def start_queue_runners(
         raise TypeError(f"sess must be a `tf.Session` object. Given class: {type(sess)}")
     queue_runners = get_collection(collection)
     if not queue_runners:
-        _logger.warning(
+        tf_logging.warning(
             "`tf.train.start_queue_runners()` was called when no queue runners were defined. You can safely remove "
             "the call to this deprecated function."
         )

@@ -5,17 +5,15 @@ Source: `Scaffold` of tensorflow/python/training/monitored_session.py, 1.15 and 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
+from kvarn import tf_logging
 from kvarn.graph.graph import GraphKeys, add_to_collection, get_collection, get_default_graph
 from kvarn.ops import array, control
 from kvarn.saver.saver import _get_saver_or_default
 from kvarn.train import increments, summary_io
 from kvarn.variables import listing, resources
-
-_logger = logging.getLogger("tensorflow")
 
 
 class Scaffold:
@@ -109,7 +107,7 @@ class Scaffold:
         if self._incremental_save_restore:
             self._incr_saver = increments.incremental_saver_of(self._saver)
         get_default_graph().finalize()
-        _logger.info("Graph was finalized.")
+        tf_logging.info("Graph was finalized.")
         return self
 
     @property

@@ -6,18 +6,15 @@ Source: tensorflow/python/training/session_manager.py (1.15); increments are Dee
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import time
 from typing import Any
 
 import numpy as np
 
-from kvarn import errors
+from kvarn import errors, tf_logging
 from kvarn.graph.graph import Graph, get_default_graph
 from kvarn.graph.session import Session
-
-_logger = logging.getLogger("tensorflow")
 
 
 class SessionManager:
@@ -151,15 +148,15 @@ class SessionManager:
             return sess, False
         source = checkpoint_dir or checkpoint_filename_with_path
         if not success:
-            _logger.info(
+            tf_logging.info(
                 "Restoring model from %s did not make model ready for local init: %s", source, message
             )
             return sess, False
         ready, message = self._model_ready(sess)
         if not ready:
-            _logger.info("Restoring model from %s did not make model ready: %s", source, message)
+            tf_logging.info("Restoring model from %s did not make model ready: %s", source, message)
             return sess, False
-        _logger.info("Restored model from %s", source)
+        tf_logging.info("Restored model from %s", source)
         return sess, True
 
     def wait_for_session(
@@ -186,7 +183,7 @@ class SessionManager:
                 raise errors.DeadlineExceededError(
                     None, None, f"Session was not ready after waiting {int(limit)} secs."
                 )
-            _logger.info(
+            tf_logging.info(
                 "Waiting for model to be ready.  Ready_for_local_init_op:  %s, ready: %s",
                 not_ready_for_local,
                 not_ready,
@@ -222,7 +219,7 @@ class SessionManager:
         while not state or not state.model_checkpoint_path:
             if not wait_for_checkpoint or waited >= max_wait_secs:
                 return sess, False
-            _logger.info("Waiting for checkpoint to be available.")
+            tf_logging.info("Waiting for checkpoint to be available.")
             time.sleep(self._recovery_wait_secs)
             waited += self._recovery_wait_secs
             state = checkpoint.get_checkpoint_state(checkpoint_dir)
@@ -250,9 +247,9 @@ class SessionManager:
         ready, message = self._model_ready_for_local_init(sess)
         if not ready:
             return False, message
-        _logger.info("Running local_init_op.")
+        tf_logging.info("Running local_init_op.")
         sess.run(self._local_init_op, options=self._local_init_run_options)
-        _logger.info("Done running local_init_op.")
+        tf_logging.info("Done running local_init_op.")
         return True, None
 
 
@@ -264,7 +261,7 @@ def _ready(op: Any, sess: Any, message: str) -> tuple[bool, str | None]:
         value = sess.run(op)
     except errors.FailedPreconditionError as e:
         if "uninitialized" not in str(e):
-            _logger.warning("%s : error [%s]", message, e)
+            tf_logging.warning("%s : error [%s]", message, e)
             raise
         return False, str(e)
     # Ready ops of old programs are numbers, or operations without a value.

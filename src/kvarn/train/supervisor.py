@@ -11,13 +11,12 @@ Source: tensorflow/python/training/supervisor.py (1.15).
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from kvarn import dtypes
+from kvarn import dtypes, tf_logging
 from kvarn.graph.graph import Graph, GraphKeys, add_to_collection, get_collection, get_default_graph
 from kvarn.graph.graph_io import write_graph
 from kvarn.graph.meta_graph import create_meta_graph_def
@@ -29,8 +28,6 @@ from kvarn.train.coordinator import Coordinator, LooperThread
 from kvarn.train.session_manager import SessionManager
 from kvarn.train.supervisor_services import SVStepCounterThread, SVSummaryThread, SVTimerCheckpointThread
 from kvarn.variables import listing, resources
-
-_logger = logging.getLogger("tensorflow")
 
 
 class Supervisor:
@@ -228,12 +225,12 @@ class Supervisor:
             )
             self._write_graph()
             if start_standard_services:
-                _logger.info("Starting standard services.")
+                tf_logging.info("Starting standard services.")
                 self.start_standard_services(sess)
         else:
             sess = self._session_manager.wait_for_session(master, config=config, max_wait_secs=max_wait_secs)
         if start_standard_services:
-            _logger.info("Starting queue runners.")
+            tf_logging.info("Starting queue runners.")
             self.start_queue_runners(sess)
         return sess
 
@@ -260,7 +257,7 @@ class Supervisor:
                 "Only chief supervisor can start standard services. Because only chief supervisors can write events."
             )
         if not self._logdir:
-            _logger.warning("Standard services need a 'logdir' passed to the SessionManager")
+            tf_logging.warning("Standard services need a 'logdir' passed to the SessionManager")
             return None
         if self._global_step is not None and self._summary_writer:
             # Readers of the event file drop what came later than this step.
@@ -402,7 +399,7 @@ def _default(given: Any, collection_key: str, make: Callable[[], Any]) -> Any:
         return given
     found = get_collection(collection_key)
     if len(found) > 1:
-        _logger.info("Found %d %s operations. Returning the first one.", len(found), collection_key)
+        tf_logging.info("Found %d %s operations. Returning the first one.", len(found), collection_key)
     if found and found[0] is not None:
         return found[0]
     made = make()
@@ -427,5 +424,5 @@ def _global_step_tensor() -> Any:
         return None
     if found.dtype.base_dtype in (dtypes.int32, dtypes.int64):
         return found
-    _logger.warning("Found 'global_step' is not an int type: %s", found.dtype)
+    tf_logging.warning("Found 'global_step' is not an int type: %s", found.dtype)
     return None

@@ -5,17 +5,16 @@ Source: the SV…Thread classes of tensorflow/python/training/supervisor.py (1.1
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from kvarn import tf_logging
 from kvarn.train import summary_io, training_util
 from kvarn.train.coordinator import LooperThread
 
 if TYPE_CHECKING:
     from kvarn.train.supervisor import Supervisor
 
-_logger = logging.getLogger("tensorflow")
 
 # How often steps per second are logged; they are written always.
 _MAX_LOGGED = 10
@@ -36,7 +35,7 @@ class SVSummaryThread(LooperThread):
         else:
             summary = self._sess.run(self._sv.summary_op)
         if self._sv.summary_writer:
-            _logger.info("Recording summary at step %s.", global_step)
+            tf_logging.info("Recording summary at step %s.", global_step)
             self._sv.summary_writer.add_summary(summary, global_step)
 
 
@@ -73,7 +72,7 @@ class SVStepCounterThread(LooperThread):
             self._sv.summary_writer.add_summary(summary_io.scalar(self._summary_tag, steps_per_sec), step)
         if SVStepCounterThread._logged < _MAX_LOGGED:
             SVStepCounterThread._logged += 1
-            _logger.info("%s: %g", self._summary_tag, steps_per_sec)
+            tf_logging.info("%s: %g", self._summary_tag, steps_per_sec)
 
 
 class SVTimerCheckpointThread(LooperThread):
@@ -86,7 +85,7 @@ class SVTimerCheckpointThread(LooperThread):
 
     def run_loop(self) -> None:
         sv = self._sv
-        _logger.info("Saving checkpoint to path %s", sv.save_path)
+        tf_logging.info("Saving checkpoint to path %s", sv.save_path)
         sv.saver.save(self._sess, sv.save_path, global_step=sv.global_step)
         if sv.summary_writer and sv.global_step is not None:
             step = training_util.global_step(self._sess, sv.global_step)

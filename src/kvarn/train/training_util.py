@@ -5,13 +5,12 @@ Source: tensorflow/python/training/training_util.py (1.15).
 
 from __future__ import annotations
 
-import logging
 from typing import Any, Final
 
 import numpy as np
 
 import kvarn.variables.scope as variable_scope
-from kvarn import dtypes
+from kvarn import dtypes, tf_logging
 from kvarn.graph.graph import Graph, GraphKeys, add_to_collection, control_dependencies, get_default_graph
 from kvarn.graph.tensor import Tensor
 from kvarn.ops import state
@@ -20,8 +19,6 @@ from kvarn.variables import variable as variables
 
 # Collection of the one tensor that reads the global step after its initialization.
 GLOBAL_STEP_READ_KEY: Final = "global_step_read_op_cache"
-
-_logger = logging.getLogger("tensorflow")
 
 
 def global_step(sess: Any, global_step_tensor: Any) -> int:
@@ -48,7 +45,7 @@ def get_global_step(graph: Graph | None = None) -> Any:
         except KeyError:
             return None
     else:
-        _logger.error("Multiple tensors in global_step collection.")
+        tf_logging.error("Multiple tensors in global_step collection.")
         return None
     assert_global_step(step)
     return step

@@ -11,16 +11,13 @@ Source: the private classes of tensorflow/python/training/monitored_session.py (
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kvarn import errors
+from kvarn import errors, tf_logging
 from kvarn.train.coordinator import Coordinator
 from kvarn.train.session_creator import SessionCreator
 from kvarn.train.session_run_hook import SessionRunArgs, SessionRunContext, SessionRunHook, SessionRunValues
-
-_logger = logging.getLogger("tensorflow")
 
 # Errors by which a session is lost, and another one may go on.
 _PREEMPTION_ERRORS = (errors.AbortedError, errors.UnavailableError)
@@ -88,7 +85,7 @@ class _WrappedSession:
         try:
             self._sess.close()
         except _PREEMPTION_ERRORS as e:
-            _logger.warning("The session was lost before it was closed. Error: %s", e)
+            tf_logging.warning("The session was lost before it was closed. Error: %s", e)
         finally:
             self._sess = None
 
@@ -121,13 +118,15 @@ class _RecoverableSession(_WrappedSession):
             try:
                 return self._sess_creator.create_session()
             except _PREEMPTION_ERRORS as e:
-                _logger.info("A session was lost while it was created, another one is created. Error: %s", e)
+                tf_logging.info(
+                    "A session was lost while it was created, another one is created. Error: %s", e
+                )
 
     def _check_stop(self) -> bool:
         try:
             return bool(self._sess._check_stop()) if self._sess else True
         except _PREEMPTION_ERRORS as e:
-            _logger.info(
+            tf_logging.info(
                 "The session was lost, seen when it was asked whether to stop; another one is created. Error: %s",
                 e,
             )
@@ -161,7 +160,7 @@ class _RecoverableSession(_WrappedSession):
                     self._sess = self._create_session()
                 return run()
             except _PREEMPTION_ERRORS as e:
-                _logger.info("The session was lost; another one is created, and runs again. Error: %s", e)
+                tf_logging.info("The session was lost; another one is created, and runs again. Error: %s", e)
                 self.close()
                 self._sess = None
 

@@ -8,12 +8,10 @@ Source: `CheckpointPosition` in tensorflow/python/training/tracking/base.py (1.1
 
 from __future__ import annotations
 
-import logging
 from typing import Any, NamedTuple
 
+from kvarn import tf_logging
 from kvarn.graph.graph import device, init_scope
-
-_log = logging.getLogger("tensorflow")
 
 # The attribute under which a variable has its value.
 VARIABLE_VALUE_KEY = "VARIABLE_VALUE"
@@ -90,7 +88,7 @@ class CheckpointPosition:
         bound = checkpoint.object_by_proto_id.get(self._proto_id)
         if bound is not None:
             if bound is not trackable:
-                _log.warning(
+                tf_logging.warning(
                     "Inconsistent references when loading the checkpoint into this object graph. Either the "
                     "Trackable object references in the Python program have changed in an incompatible way, or "
                     "the checkpoint was generated in an incompatible program.\n\nTwo checkpoint references "

@@ -8,10 +8,10 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-import logging
 from collections.abc import Callable
 from typing import Any
 
+from kvarn import tf_logging
 from kvarn.graph import nest
 from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.gradients import RegisterGradient, gradients
@@ -23,7 +23,6 @@ from kvarn.ops.resource_variable import handle_shape_and_type
 from kvarn.variables.scope import get_variable_scope
 from kvarn.variables.variable import Variable
 
-logger = logging.getLogger("kvarn")
 _numbers = itertools.count()
 _VARIABLES = ("VariableV2", "VarHandleOp")
 
@@ -112,7 +111,7 @@ def _check_signature(grad_fn: Callable[..., Any], variables: list[Any]) -> None:
                 "If using @custom_gradient with a function that uses variables, the enclosing variable scope must "
                 "have use_resource=True."
             )
-        logger.warning(
+        tf_logging.warning(
             "@custom_gradient grad_fn has 'variables' in signature, but no ResourceVariables were used on the "
             "forward pass."
         )

@@ -5,11 +5,10 @@ Source: tensorflow/python/ops/embedding_ops.py (1.15), with DeepRec's arguments 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
-from kvarn import dtypes
+from kvarn import dtypes, tf_logging
 from kvarn.graph.convert import constant, convert_to_tensor, convert_to_tensor_or_indexed_slices
 from kvarn.graph.graph import colocate_with, name_scope
 from kvarn.graph.tensor import SparseTensor, Tensor
@@ -20,8 +19,6 @@ from kvarn.variables.embedding_variable import EmbeddingVariable
 from kvarn.variables.multihash_variable import MultiHashVariable
 from kvarn.variables.partitioned_variable import PartitionedVariable
 from kvarn.variables.resource_variable import ResourceVariable
-
-_logger = logging.getLogger("tensorflow")
 
 # The buckets of an embedding variable's keys, which go round its parts; a fact of the checkpoint format too.
 _BUCKETS = 1000
@@ -325,7 +322,9 @@ def embedding_lookup_sparse(
       ValueError: an unknown combiner.
     """
     if combiner is None:
-        _logger.warning('The default value of combiner will change from "mean" to "sqrtn" after 2016/11/01.')
+        tf_logging.warning(
+            'The default value of combiner will change from "mean" to "sqrtn" after 2016/11/01.'
+        )
         combiner = "mean"
     if combiner not in ("mean", "sqrtn", "sum", "tile"):
         raise ValueError("combiner must be one of 'mean', 'sqrtn' or 'sum'")

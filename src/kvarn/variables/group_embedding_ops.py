@@ -6,12 +6,11 @@ of DeepRec.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from kvarn import dtypes
+from kvarn import dtypes, tf_logging
 from kvarn.graph.convert import constant, convert_to_tensor
 from kvarn.graph.graph import name_scope
 from kvarn.graph.tensor import SparseTensor
@@ -20,8 +19,6 @@ from kvarn.variables.dynamic_embedding_variable import DynamicEmbeddingVariable
 from kvarn.variables.embedding_variable import EmbeddingVariable
 from kvarn.variables.multihash_variable import MultiHashVariable
 from kvarn.variables.partitioned_variable import PartitionedVariable
-
-_logger = logging.getLogger("tensorflow")
 
 _COMBINERS: Final = ("mean", "sum", "sqrtn")
 
@@ -72,7 +69,9 @@ def group_embedding_lookup_sparse(
     params = _listed(params)
     sp_ids = _listed(sp_ids)
     if combiners is None:
-        _logger.warning('The default value of combiner will change from "mean" to "sqrtn" after 2016/11/01.')
+        tf_logging.warning(
+            'The default value of combiner will change from "mean" to "sqrtn" after 2016/11/01.'
+        )
         combiners = ["mean"] * len(params)
     combiners = _listed(combiners)
     if any(combiner not in _COMBINERS for combiner in combiners):

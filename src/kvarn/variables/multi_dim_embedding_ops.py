@@ -6,11 +6,10 @@ tensorflow/python/ops/embedding_ops.py of DeepRec.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
-from kvarn import dtypes
+from kvarn import dtypes, tf_logging
 from kvarn.graph.graph import name_scope
 from kvarn.graph.tensor import SparseTensor, Tensor
 from kvarn.ops import array, division, gather, math, segment, unary
@@ -18,8 +17,6 @@ from kvarn.ops import slicing as slicing_ops
 from kvarn.variables.embedding_ops import as_parts, as_tensor, embedding_lookup, handles_of
 from kvarn.variables.embedding_variable import EmbeddingVariable
 from kvarn.variables.safe_embedding_ops import prune_invalid_ids, prune_invalid_weights, weights_of
-
-_logger = logging.getLogger("tensorflow")
 
 _COMBINERS: Final = ("mean", "sqrtn", "sum", "max", "min", "tile")
 
@@ -198,7 +195,9 @@ def safe_embedding_lookup_multi_dim(
 
 def _checked(combiners: Any) -> list[str]:
     if combiners is None:
-        _logger.warning('The default value of combiner will change from "mean" to "sqrtn" after 2016/11/01.')
+        tf_logging.warning(
+            'The default value of combiner will change from "mean" to "sqrtn" after 2016/11/01.'
+        )
         combiners = ["mean"]
     found = list(combiners) if isinstance(combiners, (list, tuple)) else [combiners]
     if any(c not in _COMBINERS for c in found):

@@ -33,6 +33,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             COMPILER_VERSION GIT_VERSION VERSION disable_control_flow_v2 disable_eager_execution disable_v2_behavior
             disable_v2_tensorshape executing_eagerly
         """,
+        "kvarn.tf_logging": "get_logger",
         "kvarn.dtypes": """
             as_dtype bfloat16 bool complex128 complex64 double DType float16 float32 float64 half int16
             int32 int64 int8 qint16 qint32 qint8 quint16 quint8 resource string uint16 uint32 uint64 uint8
@@ -449,7 +450,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         """,
     },
     "logging": {
-        "kvarn.compat.tensorflow.logging": """
+        "kvarn.tf_logging": """
             DEBUG debug ERROR error FATAL fatal flush get_verbosity INFO info log log_every_n log_first_n
             log_if set_verbosity vlog WARN warn warning
         """,
@@ -740,7 +741,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.platform.gfile": ("tf:gfile",),
     "python.platform.googletest": ("kvarn.compat.tensorflow.testing.environment", "tf:test"),
     "python.platform.test": ("tf:test", "kvarn.compat.tensorflow.testing.environment"),
-    "python.platform.tf_logging": ("tf:logging",),
+    "python.platform.tf_logging": ("kvarn.tf_logging",),
     "python.util.tf_inspect": ("kvarn.compat.tensorflow.inspection",),
     "python.util.object_identity": ("kvarn.train.tracking.object_identity",),
     "python.util.nest": ("kvarn.graph.nest",),

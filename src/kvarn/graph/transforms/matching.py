@@ -5,15 +5,12 @@ Source: tensorflow/tools/graph_transforms/transform_utils.cc (1.15).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kvarn import errors
+from kvarn import errors, tf_logging
 from kvarn.graph.transforms.node_defs import canonical, copy_of, input_parts, node_name
-
-_log = logging.getLogger("tensorflow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +96,7 @@ def replace_matching(
         replaced = list(replace(match, needed))
         missing = needed - {n.name for n in replaced}
         if missing and not allow_inconsistencies:
-            _log.warning("'%s' stays as it is: other nodes use %s", node.name, sorted(missing))
+            tf_logging.warning("'%s' stays as it is: other nodes use %s", node.name, sorted(missing))
             replaced = originals
         result.extend(replaced)
     return result

@@ -5,19 +5,16 @@ Source: tensorflow/python/tools/optimize_for_inference_lib.py (1.15).
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from kvarn import dtypes
+from kvarn import dtypes, tf_logging
 from kvarn.graph.graph_util import remove_training_nodes
 from kvarn.graph.transforms.node_defs import constant, graph_def_of, node_name, value_of
 from kvarn.graph.transforms.strip_unused import strip_unused
-
-_log = logging.getLogger("tensorflow")
 
 # In which order a batch norm has its inputs, and which attribute is its epsilon.
 INPUT_ORDER = {
@@ -123,7 +120,7 @@ def _folded(node: Any, inputs: dict[str, Any], nodes: dict[str, Any]) -> tuple[s
     """The names of the nodes that go, and those that come; None with a warning where that cannot be."""
     conv = inputs["conv_op"]
     if conv.op not in ("Conv2D", "DepthwiseConv2dNative"):
-        _log.warning("Didn't find expected Conv2D or DepthwiseConv2dNative input to '%s'", node.name)
+        tf_logging.warning("Didn't find expected Conv2D or DepthwiseConv2dNative input to '%s'", node.name)
         return None
     weights_op = node_from_map(nodes, conv.input[1])
     if weights_op.op != "Const":
@@ -140,7 +137,7 @@ def _folded(node: Any, inputs: dict[str, Any], nodes: dict[str, Any]) -> tuple[s
             return None
         values[key] = value = values_from_const(source)
         if value.shape != (channels,):
-            _log.warning(
+            tf_logging.warning(
                 "Incorrect shape for %s, found %s, expected %s, for node %s",
                 key, value.shape, (channels,), node.name,
             )  # fmt: skip
@@ -163,7 +160,7 @@ def _folded(node: Any, inputs: dict[str, Any], nodes: dict[str, Any]) -> tuple[s
 
 
 def _warn_of_variable(what: str, name: str, found: Any) -> None:
-    _log.warning(
+    tf_logging.warning(
         "Didn't find expected %s Constant input to '%s', found %s instead. Maybe because freeze_graph wasn't run "
         "first?",
         what,

@@ -5,16 +5,13 @@ Source: tensorflow/tools/graph_transforms/__init__.py and transform_graph.cc (1.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from kvarn import errors
+from kvarn import errors, tf_logging
 from kvarn.graph.transforms import attributes, fold_constants, pruning, weights
 from kvarn.graph.transforms.node_defs import node_name
 from kvarn.graph.transforms.parameters import Context, parse
-
-_log = logging.getLogger("tensorflow")
 
 TRANSFORMS: Final[dict[str, Callable[[Any, Context], Any]]] = {
     "add_default_attributes": attributes.add_default_attributes,
@@ -75,7 +72,7 @@ def TransformGraph(
         except (errors.OpError, ValueError) as e:
             if ignored == "false":
                 raise
-            _log.error("%s: Ignoring error %s", name, e)
+            tf_logging.error("%s: Ignoring error %s", name, e)
             continue
         changed.library.CopyFrom(result.library)
         _check_inputs(changed)

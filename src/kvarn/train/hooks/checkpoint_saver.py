@@ -5,11 +5,11 @@ Source: `CheckpointSaverHook` of tensorflow/python/training/basic_session_run_ho
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from typing import Any
 
+from kvarn import tf_logging
 from kvarn.graph.graph import GraphKeys, get_collection, get_default_graph
 from kvarn.graph.graph_io import write_graph
 from kvarn.graph.meta_graph import create_meta_graph_def
@@ -19,8 +19,6 @@ from kvarn.train.hooks.global_step import global_step_read
 from kvarn.train.hooks.timer import SecondOrStepTimer
 from kvarn.train.increments import incremental_saver_of
 from kvarn.train.session_run_hook import SessionRunArgs, SessionRunContext, SessionRunHook, SessionRunValues
-
-_logger = logging.getLogger("tensorflow")
 
 
 class CheckpointSaverListener:
@@ -70,7 +68,7 @@ class CheckpointSaverHook(SessionRunHook):
         listeners: Sequence[CheckpointSaverListener] | None = None,
         incremental_save_secs: float | None = None,
     ) -> None:
-        _logger.info("Create CheckpointSaverHook.")
+        tf_logging.info("Create CheckpointSaverHook.")
         if saver is not None and scaffold is not None:
             raise ValueError("You cannot provide both saver and scaffold.")
         self._saver = saver
@@ -157,7 +155,7 @@ class CheckpointSaverHook(SessionRunHook):
 
     def _save(self, session: Any, step: int) -> bool:
         """Saves the model; whether a listener wants to stop."""
-        _logger.info("Saving checkpoints for %d into %s.", step, self._save_path)
+        tf_logging.info("Saving checkpoints for %d into %s.", step, self._save_path)
         for listener in self._listeners:
             listener.before_save(session, step)
         self._get_saver().save(session, self._save_path, global_step=step)
@@ -165,16 +163,20 @@ class CheckpointSaverHook(SessionRunHook):
         should_stop = False
         for listener in self._listeners:
             if listener.after_save(session, step):
-                _logger.info(
+                tf_logging.info(
                     "A CheckpointSaverListener requested that training be stopped. listener: %s", listener
                 )
                 should_stop = True
         return should_stop
 
     def _incremental_save(self, session: Any, step: int) -> None:
-        _logger.info("Start Save incremental checkpoints for %d into %s.", step, self._incremental_save_path)
+        tf_logging.info(
+            "Start Save incremental checkpoints for %d into %s.", step, self._incremental_save_path
+        )
         self._get_incr_saver().incremental_save(session, self._incremental_save_path, global_step=step)
-        _logger.info("Finish Save incremental checkpoints for %d into %s.", step, self._incremental_save_path)
+        tf_logging.info(
+            "Finish Save incremental checkpoints for %d into %s.", step, self._incremental_save_path
+        )
 
     def _get_saver(self) -> Any:
         if self._saver is not None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from kvarn import tf_logging
 from kvarn.graph.graph import get_default_graph
 from kvarn.train.hooks.timer import NeverTriggerTimer, SecondOrStepTimer
 from kvarn.train.session_run_hook import SessionRunArgs, SessionRunContext, SessionRunHook, SessionRunValues
-
-_logger = logging.getLogger("tensorflow")
 
 
 class LoggingTensorHook(SessionRunHook):
@@ -81,13 +79,13 @@ class LoggingTensorHook(SessionRunHook):
         elapsed_secs, _ = self._timer.update_last_triggered_step(self._iter_count)
         with np.printoptions(suppress=True):
             if self._formatter:
-                _logger.info(self._formatter(tensor_values))
+                tf_logging.info(self._formatter(tensor_values))
                 return
             stats = ", ".join(f"{tag} = {tensor_values[tag]}" for tag in self._tag_order)
             if elapsed_secs is not None:
-                _logger.info("%s (%.3f sec)", stats, elapsed_secs)
+                tf_logging.info("%s (%.3f sec)", stats, elapsed_secs)
             else:
-                _logger.info("%s", stats)
+                tf_logging.info("%s", stats)
 
 
 def _as_graph_element(obj: Any) -> Any:

@@ -5,19 +5,16 @@ Source: `ProfilerHook` of tensorflow/python/training/basic_session_run_hooks.py 
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import Any
 
-from kvarn import protos
+from kvarn import protos, tf_logging
 from kvarn.graph.timeline import Timeline
 from kvarn.io import as_path, atomic_replace, file_system_of
 from kvarn.train import summary_io
 from kvarn.train.hooks.global_step import global_step_read
 from kvarn.train.hooks.timer import SecondOrStepTimer
 from kvarn.train.session_run_hook import SessionRunArgs, SessionRunContext, SessionRunHook, SessionRunValues
-
-_logger = logging.getLogger("tensorflow")
 
 
 class ProfilerHook(SessionRunHook):
@@ -80,6 +77,6 @@ class ProfilerHook(SessionRunHook):
 
     def _save(self, step: int, step_stats: Any) -> None:
         path = os.path.join(as_path(self._output_dir), f"timeline-{step}.json")
-        _logger.info("Saving timeline for %d into '%s'.", step, path)
+        tf_logging.info("Saving timeline for %d into '%s'.", step, path)
         trace = Timeline(step_stats).generate_chrome_trace_format(self._show_dataflow, self._show_memory)
         atomic_replace(file_system_of(path), path, trace.encode())

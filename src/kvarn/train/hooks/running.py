@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
-from kvarn import errors
+from kvarn import errors, tf_logging
 from kvarn.train.session_run_hook import SessionRunArgs, SessionRunContext, SessionRunHook
-
-_logger = logging.getLogger("tensorflow")
 
 
 class FinalOpsHook(SessionRunHook):
@@ -38,7 +35,7 @@ class FinalOpsHook(SessionRunHook):
         try:
             self._final_ops_values = session.run(self._final_ops, feed_dict=self._final_ops_feed_dict)
         except (errors.OutOfRangeError, StopIteration):
-            _logger.warning(
+            tf_logging.warning(
                 "FinalOpsHook: the final operations have come to the end of an input. They should read variables "
                 "only: what reads the next batch of an input fails when that is used up."
             )

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Any
 
 import numpy as np
 
-from kvarn import dtypes
+from kvarn import dtypes, tf_logging
 from kvarn.graph.graph import GraphKeys, get_default_graph
 from kvarn.train import training_util
 from kvarn.train.hooks.global_step import global_step_read
 from kvarn.train.session_run_hook import SessionRunArgs, SessionRunContext, SessionRunHook, SessionRunValues
 from kvarn.variables import initializers
 from kvarn.variables import scope as variable_scope
-
-_logger = logging.getLogger("tensorflow")
 
 _HOOKS = "hooks"
 _STEPS_PER_RUN_VAR = "steps_per_run"
@@ -161,9 +158,9 @@ class NanTensorHook(SessionRunHook):
             return
         message = "Model diverged with loss = NaN."
         if self._fail_on_nan_loss:
-            _logger.error(message)
+            tf_logging.error(message)
             raise NanLossDuringTrainingError
-        _logger.warning(message)
+        tf_logging.warning(message)
         run_context.request_stop()
 
 
@@ -185,11 +182,11 @@ class GlobalStepWaiterHook(SessionRunHook):
         self._worker_is_started = True
 
     def _wait(self, session: Any) -> None:
-        _logger.info("Waiting for global step %d before starting training.", self._wait_until_step)
+        tf_logging.info("Waiting for global step %d before starting training.", self._wait_until_step)
         last_logged_step = 0
         while (step := session.run(self._global_step_tensor)) < self._wait_until_step:
             if step - last_logged_step > 1000:
-                _logger.info(
+                tf_logging.info(
                     "Waiting for global step %d before starting training. Current step is %d.",
                     self._wait_until_step,
                     step,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
+from kvarn import tf_logging
 from kvarn.train import summary_io, training_util
 from kvarn.train.hooks.global_step import global_step_read
 from kvarn.train.hooks.timer import SecondOrStepTimer
 from kvarn.train.session_run_hook import SessionRunArgs, SessionRunContext, SessionRunHook, SessionRunValues
-
-_logger = logging.getLogger("tensorflow")
 
 # How often it is said that the global step stands still.
 _MAX_WARNINGS = 5
@@ -28,8 +26,6 @@ class StepCounterHook(SessionRunHook):
       ValueError: both or none of ``every_n_steps`` and ``every_n_secs``.
       RuntimeError: (in `begin`) there is no global step.
     """
-
-    _warnings = 0
 
     def __init__(
         self,
@@ -66,12 +62,13 @@ class StepCounterHook(SessionRunHook):
                 elapsed_secs, elapsed_steps = self._timer.update_last_triggered_step(global_step)
                 if elapsed_secs is not None and elapsed_steps is not None:
                     self._log_and_record(elapsed_steps, elapsed_secs, global_step)
-        if stale_global_step == self._last_global_step and StepCounterHook._warnings < _MAX_WARNINGS:
-            StepCounterHook._warnings += 1
-            _logger.warning(
+        if stale_global_step == self._last_global_step:
+            tf_logging.log_first_n(
+                tf_logging.WARN,
                 "It seems that global step (tf.train.get_global_step) has not been increased. Current value "
                 "(could be stable): %s vs previous value: %s. You could increase the global step by passing "
                 "tf.train.get_global_step() to Optimizer.apply_gradients or Optimizer.minimize.",
+                _MAX_WARNINGS,
                 stale_global_step,
                 self._last_global_step,
             )
@@ -81,7 +78,7 @@ class StepCounterHook(SessionRunHook):
         steps_per_sec = elapsed_steps / elapsed_time
         if self._summary_writer is not None:
             self._summary_writer.add_summary(summary_io.scalar(self._summary_tag, steps_per_sec), global_step)
-        _logger.info("%s: %g", self._summary_tag, steps_per_sec)
+        tf_logging.info("%s: %g", self._summary_tag, steps_per_sec)
 
 
 class SummarySaverHook(SessionRunHook):

@@ -5,7 +5,6 @@ Source: `CheckpointManager` in tensorflow/python/training/checkpoint_management.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from typing import Any
@@ -13,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from kvarn import checkpoint as management
+from kvarn import tf_logging
 from kvarn.train.tracking.load_status import get_session
 from kvarn.train.training_util import global_step
 from kvarn.variables.creator import variable_creator_scope
-
-_log = logging.getLogger("tensorflow")
 
 
 class CheckpointManager:
@@ -70,7 +68,7 @@ class CheckpointManager:
         self._latest_checkpoint = state.model_checkpoint_path
         preserved = state.last_preserved_timestamp
         if now < preserved:
-            _log.warning(
+            tf_logging.warning(
                 "time.time() returned a value %f seconds behind the last preserved checkpoint timestamp.",
                 preserved - now,
             )

@@ -6,10 +6,9 @@ tensorflow/python/training/tracking/util.py (1.15).
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
-from kvarn import errors
+from kvarn import errors, tf_logging
 from kvarn.graph.graph import device
 from kvarn.graph.operation import Operation
 from kvarn.ops.save_marks import touch_all_rows
@@ -18,8 +17,6 @@ from kvarn.train.tracking.data_structures import TrackableDataStructure
 from kvarn.train.tracking.graph_view import ObjectGraphView
 from kvarn.train.tracking.object_identity import ObjectIdentitySet
 from kvarn.train.tracking.restore import CheckpointRestore, NameBasedRestore, node_names
-
-_log = logging.getLogger("tensorflow")
 
 _NOTHING_RESTORED = "No checkpoint specified (save_path=None); nothing is being restored."
 
@@ -229,7 +226,7 @@ class NameBasedSaverStatus(_LoadStatus):
     def __init__(self, checkpoint: NameBasedRestore, graph_view: ObjectGraphView) -> None:
         super().__init__(graph_view)
         self._checkpoint = checkpoint
-        _log.warning(
+        tf_logging.warning(
             "Restoring a name-based tf.train.Saver checkpoint using the object-based restore API. This mode uses "
             "global names to match variables, and so is somewhat fragile. It also adds new restore ops to the "
             "graph each time it is called when graph building. Prefer re-encoding training checkpoints in the "

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import collections
 import itertools
-import logging
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from kvarn import tf_logging
 from kvarn.saver.functional_saver import MultiDeviceSaver
 from kvarn.saver.saveable_object import SaveableObject
 from kvarn.saver.saveable_object_util import (
@@ -24,8 +24,6 @@ from kvarn.saver.saveables.python_state import PythonStateSaveable
 from kvarn.train.tracking.graph_view import ObjectGraphView
 from kvarn.train.tracking.object_identity import ObjectIdentityWeakKeyDictionary, ObjectIdentityWeakSet
 from kvarn.variables.checkpoint_position import CheckpointPosition, DeferredSlotRestoration, SlotRestoration
-
-_log = logging.getLogger("tensorflow")
 
 # Restores are numbered in the order in which they are asked for; an object takes the last that has it.
 _uids = itertools.count(1)
@@ -73,10 +71,10 @@ class _UnusedValuesWarning:
             return
         names = node_names(self._graph)
         for node_id in unmatched:
-            _log.warning("Unresolved object in checkpoint: %s", names[node_id])
+            tf_logging.warning("Unresolved object in checkpoint: %s", names[node_id])
         for node_id, attributes in self._unused_attributes.items():
-            _log.warning("Unused attribute in object %s: %s", names[node_id], attributes)
-        _log.warning(
+            tf_logging.warning("Unused attribute in object %s: %s", names[node_id], attributes)
+        tf_logging.warning(
             "A checkpoint was restored (e.g. tf.train.Checkpoint.restore or tf.keras.Model.load_weights) but not "
             "all checkpointed values were used. See above for specific issues. Use expect_partial() on the load "
             "status object, e.g. tf.train.Checkpoint.restore(...).expect_partial(), to silence these warnings, or "

@@ -5,9 +5,33 @@ Source: tensorflow/python/platform/tf_logging.py.
 
 from __future__ import annotations
 
+import functools
 import logging as python_logging
 import sys
 from typing import Any, Final
+
+__all__ = [
+    "DEBUG",
+    "ERROR",
+    "FATAL",
+    "INFO",
+    "WARN",
+    "debug",
+    "error",
+    "fatal",
+    "flush",
+    "get_logger",
+    "get_verbosity",
+    "info",
+    "log",
+    "log_every_n",
+    "log_first_n",
+    "log_if",
+    "set_verbosity",
+    "vlog",
+    "warn",
+    "warning",
+]
 
 DEBUG: Final = python_logging.DEBUG
 INFO: Final = python_logging.INFO
@@ -16,9 +40,10 @@ ERROR: Final = python_logging.ERROR
 FATAL: Final = python_logging.CRITICAL
 
 
-def _make() -> python_logging.Logger:
+@functools.cache
+def get_logger() -> python_logging.Logger:
+    """The logger ``tensorflow``, which gets a handler unless the program has configured logging itself."""
     logger = python_logging.getLogger("tensorflow")
-    # A program that configured logging itself keeps its own handlers.
     if not python_logging.getLogger().handlers and not logger.handlers:
         handler = python_logging.StreamHandler(sys.stderr)
         handler.setFormatter(python_logging.Formatter("%(levelname)s:%(name)s:%(message)s"))
@@ -27,48 +52,47 @@ def _make() -> python_logging.Logger:
     return logger
 
 
-_logger = _make()
 _seen: dict[str, int] = {}
 
 
 def get_verbosity() -> int:
     """The least level that is shown."""
-    return _logger.getEffectiveLevel()
+    return get_logger().getEffectiveLevel()
 
 
 def set_verbosity(v: int | str) -> None:
     """Shows messages from level ``v`` up."""
-    _logger.setLevel(v)
+    get_logger().setLevel(v)
 
 
 def log(level: int, msg: str, *args: Any, **kwargs: Any) -> None:
-    _logger.log(level, msg, *args, **kwargs)
+    get_logger().log(level, msg, *args, **kwargs)
 
 
 vlog = log
 
 
 def debug(msg: str, *args: Any, **kwargs: Any) -> None:
-    _logger.debug(msg, *args, **kwargs)
+    get_logger().debug(msg, *args, **kwargs)
 
 
 def info(msg: str, *args: Any, **kwargs: Any) -> None:
-    _logger.info(msg, *args, **kwargs)
+    get_logger().info(msg, *args, **kwargs)
 
 
 def warning(msg: str, *args: Any, **kwargs: Any) -> None:
-    _logger.warning(msg, *args, **kwargs)
+    get_logger().warning(msg, *args, **kwargs)
 
 
 warn = warning
 
 
 def error(msg: str, *args: Any, **kwargs: Any) -> None:
-    _logger.error(msg, *args, **kwargs)
+    get_logger().error(msg, *args, **kwargs)
 
 
 def fatal(msg: str, *args: Any, **kwargs: Any) -> None:
-    _logger.critical(msg, *args, **kwargs)
+    get_logger().critical(msg, *args, **kwargs)
 
 
 def log_if(level: int, msg: str, condition: bool, *args: Any) -> None:
@@ -90,5 +114,5 @@ def log_first_n(level: int, msg: str, n: int, *args: Any) -> None:
 
 
 def flush() -> None:
-    for handler in _logger.handlers:
+    for handler in get_logger().handlers:
         handler.flush()
