@@ -345,7 +345,7 @@ def test_rows_changed_other_than_by_recorded_updates_are_not_lost(tmp_path, how,
     model = Model(include=True, cumulative=cumulative).begin()
     before = model.full(tmp_path / "before", 0)
     model.train([1], [1])
-    model.full(tmp_path, 1)
+    first = model.full(tmp_path, 1)
     model.train([2], [2])
     session, w = model.session, model.sparse
     if how in ("restore op", "later restore op"):
@@ -354,8 +354,8 @@ def test_rows_changed_other_than_by_recorded_updates_are_not_lost(tmp_path, how,
     elif how == "increment":
         increment = model.increment(tmp_path / "before", 1)
         model.train([1], [1])
-        full = model.full(tmp_path, 1)
-        model.increments.incremental_restore(session, full, increment)
+        model.full(tmp_path, 2)
+        model.increments.incremental_restore(session, first, increment)
     elif how == "load":
         w.load(np.full((10, 2), 7.0, np.float32), session)
     elif how == "initializer":
@@ -365,9 +365,9 @@ def test_rows_changed_other_than_by_recorded_updates_are_not_lost(tmp_path, how,
     else:
         session.run(tf.assign(w, w * 3.0))
     model.train([3], [3])
-    model.increment(tmp_path, 2)
-    model.train([3], [4])
     model.increment(tmp_path, 3)
+    model.train([3], [4])
+    model.increment(tmp_path, 4)
     with tf.Graph().as_default():
         other = Model(include=True, cumulative=cumulative)
         other.increments.recover(other.session, tmp_path)

@@ -13,13 +13,15 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
-from kvarn import tf_logging
+from kvarn import errors, tf_logging
 from kvarn.formats import manifest as manifests
 from kvarn.formats.bundle.naming import index_filename
 from kvarn.formats.manifest import FULL, INCREMENT, Manifest, Parent, RowCounts, VariableCounts
 from kvarn.graph.graph import GraphKeys
 from kvarn.graph.resources import KERNEL_STATE, ResourceHandle, ResourceManager
 from kvarn.ops.save_marks import SaveMarks, Written, begin_full_save, recorders, save_log
+
+_CHAIN = ResourceHandle(KERNEL_STATE, "chain", "ChainState")
 
 _Cuts = weakref.WeakKeyDictionary[SaveMarks, int]
 
@@ -31,6 +33,7 @@ class ChainState:
       id: 32 hex digits.
       number: of the last save.
       full, last: the last full save, and the last of either kind; None before the first.
+      applied: digest of the increment that was restored last, on what was restored before it; "" for none.
     """
 
     def __init__(self) -> None:
@@ -38,6 +41,7 @@ class ChainState:
         self.number = 0
         self.full: Parent | None = None
         self.last: Parent | None = None
+        self.applied = ""
         # The cuts that these were made of: an increment that begins elsewhere does not follow them.
         self._full_cuts: _Cuts = weakref.WeakKeyDictionary()
         self._last_cuts: _Cuts = weakref.WeakKeyDictionary()
@@ -92,6 +96,27 @@ class ChainState:
         if self._before is not None:
             self.full, self.last, self._full_cuts, self._last_cuts = self._before
             self._before = None
+
+    def check_is_not_followed(self, prefix: str) -> None:
+        """Before an increment is written over another.
+
+        Raises:
+          FailedPreconditionError: ``prefix`` is an increment that the next one, which follows the save before it,
+            would need.
+        """
+        if self.full is None or self.last is None:
+            return
+        try:
+            manifest, _ = manifests.read_manifest(prefix)
+        except errors.OpError:
+            return  # Nothing there, or nothing that a chain could need.
+        if manifest.chain == self.id and self.full.number < manifest.number <= self.last.number:
+            raise errors.FailedPreconditionError.of(
+                f"The increment {manifest.number} of step {manifest.step} is needed by the one that was to be "
+                "written over it, which holds only what has changed since.",
+                path=prefix,
+                hint="Save when the global step has moved, or under another prefix; or save in full first.",
+            )
 
     def write_increment(
         self, prefix: str, written: Sequence[Written], step: int | None, *, since_last: bool
@@ -189,7 +214,14 @@ class SaveManifest:
 
 def chain_of(resources: ResourceManager) -> ChainState:
     """The chain of a session that makes increments."""
-    return resources.look_up_or_create(ResourceHandle(KERNEL_STATE, "chain", "ChainState"), ChainState)
+    return resources.look_up_or_create(_CHAIN, ChainState)
+
+
+def forget_applied(resources: ResourceManager) -> None:
+    """Something else was restored: increments follow that."""
+    chain = resources.find(_CHAIN)
+    if chain is not None:
+        chain.applied = ""
 
 
 def step_of(sess: Any, global_step: int | None) -> int | None:

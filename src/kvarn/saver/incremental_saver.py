@@ -206,7 +206,8 @@ class IncrementalSaver(Saver):
           TypeError: ``sess`` is no Session.
           ValueError: ``save_path`` is the state file itself.
           FailedPreconditionError: there was no full save in this session that it could follow, or a variable has
-            no value yet.  On any error no file stays, and what was touched is in the next increment.
+            no value yet; or, with ``cumulative=False``, it would replace an increment that it needs, as two of the
+            same step would.  On any error no file stays, and what was touched is in the next increment.
         """
         from kvarn import checkpoint
         from kvarn.graph.session import BaseSession
@@ -238,8 +239,10 @@ class IncrementalSaver(Saver):
             if directory:
                 file_system_of(directory).make_directory(directory)
             is_new = not checkpoint.checkpoint_exists(prefix)
-            log.take(prefix)
             chain = chain_of(sess.resources)
+            if not self._cumulative:
+                chain.check_is_not_followed(prefix)
+            log.take(prefix)
             recorded = recorders(sess.resources, sess.graph)
             if recorded:
                 self._touch_unrecorded(sess)
@@ -346,6 +349,8 @@ class IncrementalSaver(Saver):
           incr_save_path: the prefix of the increment; with ``cumulative=False`` those before it come first.
 
         Raises:
+          FailedPreconditionError: the manifests say that the increment was made on another full save, or that the
+            increment before it has not been restored; nothing was changed.
           ValueError: ``save_path`` is None.
           NotFoundError: there is no such checkpoint, or it lacks a variable.
           InvalidArgumentError: a variable has another type, shape or dim.
@@ -356,6 +361,12 @@ class IncrementalSaver(Saver):
         if save_path is None:
             raise ValueError("Can't load save_path when it is None.")
         full, prefix = os.fsdecode(save_path), os.fsdecode(incr_save_path)
+        chain = chain_of(sess.resources)
+        digest = _check_follows(full, chain.applied, prefix)
+        self._restore_increment(sess, full, prefix)
+        chain.applied = digest
+
+    def _restore_increment(self, sess: Any, full: str, prefix: str) -> None:
         tf_logging.info("Incremental restoring parameters from %s", prefix)
         _verify(prefix)
         sess.run(
@@ -459,7 +470,7 @@ class IncrementalSaver(Saver):
 
         marks = activate_all(sess.resources, sess.graph)
         for prefix in increments:
-            self.incremental_restore(sess, full, prefix)
+            self._restore_increment(sess, full, prefix)
         for recorder in recorders(sess.resources, sess.graph):
             # Which rows the increments have changed was not recorded.
             recorder.touch_all()
@@ -468,7 +479,9 @@ class IncrementalSaver(Saver):
             own.settle(cumulative=self._cumulative)
         if chain is not None:
             first, last = path[0], path[-1]
-            chain_of(sess.resources).follow(
+            state = chain_of(sess.resources)
+            state.applied = last.digest
+            state.follow(
                 chain.id,
                 chain.last.number,
                 Parent(first.number, first.kind, first.step, first.digest),
@@ -513,6 +526,38 @@ def _verify(prefix: str) -> None:
     with open_checkpoint(prefix) as reader:
         for name in list(reader.keys()):
             reader.verify(name)
+
+
+def _check_follows(full: str, applied: str, prefix: str) -> str:
+    """The digest of an increment's manifest, "" if it or the full save has none, as DeepRec's have not.
+
+    Args:
+      applied: digest of the increment that was restored last.
+
+    Raises:
+      FailedPreconditionError: the increment follows neither.
+    """
+    from kvarn.formats.manifest import read_manifest
+
+    try:
+        base, base_digest = read_manifest(full)
+        own, digest = read_manifest(prefix)
+    except errors.NotFoundError:
+        return ""
+    parent = own.parent
+    if parent is None or parent.digest in (base_digest, applied):
+        return digest
+    if own.chain != base.chain:
+        problem = f"belongs to chain {own.chain}, and full save {base.number} to chain {base.chain}"
+    elif parent.kind == INCREMENT:
+        problem = f"follows increment {parent.number}, which was not restored before it"
+    else:
+        problem = f"was made on full save {parent.number}, and not on full save {base.number}, '{full}'"
+    raise errors.FailedPreconditionError.of(
+        f"increment {own.number} {problem}",
+        path=prefix,
+        hint="Restore the saves that it follows first, in their order; or let `recover` find them.",
+    )
 
 
 def _since_last() -> str:

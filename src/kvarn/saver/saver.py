@@ -26,7 +26,7 @@ from kvarn.graph.meta_graph import add_collection_def
 from kvarn.graph.proto_functions import prepend_name_scope, strip_name_scope
 from kvarn.ops.save_marks import save_log, touch_all_rows
 from kvarn.saver.builder import V2, BulkSaverBuilder
-from kvarn.saver.chain_state import ChainState, SaveManifest
+from kvarn.saver.chain_state import ChainState, SaveManifest, forget_applied
 from kvarn.saver.meta_graph import export_meta_graph, import_meta_graph
 from kvarn.saver.restore_check import RestoreCheck, operations_below
 from kvarn.saver.retention import Retention
@@ -529,6 +529,7 @@ class Saver:
             with self._checked(sess.graph, prefix):
                 sess.run(self.saver_def.restore_op_name, {self.saver_def.filename_tensor_name: prefix})
             touch_all_rows(sess.resources)
+            forget_applied(sess.resources)
         except errors.NotFoundError as e:
             try:
                 names_to_keys = object_graph.object_graph_key_mapping(prefix)
@@ -561,6 +562,7 @@ class Saver:
         with open_checkpoint(prefix) as reader:
             restore_by_plan(sess, plan, self._demands(sess.graph), reader, filename_tensor)
         touch_all_rows(sess.resources)
+        forget_applied(sess.resources)
 
 
 def _get_saver_or_default() -> Saver:
