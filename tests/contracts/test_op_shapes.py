@@ -23,6 +23,7 @@ from kvarn.testing.gradients import check_grad
 # Modules whose ops need variables, tables, files or random numbers; they have tests of their own.
 ELSEWHERE = frozenset(
     (
+        "batch_norm",
         "checkpoint",
         "control",
         "control_flow",
@@ -52,6 +53,8 @@ ELSEWHERE = frozenset(
         "summary",
         "summary_writer",
         "tensor_array_ops",
+        "tensor_list_joining",
+        "tensor_list_ops",
         "training",
         "training_deeprec",
         "training_kv",
@@ -81,6 +84,12 @@ WITHOUT_DERIVATIVE = frozenset(
         "Ceil",
         "Floor",
         "FloorDiv",
+        "MaxPoolGrad",
+        "MaxPoolGradGrad",
+        # Of float32 only: they share everything with those of two dimensions.
+        "MaxPool3D",
+        "MaxPool3DGrad",
+        "MaxPool3DGradGrad",
         "Rint",
         "Round",
         "Sign",
@@ -120,6 +129,11 @@ _MASKS: dict[str, Any] = {
     "shrink_axis_mask": 1,
 }
 _SLICE = (i(1, 0, 0, 4), i(2, 0, 0, 0), i(1, 1, 1, -2))
+
+_POOLED: dict[str, Any] = {"ksize": [1, 3, 2, 1], "strides": [1, 2, 1, 1], "padding": "SAME"}
+_MAXIMA = f(2, 3, 4, 3)
+_POOLED3D: dict[str, Any] = {"ksize": [1, 3, 2, 1, 1], "strides": [1, 2, 1, 1, 1], "padding": "SAME"}
+_BLOCKS = f(2, 5, 4, 3, 2).astype(np.float32)
 
 # op: examples, each the arguments or (arguments, attributes)
 EXAMPLES: dict[str, list[Any]] = {
@@ -276,6 +290,99 @@ EXAMPLES: dict[str, list[Any]] = {
     "BiasAdd": [(f(2, 4, 3), f(3)), ((f(2, 3, 4, 5), f(3)), {"data_format": "NCHW"})],
     "BiasAddV1": [(f(2, 4, 3), f(3))],
     "BiasAddGrad": [(f(2, 4, 3),), ((f(2, 3, 4, 5),), {"data_format": "NCHW"})],
+    "Conv2D": [
+        ((f(2, 5, 4, 3), f(3, 2, 3, 4)), {"strides": [1, 2, 1, 1], "padding": "SAME"}),
+        (
+            (f(2, 3, 7, 5), f(3, 2, 3, 4)),
+            {"strides": [1, 1, 1, 2], "padding": "VALID", "data_format": "NCHW"},
+        ),
+        (
+            (f(2, 5, 4, 3), f(3, 2, 3, 4)),
+            {
+                "strides": [1, 2, 1, 1],
+                "padding": "EXPLICIT",
+                "explicit_paddings": [0, 0, 1, 2, 0, 3, 0, 0],
+                "dilations": [1, 2, 3, 1],
+            },
+        ),
+    ],
+    "Conv2DBackpropInput": [
+        ((i(2, 5, 4, 3), f(3, 2, 3, 4), f(2, 3, 4, 4)), {"strides": [1, 2, 1, 1], "padding": "SAME"}),
+        (
+            (i(2, 3, 7, 5), f(3, 2, 3, 4), f(2, 4, 5, 2)),
+            {"strides": [1, 1, 1, 2], "padding": "VALID", "data_format": "NCHW"},
+        ),
+    ],
+    "Conv2DBackpropFilter": [
+        ((f(2, 5, 4, 3), i(3, 2, 3, 4), f(2, 3, 4, 4)), {"strides": [1, 2, 1, 1], "padding": "SAME"}),
+        (
+            (f(2, 3, 7, 5), i(3, 2, 3, 4), f(2, 4, 5, 2)),
+            {"strides": [1, 1, 1, 2], "padding": "VALID", "data_format": "NCHW"},
+        ),
+    ],
+    "Conv3D": [
+        ((f(2, 5, 4, 3, 2), f(3, 2, 1, 2, 4)), {"strides": [1, 2, 1, 1, 1], "padding": "SAME"}),
+    ],
+    "Conv3DBackpropInputV2": [
+        (
+            (i(2, 5, 4, 3, 2), f(3, 2, 1, 2, 4), f(2, 3, 4, 3, 4)),
+            {"strides": [1, 2, 1, 1, 1], "padding": "SAME"},
+        ),
+    ],
+    "Conv3DBackpropFilterV2": [
+        (
+            (f(2, 5, 4, 3, 2), i(3, 2, 1, 2, 4), f(2, 3, 4, 3, 4)),
+            {"strides": [1, 2, 1, 1, 1], "padding": "SAME"},
+        ),
+    ],
+    "DepthwiseConv2dNative": [
+        ((f(2, 5, 4, 3), f(3, 2, 3, 2)), {"strides": [1, 2, 2, 1], "padding": "SAME"}),
+        (
+            (f(2, 3, 7, 5), f(3, 2, 3, 2)),
+            {"strides": [1, 1, 2, 2], "padding": "VALID", "data_format": "NCHW"},
+        ),
+    ],
+    "DepthwiseConv2dNativeBackpropInput": [
+        ((i(2, 5, 4, 3), f(3, 2, 3, 2), f(2, 3, 2, 6)), {"strides": [1, 2, 2, 1], "padding": "SAME"}),
+    ],
+    "DepthwiseConv2dNativeBackpropFilter": [
+        ((f(2, 5, 4, 3), i(3, 2, 3, 2), f(2, 3, 2, 6)), {"strides": [1, 2, 2, 1], "padding": "SAME"}),
+    ],
+    "MaxPool": [
+        ((f(2, 5, 4, 3),), {"ksize": [1, 3, 2, 1], "strides": [1, 2, 1, 1], "padding": "SAME"}),
+        (
+            (f(2, 3, 5, 4),),
+            {"ksize": [1, 1, 3, 2], "strides": [1, 1, 1, 2], "padding": "VALID", "data_format": "NCHW"},
+        ),
+    ],
+    "MaxPoolGrad": [
+        ((f(2, 5, 4, 3), _MAXIMA, f(2, 3, 4, 3)), _POOLED),
+    ],
+    "MaxPoolGradGrad": [
+        ((f(2, 5, 4, 3), _MAXIMA, f(2, 5, 4, 3)), _POOLED),
+    ],
+    "MaxPool3D": [
+        ((_BLOCKS,), _POOLED3D),
+    ],
+    "MaxPool3DGrad": [((_BLOCKS, _BLOCKS[:, ::2], _BLOCKS[:, ::2]), _POOLED3D)],
+    "MaxPool3DGradGrad": [((_BLOCKS, _BLOCKS[:, ::2], _BLOCKS), _POOLED3D)],
+    "AvgPool": [
+        ((f(2, 5, 4, 3),), _POOLED),
+        (
+            (f(2, 3, 5, 4),),
+            {"ksize": [1, 1, 3, 2], "strides": [1, 1, 1, 2], "padding": "VALID", "data_format": "NCHW"},
+        ),
+    ],
+    "AvgPoolGrad": [((i(2, 5, 4, 3), f(2, 3, 4, 3)), _POOLED)],
+    "AvgPool3D": [
+        ((f(2, 5, 4, 3, 2),), _POOLED3D),
+    ],
+    "AvgPool3DGrad": [
+        (
+            (i(2, 5, 4, 3, 2), f(2, 3, 4, 3, 2)),
+            _POOLED3D,
+        ),
+    ],
     "L2Loss": [(f(2, 3),)],
     "SoftmaxCrossEntropyWithLogits": [(f(2, 3), np.array([[0.2, 0.3, 0.5], [0.6, 0.1, 0.3]]))],
     "SparseSoftmaxCrossEntropyWithLogits": [(f(2, 3), i(2, 0))],

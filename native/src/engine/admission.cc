@@ -50,7 +50,7 @@ size_t BloomAdmission::place(int64_t key, size_t function) const {
 }
 
 bool BloomAdmission::admits(int64_t key, int64_t /*seen*/, int64_t count) {
-  if (least(key) + count >= filter_freq_) return true;
+  if (add_counts(least(key), count) >= filter_freq_) return true;
   for (size_t i = 0; i < num_hash_; i++) {
     const size_t at = place(key, i);
     // Two functions may share a counter: it goes up for each.

@@ -20,14 +20,14 @@ std::optional<EvictReason> EvictionRule::reason(int64_t step, int64_t version, i
     if (version == -1) return false;
     return __builtin_sub_overflow(step, version, &age) ? step > version : age > steps_to_live;
   });
-  condition(by_norm(), EvictReason::kNorm, [&] {
-    if (value == nullptr) return false;
+  // What was not admitted has neither values nor a frequency to be judged by.
+  const bool admitted = value != nullptr;
+  condition(admitted && by_norm(), EvictReason::kNorm, [&] {
     float sum = 0;
     for (size_t d = 0; d < dim; d++) sum += value[d] * value[d];
     return 0.5f * sum < l2_weight_threshold;
   });
-  condition(by_frequency(), EvictReason::kFrequency,
-            [&] { return value != nullptr && freq < min_frequency; });
+  condition(admitted && by_frequency(), EvictReason::kFrequency, [&] { return freq < min_frequency; });
   return all && !every ? std::nullopt : first;
 }
 

@@ -205,6 +205,7 @@ void EmbeddingTable::date(std::span<const int64_t> keys, int64_t step) {
   for (size_t i = 0; i < keys.size(); i++) {
     const uint32_t row = piece.row(i);
     if (row == kNoRow || piece.meta(i).version != -1) continue;
+    if (touches_.active()) touches_.touch(keys[i], cuts_);
     if (is_cold(row)) {
       cold_keys.push_back(keys[i]);
       cold_rows.push_back(row);

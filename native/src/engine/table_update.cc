@@ -144,7 +144,7 @@ void EmbeddingTable::update_part(const Batch& batch, size_t part, size_t n_parts
         continue;
       }
       const size_t u = static_cast<uint32_t>(table[at]) - 1;
-      if (counting) counts[u] += batch.counts[i];
+      if (counting) counts[u] = add_counts(counts[u], batch.counts[i]);
       auto* sum = const_cast<float*>(grads[u]);
       if (sum < sums || sum >= sums + n_sums * dim) {
         sum = sums + n_sums++ * dim;
@@ -165,7 +165,7 @@ void EmbeddingTable::update_part(const Batch& batch, size_t part, size_t n_parts
     for (uint32_t u = 0; u < n_unique; u++) {
       if (u + kAhead < n_unique) KVARN_PREFETCH_WRITE(&rows_.meta(rows[u + kAhead]));
       RowMeta& meta = rows_.meta(rows[u]);
-      if (record_freq_) meta.freq += counting ? counts[u] : 1;
+      if (record_freq_) meta.freq = add_counts(meta.freq, counting ? counts[u] : 1);
       if (stamp) meta.version = *batch.update.step;
     }
   }
@@ -247,7 +247,7 @@ void EmbeddingTable::admit(const Batch& batch) {
   for (const uint32_t i : outside) {
     if (number[i] == candidates.size()) candidates.push_back({i, 0});
     Candidate& c = candidates[number[i]];
-    c.count += batch.counts.empty() ? (c.count == 0 ? 1 : 0) : batch.counts[i];
+    c.count = add_counts(c.count, batch.counts.empty() ? (c.count == 0 ? 1 : 0) : batch.counts[i]);
   }
   reserve_rows(n);
   counters_.reserve(n);
@@ -265,7 +265,7 @@ void EmbeddingTable::admit(const Batch& batch) {
     const uint32_t record = is_counter(row) ? row - kCounterBase : create_counter(key, writing_counters);
     if (writing_counters.needed()) writing_counters.keep(record);
     RowMeta& meta = counters_.meta(record);
-    meta.freq += candidates[c].count;
+    meta.freq = add_counts(meta.freq, candidates[c].count);
     if (record_version_ && batch.update.step) meta.version = *batch.update.step;
     if (touches_.active()) touches_.touch(key, cuts_);
   }

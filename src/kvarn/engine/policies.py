@@ -336,12 +336,10 @@ class EvictionPolicy:
         held: list[tuple[str, bool]] = []
         if self.by_age:
             held.append(("age", version != -1 and step - version > self.steps_to_live))
-        if self.by_norm:
-            held.append(
-                ("norm", value is not None and bool(_half_norm(value) < np.float32(self.l2_weight_threshold)))
-            )
-        if self.by_frequency:
-            held.append(("frequency", value is not None and frequency < self.min_frequency))
+        if value is not None and self.by_norm:
+            held.append(("norm", bool(_half_norm(value) < np.float32(self.l2_weight_threshold))))
+        if value is not None and self.by_frequency:
+            held.append(("frequency", frequency < self.min_frequency))
         if self.require == "all" and not all(holds for _, holds in held):
             return None
         return next((name for name, holds in held if holds), None)

@@ -24,7 +24,7 @@ from kvarn.engine.policies import (
     SeededRows,
     TieredStorage,
 )
-from kvarn.engine.reference_admission import Counts, door
+from kvarn.engine.reference_admission import Counts, add_counts, door
 from kvarn.engine.reference_snapshot import ReferenceSnapshot, Touches
 from kvarn.engine.reference_tiers import ReferenceTiers
 
@@ -216,7 +216,7 @@ class ReferenceEmbeddingTable:
         for i, key in enumerate(flat.tolist()):
             if key in sums:
                 sums[key] += grad_of[i]
-                occurrences[key] += 0 if count_of is None else int(count_of[i])
+                occurrences[key] = add_counts(occurrences[key], 0 if count_of is None else int(count_of[i]))
             else:
                 sums[key] = grad_of[i].copy()
                 occurrences[key] = 1 if count_of is None else int(count_of[i])
@@ -232,7 +232,7 @@ class ReferenceEmbeddingTable:
                 self._touch_record(key)
                 continue
             self._touches.touch(key)
-            entry.freq += count
+            entry.freq = add_counts(entry.freq, count)
             if step is not None:
                 entry.version = step
             found.update(entry.rows[0], [entry.rows[slot] for slot in slots], grad, numbers)
@@ -343,7 +343,10 @@ class ReferenceEmbeddingTable:
         reasons = np.array([evictions.REASONS.index(leaving[key]) for key in keys.tolist()], np.uint8)
         if not dry_run:
             for key, found in counts.items():
-                (self._entries.get(key) or self._door.records[key]).version = found.version
+                held = self._entries.get(key) or self._door.records[key]
+                if held.version != found.version:
+                    held.version = found.version
+                    self._touches.touch(key)
             for key in keys.tolist():
                 self._forget(key)
             self._evicted.add(keys, reasons, step)

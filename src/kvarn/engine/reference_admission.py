@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from kvarn.engine.policies import Admission, BloomAdmission, CounterAdmission
 
+_MOST = int(np.iinfo(np.int64).max)
+
 
 @dataclass
 class Counts:
@@ -19,6 +21,11 @@ class Counts:
 
     freq: int = 0
     version: int = -1
+
+
+def add_counts(a: int, b: int) -> int:
+    """The sum of two counts, as far as int64 goes."""
+    return min(a + b, _MOST)
 
 
 class OpenDoor:
@@ -80,7 +87,7 @@ class CounterDoor(OpenDoor):
         record = self.records.setdefault(key, Counts())
         if record.freq + count >= self.needed:
             return self.records.pop(key)
-        record.freq += count
+        record.freq = add_counts(record.freq, count)
         if step is not None:
             record.version = step
         return None

@@ -69,6 +69,8 @@ def load_all() -> None:
     """Imports every module that declares ops."""
     for module in MODULES:
         importlib.import_module(f"kvarn.ops.{module}")
+    "tensor_list_joining",
+    "tensor_list_ops",
 
 
 operators.install()

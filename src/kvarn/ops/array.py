@@ -209,6 +209,8 @@ class zeros_like_:
 
     def kernel(ctx, x):
         dtype = ctx.attrs["T"]
+        if dtype is dtypes.variant:
+            return x.zeros_like()
         return np.full(x.shape, b"", object) if dtype is dtypes.string else np.zeros(x.shape, dtype.np)
 
     grad = NOT_DIFFERENTIABLE

@@ -8,6 +8,7 @@ Source: tensorflow/core/ops/math_ops.cc, tensorflow/python/ops/{math_ops,math_gr
 
 from __future__ import annotations
 
+import functools
 import importlib
 from typing import Any
 
@@ -396,6 +397,8 @@ class add_n_:
     def kernel(ctx, inputs):
         if len(inputs) == 1:
             return inputs[0]
+        if ctx.attrs["T"] is dtypes.variant:
+            return functools.reduce(lambda x, y: x.plus(y), inputs)
         for i, x in enumerate(inputs):
             if x.shape != inputs[0].shape:
                 raise errors.InvalidArgumentError.of(

@@ -13,13 +13,48 @@ from kvarn import errors
 from kvarn.graph import shape_inference as shapes
 from kvarn.graph.functions import packed
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
+from kvarn.ops._tensor_lists import sum_of
 
 
-class _Optional:
-    """Some values, or none at all."""
+class Optional:
+    """Some values, or none at all: a scalar."""
+
+    shape: tuple[int, ...] = ()
+    ndim = 0
+    size = 1
 
     def __init__(self, values: list[Any] | None) -> None:
         self.values = values
+
+    def zeros_like(self) -> Optional:
+        """Zeros in the place of the values, if there are any."""
+        return self if self.values is None else Optional([_zeros_of(x) for x in self.values])
+
+    def plus(self, other: Any) -> Optional:
+        """The sums of the values.
+
+        Raises:
+          InvalidArgumentError: only one of the two has values, or they have different numbers of them.
+        """
+        mine, others = self.values, other.values if isinstance(other, Optional) else None
+        if (mine is None) != (others is None):
+            raise errors.InvalidArgumentError.of(
+                "Cannot add optionals because one has a value and the other doesn't."
+            )
+        if mine is None or others is None:
+            return self
+        if len(mine) != len(others):
+            raise errors.InvalidArgumentError.of(
+                "Cannot add optionals because they have different numbers of components "
+                f"({len(mine)} vs. {len(others)})."
+            )
+        return Optional([sum_of(x, y) for x, y in zip(mine, others, strict=True)])
+
+
+def _zeros_of(value: Any) -> Any:
+    if hasattr(value, "zeros_like"):
+        return value.zeros_like()
+    return np.full(value.shape, b"", object) if value.dtype == object else np.zeros(value.shape, value.dtype)
 
 
 @op("OptionalFromValue", "components: Toutput_types", "optional: variant", "Toutput_types: list(type) >= 1")
@@ -29,9 +64,11 @@ class optional_from_value:
     shape = shapes.scalar
 
     def kernel(ctx: Any, components: Any) -> Any:
-        return _Optional(list(components))
+        return Optional(list(components))
 
-    grad = NOT_DIFFERENTIABLE
+    def grad(op: Any, d: Any) -> Any:
+        types = [x.dtype.base_dtype for x in op.inputs]
+        return optional_get_value(d, output_types=types, output_shapes=[x.shape for x in op.inputs])
 
 
 @op("OptionalNone", outputs="optional: variant")
@@ -41,7 +78,7 @@ class optional_none:
     shape = shapes.scalar
 
     def kernel(ctx: Any) -> Any:
-        return _Optional(None)
+        return Optional(None)
 
     grad = NOT_DIFFERENTIABLE
 
@@ -75,4 +112,5 @@ class optional_get_value:
             raise errors.InvalidArgumentError.of("The given optional does not have a value.")
         return packed(optional.values)
 
-    grad = NOT_DIFFERENTIABLE
+    def grad(op: Any, *d: Any) -> Any:
+        return optional_from_value(list(d))

@@ -218,3 +218,41 @@ def test_explain_whether_a_waiting_key_would_go(kind: Any) -> None:
     policy = EvictionPolicy(steps_to_live=5)
     assert table.explain(1, policy=policy, step=7).would_evict is None
     assert table.explain(1, policy=policy, step=8).would_evict == "age"
+
+
+def test_waiting_keys_leave_by_age_whatever_else_is_required(kind: Any) -> None:
+    """They have neither a row nor a frequency to be judged by."""
+    table = kind(np.int64, 1, record_freq=True, record_version=True, admission=CounterAdmission(5))
+    table.apply("GradientDescent", np.array([1, 2]), np.ones((2, 1), np.float32), params=[0.1], step=0)
+    policy = EvictionPolicy(steps_to_live=3, min_frequency=9, l2_weight_threshold=1.0, require="all")
+    assert table.evict(policy, 3).removed == 0
+    assert table.evict(policy, 4).by_reason == {"age": 2}
+    # A policy that says nothing of age leaves them.
+    table.apply("GradientDescent", np.array([1]), np.ones((1, 1), np.float32), params=[0.1], step=0)
+    assert table.evict(EvictionPolicy(min_frequency=9, require="all"), 100).removed == 0
+
+
+def test_the_time_that_an_eviction_gives_is_a_touch(kind: Any) -> None:
+    """Increments have to tell it to who follows them."""
+    table = table_of(kind, {1: (1, -1, 1.0), 2: (1, 7, 1.0)})
+    table.record_touches = True
+    with table.snapshot() as before:
+        since = before.cut
+    assert table.evict(EvictionPolicy(steps_to_live=50), 40, dry_run=True).removed == 0
+    with table.snapshot(since=since) as cut:
+        assert cut.keys.tolist() == []
+    assert table.evict(EvictionPolicy(steps_to_live=50), 40).removed == 0
+    with table.snapshot(since=since) as cut:
+        assert cut.keys.tolist() == [1]
+        assert cut.versions.tolist() == [40]
+
+
+@pytest.mark.parametrize("admission", [None, CounterAdmission(2**63 - 1)])
+def test_frequencies_end_at_the_largest_number(kind: Any, admission: Any) -> None:
+    table = kind(np.int64, 1, record_freq=True, admission=admission)
+    most = 2**63 - 1
+    for counts in ([2**62, 2**62], [1, 1]):
+        grads = np.ones((2, 1), np.float32)
+        table.apply("GradientDescent", np.array([1, 1]), grads, params=[0.1], counts=np.array(counts))
+        assert table.frequency([1]).tolist() == [most]
+    assert table.contains([1]).tolist() == [True]

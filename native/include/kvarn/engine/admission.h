@@ -8,6 +8,8 @@
 #include <optional>
 #include <vector>
 
+#include "kvarn/base/counts.h"
+
 namespace kvarn {
 
 class Admission {
@@ -37,7 +39,9 @@ class CounterAdmission final : public Admission {
   explicit CounterAdmission(int64_t filter_freq) : filter_freq_(filter_freq) {}
 
   bool keeps_records() const override { return true; }
-  bool admits(int64_t /*key*/, int64_t seen, int64_t count) override { return seen + count >= filter_freq_; }
+  bool admits(int64_t /*key*/, int64_t seen, int64_t count) override {
+    return add_counts(seen, count) >= filter_freq_;
+  }
   int64_t frequency(int64_t /*key*/, bool admitted, std::optional<int64_t> recorded) const override {
     return admitted ? recorded.value_or(filter_freq_) : 0;
   }

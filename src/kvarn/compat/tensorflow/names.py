@@ -695,6 +695,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.variables.multihash_variable",
         "kvarn.ops.kv",
     ),
+    "python.ops.list_ops": ("kvarn.ops.list_ops",),
     "python.ops.linalg_ops": ("tf:linalg", "kvarn.ops.linalg", "kvarn.ops.matrices"),
     "python.ops.logging_ops": ("kvarn.ops.logging", "kvarn.summary.logging_ops"),
     "python.ops.lookup_ops": (
