@@ -22,6 +22,7 @@ from kvarn import _native, dtypes, errors
 from kvarn.graph.convert import constant, convert_to_tensor
 from kvarn.graph.graph import name_scope
 from kvarn.graph.op import op
+from kvarn.graph.shape_inference import merge, merge_dim, with_rank, with_rank_at_least
 from kvarn.graph.tensor import Tensor
 from kvarn.ops._elementwise import dims_text
 from kvarn.ops.gather import gather
@@ -30,49 +31,80 @@ from kvarn.ops.gather import gather
 
 
 def _segmented(c, data, segment_ids):
+    with_rank_at_least(data, 1)
+    with_rank(segment_ids, 1)
     return None if data is None else (None, *data[1:])
 
 
 def _checked_ids(data, ids):
     """The number of segments of sorted ids."""
-    if ids.shape != data.shape[:1]:
+    if len(ids.shape) != 1:
+        raise errors.InvalidArgumentError.of("segment_ids should be a vector.")
+    if ids.size != data.shape[0]:
         raise errors.InvalidArgumentError.of("segment_ids should be the same size as dimension 0 of input.")
     if not ids.size:
         return 0
-    if ids[0] < 0:
+    n = _last_segment(ids) + 1
+    fault = _first_fault(ids, n)
+    if fault is not None:
+        raise fault[1]
+    return n
+
+
+def _last_segment(ids):
+    if ids[-1] < 0:
         raise errors.InvalidArgumentError.of("segment ids must be >= 0")
-    if (np.diff(ids) < 0).any():
-        raise errors.InvalidArgumentError.of("segment ids are not increasing")
-    return int(ids[-1]) + 1
+    return int(ids[-1])
 
 
-def _sums(data, ids, num_segments):
-    """out[s] = the sum of data[i] over ids[i] == s; negative ids are left out."""
+def _first_fault(ids, n):
+    """Where the first segment starts that is out of order or not below `n`, and the error; None if all is well."""
+    steps = np.diff(ids)
+    if ids[0] >= 0 and ids[-1] < n and (steps >= 0).all():
+        return None
+    # Segment by segment: whether the next one is greater, and then whether this one is in range.
+    ends = np.flatnonzero(steps)
+    heads, following = ids[ends], ids[ends + 1]
+    first = int(np.argmax((following < heads) | (heads < 0) | (heads >= n)))
+    start = int(ends[first - 1]) + 1 if first else 0
+    if following[first] < heads[first]:
+        return start, errors.InvalidArgumentError.of("segment ids are not increasing")
+    return start, errors.InvalidArgumentError.of(
+        f"Segment id {heads[first]} out of range [0, {n}), possibly because 'segment_ids' input is not sorted."
+    )
+
+
+def _sums(data, ids, num_segments, shape=None):
+    """out[s] = the sum of data[i] over ids[i] == s; negative ids are left out.
+
+    `shape` is what the ids had before they were made a vector.
+    """
     if data.dtype in (np.float32, np.float64):
         try:
             return _native.unsorted_segment_sum(
                 np.ascontiguousarray(data), np.ascontiguousarray(ids), num_segments
             )
         except errors.InvalidArgumentError:
-            raise _bad_id(ids, num_segments) from None
+            raise _bad_id(ids, num_segments, shape or ids.shape) from None
     out = np.zeros((num_segments, *data.shape[1:]), data.dtype)
-    _at(np.add, out, data, ids)
+    _at(np.add, out, data, ids, shape)
     return out
 
 
-def _at(function, out, data, ids):
+def _at(function, out, data, ids, shape=None):
     if ids.size:
         if int(ids.max()) >= len(out):
-            raise _bad_id(ids, len(out))
+            raise _bad_id(ids, len(out), shape or ids.shape)
         if int(ids.min()) < 0:
             data, ids = data[ids >= 0], ids[ids >= 0]
         function.at(out, ids, data)
 
 
-def _bad_id(ids, num_segments):
+def _bad_id(ids, num_segments, shape):
     first = int(np.argmax(ids >= num_segments))
+    place = ",".join(str(int(i)) for i in np.unravel_index(first, shape))
     return errors.InvalidArgumentError.of(
-        f"segment_ids[{first}] = {int(ids[first])} is out of range [0, {num_segments})"
+        f"segment_ids{f'[{place}]' if place else ''} = {int(ids[first])} is out of range [0, {num_segments})"
     )
 
 
@@ -207,13 +239,30 @@ class segment_min:
 
 
 def _unsorted(c, data, segment_ids, num_segments):
-    n = c.constant_value(2)
-    if data is None or segment_ids is None:
+    with_rank(num_segments, 0)
+    if segment_ids is None:
+        return None
+    with_rank_at_least(data, len(segment_ids))
+    if data is None:
         return None
     for a, b in zip(data, segment_ids, strict=False):
-        if a is not None and b is not None and a != b:
-            raise ValueError(f"Dimensions must be equal, but are {a} and {b}")
+        merge_dim(a, b)
+    n = c.constant_value(2)
+    if n is not None and n < 0:
+        raise ValueError(f"Dimension size, given by scalar input 2, must be non-negative but is {int(n)}")
     return (None if n is None else int(n), *data[len(segment_ids) :])
+
+
+def _rows_of(num_segments):
+    """The value of `num_segments`."""
+    if len(num_segments.shape):
+        raise errors.InvalidArgumentError.of(
+            f"num_segments should be a scalar, not shape {dims_text(num_segments)}"
+        )
+    n = int(num_segments)
+    if n < 0:
+        raise errors.InvalidArgumentError.of(f"Input num_segments == {n} must not be negative.")
+    return n
 
 
 def _flat(data, ids):
@@ -239,7 +288,7 @@ class unsorted_segment_sum:
 
     def kernel(ctx, data, segment_ids, num_segments):
         rows, ids = _flat(data, segment_ids)
-        return _sums(rows, ids, int(num_segments))
+        return _sums(rows, ids, _rows_of(num_segments), segment_ids.shape)
 
     def grad(op, d):
         return _gather_drop_negatives(d, op.inputs[1])[0], None, None
@@ -262,8 +311,8 @@ def _gather_drop_negatives(params, ids, clipped=None, is_positive=None):
 def _unsorted_extreme(function, greatest):
     def kernel(ctx, data, segment_ids, num_segments):
         data, ids = _flat(data, segment_ids)
-        out = _limits(int(num_segments), data, greatest)
-        _at(function, out, data, ids)
+        out = _limits(_rows_of(num_segments), data, greatest)
+        _at(function, out, data, ids, segment_ids.shape)
         return out
 
     return kernel
@@ -320,8 +369,8 @@ class unsorted_segment_prod:
 
     def kernel(ctx, data, segment_ids, num_segments):
         data, ids = _flat(data, segment_ids)
-        out = np.ones((int(num_segments), *data.shape[1:]), data.dtype)
-        _at(np.multiply, out, data, ids)
+        out = np.ones((_rows_of(num_segments), *data.shape[1:]), data.dtype)
+        _at(np.multiply, out, data, ids, segment_ids.shape)
         return out
 
     def grad(op, d):
@@ -383,15 +432,8 @@ def _sparse_segments(combiner, counted=False):
     divisor = _DIVISORS[combiner]
 
     def kernel(ctx, data, indices, segment_ids, *num_segments):
-        rows = gather_ops.take(data, indices)
-        n = _checked_ids(rows, segment_ids)
-        if counted:
-            wanted = int(num_segments[0])
-            if n > wanted:
-                raise errors.InvalidArgumentError.of(
-                    f"segment ids must be < num_segments: {n - 1} vs. {wanted}"
-                )
-            n = wanted
+        n = _segments_of(segment_ids, indices, num_segments if counted else ())
+        rows = _chosen_rows(data, indices, segment_ids, n)
         out = _sums(rows, segment_ids, n)
         if divisor is None:
             return out
@@ -401,9 +443,64 @@ def _sparse_segments(combiner, counted=False):
     return kernel
 
 
+def _check_vectors(indices, segment_ids):
+    if len(indices.shape) != 1:
+        raise errors.InvalidArgumentError.of("indices should be a vector.")
+    if len(segment_ids.shape) != 1:
+        raise errors.InvalidArgumentError.of("segment_ids should be a vector.")
+
+
+def _segments_of(segment_ids, indices, num_segments):
+    """The number of segments of the output: the given one, or one more than the last id."""
+    wanted = None
+    if num_segments:
+        if len(num_segments[0].shape):
+            raise errors.InvalidArgumentError.of(
+                f"num_segments should be a scalar, not shape {dims_text(num_segments[0])}"
+            )
+        wanted = int(num_segments[0])
+        if wanted < 0:
+            raise errors.InvalidArgumentError.of("segment ids must be >= 0")
+    _check_vectors(indices, segment_ids)
+    if indices.size != segment_ids.size:
+        raise errors.InvalidArgumentError.of("segment_ids and indices should have same size.")
+    if wanted is None:
+        return _last_segment(segment_ids) + 1 if segment_ids.size else 0
+    if segment_ids.size and segment_ids[-1] >= wanted:
+        raise errors.InvalidArgumentError.of("segment ids must be < num_segments")
+    return wanted
+
+
+def _chosen_rows(data, indices, segment_ids, n):
+    """data[indices], for ids in order that are below `n`; the first fault of ids or indices is the one raised."""
+    bad = (indices < 0) | (indices >= len(data))
+    fault = _first_fault(segment_ids, n) if segment_ids.size else None
+    first = int(np.argmax(bad)) if bad.any() else None
+    if first is not None and (fault is None or first < fault[0]):
+        raise errors.InvalidArgumentError.of(
+            f"Bad: indices[{first}] == {indices[first]} out of range [0, {len(data)})"
+        )
+    if fault is not None:
+        raise fault[1]
+    return gather_ops.take(data, indices)
+
+
 def _sparse_shape(c, data, indices, segment_ids, *num_segments):
-    n = c.constant_value(3) if num_segments else None
-    return None if data is None else (None if n is None else int(n), *data[1:])
+    with_rank_at_least(data, 1)
+    indices, segment_ids = with_rank(indices, 1), with_rank(segment_ids, 1)
+    if num_segments:
+        with_rank(num_segments[0], 0)
+    merge(indices, segment_ids)
+    n = _given_rows(c, "num_segments") if num_segments else None
+    return None if data is None else (n, *data[1:])
+
+
+def _given_rows(c, what):
+    """The constant value of the fourth input, if it is one."""
+    n = c.constant_value(3)
+    if n is not None and n < 0:
+        raise ValueError(f"Cannot specify a negative value for {what}")
+    return None if n is None else int(n)
 
 
 def _sparse_sum_grad(op, d):
@@ -514,8 +611,11 @@ class sparse_segment_sqrt_n_with_num_segments:
 
 
 def _grad_shape(c, grad, indices, segment_ids, output_dim0):
-    n = c.constant_value(3)
-    return None if grad is None else (None if n is None else int(n), *grad[1:])
+    with_rank_at_least(grad, 1)
+    merge(segment_ids, with_rank(indices, 1))
+    with_rank(output_dim0, 0)
+    n = _given_rows(c, "output_dim0")
+    return None if grad is None else (n, *grad[1:])
 
 
 def _spread(combiner):
@@ -523,19 +623,27 @@ def _spread(combiner):
     divisor = _DIVISORS[combiner]
 
     def kernel(ctx, grad, indices, segment_ids, output_dim0):
-        counts = np.maximum(np.bincount(segment_ids, minlength=len(grad)), 1)
-        if segment_ids.size and int(segment_ids.max()) >= len(grad):
-            raise errors.InvalidArgumentError.of(
-                f"Segment id {int(segment_ids.max())} out of range [0, {len(grad)})."
-            )
-        shares = gather_ops.take(grad / _columns(divisor(counts), grad), segment_ids)
-        n = int(output_dim0)
-        if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < n:
-            bad = next(i for i in indices.tolist() if not 0 <= i < n)
-            raise errors.InvalidArgumentError.of(f"Index {bad} out of range [0, {n}).")
+        _check_vectors(indices, segment_ids)
+        if indices.size != segment_ids.size:
+            raise errors.InvalidArgumentError.of("segment_ids and indices should have same size.")
+        n, segments = int(output_dim0), len(grad)
+        if n == 0 or indices.size == 0:
+            return np.zeros((n, *grad.shape[1:]), grad.dtype)
+        if segment_ids[-1] >= segments:
+            raise errors.InvalidArgumentError.of("Invalid number of segments")
+        _check_range(segment_ids, segments, "Segment id")
+        _check_range(indices, n, "Index")
+        counts = np.maximum(np.bincount(segment_ids, minlength=segments), 1)
+        shares = gather_ops.take(grad * _columns(1.0 / divisor(counts), grad), segment_ids)
         return _sums(shares, indices, n)
 
     return kernel
+
+
+def _check_range(ids, limit, what):
+    bad = (ids < 0) | (ids >= limit)
+    if bad.any():
+        raise errors.InvalidArgumentError.of(f"{what} {ids[np.argmax(bad)]} out of range [0, {limit}).")
 
 
 @op(

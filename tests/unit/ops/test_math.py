@@ -52,7 +52,7 @@ def unknown(value, dtype=None):
         ),
         (
             lambda: segment.sparse_segment_sum(unknown([1.0, 2.0]), [5], [0]),
-            r"indices\[0\] = 5 is not in \[0, 2\)",
+            r"Bad: indices\[0\] == 5 out of range \[0, 2\)",
         ),
         (
             lambda: nn.sparse_softmax_cross_entropy_with_logits(
