@@ -290,6 +290,8 @@ EXAMPLES: dict[str, list[Any]] = {
     "BiasAdd": [(f(2, 4, 3), f(3)), ((f(2, 3, 4, 5), f(3)), {"data_format": "NCHW"})],
     "BiasAddV1": [(f(2, 4, 3), f(3))],
     "BiasAddGrad": [(f(2, 4, 3),), ((f(2, 3, 4, 5),), {"data_format": "NCHW"})],
+    "SpaceToBatchND": [(f(2, 5, 4, 3), i(2, 3), np.array([[1, 0], [0, 2]], np.int32))],
+    "BatchToSpaceND": [(f(12, 3, 2, 3), i(2, 3), np.array([[1, 0], [0, 2]], np.int32))],
     "Conv2D": [
         ((f(2, 5, 4, 3), f(3, 2, 3, 4)), {"strides": [1, 2, 1, 1], "padding": "SAME"}),
         (

@@ -317,6 +317,16 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             sparse_softmax_cross_entropy_with_logits swish top_k weighted_cross_entropy_with_logits
             xw_plus_b
         """,
+        "kvarn.ops.nn_convolution": """
+            atrous_conv2d conv1d conv1d_transpose conv2d conv2d_backprop_filter conv2d_backprop_input
+            conv2d_transpose conv3d conv3d_transpose convolution depthwise_conv2d depthwise_conv2d_native
+            depthwise_conv2d_native_backprop_filter depthwise_conv2d_native_backprop_input separable_conv2d
+            with_space_to_batch
+        """,
+        "kvarn.ops.nn_pooling": """
+            avg_pool avg_pool1d avg_pool2d avg_pool3d max_pool max_pool1d max_pool2d max_pool3d
+        """,
+        "kvarn.ops.batch_norm": "fused_batch_norm local_response_normalization=lrn lrn",
         "kvarn.ops.math": "log_sigmoid sigmoid tanh",
         "kvarn.variables.embedding_ops": "embedding_lookup embedding_lookup_sparse",
         "kvarn.variables.safe_embedding_ops": "safe_embedding_lookup_sparse",
@@ -715,7 +725,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.linalg.linalg_impl": ("tf:linalg",),
     "python.ops.nn": ("tf:nn",),
     "python.ops.nn_impl": ("tf:nn", "kvarn.ops.nn"),
-    "python.ops.nn_ops": ("tf:nn", "kvarn.ops.nn"),
+    "python.ops.nn_ops": ("tf:nn", "kvarn.ops.nn", "kvarn.ops.nn_convolution"),
     "python.ops.partitioned_variables": ("kvarn.variables.partitioners",),
     "python.ops.random_ops": ("kvarn.ops.random",),
     "python.ops.resource_variable_ops": ("kvarn.variables.resource_variable", "kvarn.ops.resource_variable"),
