@@ -97,6 +97,15 @@ def with_rank_at_least(shape: Shape, rank: int) -> Shape:
     return shape
 
 
+def merge_prefix(shape: Shape, prefix: Shape) -> None:
+    """ValueError unless ``shape`` can start with ``prefix``."""
+    if prefix is None:
+        return
+    with_rank_at_least(shape, len(prefix))
+    for x, y in zip(shape or (), prefix, strict=False):
+        merge_dim(x, y)
+
+
 def fmt(shape: Shape) -> str:
     """A shape as TensorFlow prints it: ``[2,?]``."""
     return "<unknown>" if shape is None else "[" + ",".join("?" if d is None else str(d) for d in shape) + "]"

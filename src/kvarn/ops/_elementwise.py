@@ -14,6 +14,13 @@ def dims_text(x):
     return "[" + ",".join(map(str, x.shape)) + "]"
 
 
+def place_text(shape, index):
+    """Where the flat `index` lies in an array of `shape`, as TensorFlow's messages print it; nothing for scalars."""
+    if not shape:
+        return ""
+    return "[" + ",".join(str(int(i)) for i in np.unravel_index(index, shape)) + "]"
+
+
 def elementwise(kernel):
     """``kernel``, said to give an array of the shape that its inputs broadcast to and to have no errors of values.
 

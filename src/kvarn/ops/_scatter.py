@@ -5,6 +5,7 @@ Source: tensorflow/core/kernels/{scatter_functor.h,scatter_op.cc,scatter_nd_op.c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from kvarn import errors
 from kvarn.graph import shape_inference as shapes
 from kvarn.graph.shape_inference import Shape, fmt, merge
+from kvarn.ops._elementwise import place_text
 
 Array = npt.NDArray[Any]
 
@@ -29,9 +31,8 @@ def check_rows(params: Array, indices: Array) -> None:
         return
     flat = indices.reshape(-1)
     bad = int(np.flatnonzero((flat < 0) | (flat >= rows))[0])
-    place = ",".join(str(i) for i in np.unravel_index(bad, indices.shape))
     raise errors.InvalidArgumentError.of(
-        f"indices{f'[{place}]' if place else ''} = {flat[bad]} is not in [0, {rows})",
+        f"indices{place_text(indices.shape, bad)} = {flat[bad]} is not in [0, {rows})",
         hint=f"Indices must lie inside the first dimension, which has {rows} rows.",
     )
 
@@ -103,7 +104,7 @@ def scatter(params: Array, indices: Any, updates: Any, how: str) -> None:
     Raises:
       InvalidArgumentError: shapes do not fit or an index is out of range; ``params`` is unchanged.
     """
-    indices = np.ascontiguousarray(indices)
+    indices = np.asarray(indices, order="C")
     check_updates(params, indices, updates)
     check_rows(params, indices)
     rows = indices.reshape(-1)
@@ -129,7 +130,9 @@ def scatter_nd(params: Array, indices: Any, updates: Any, how: str) -> None:
     updates = np.asarray(updates)
     if params.ndim < 1:
         raise errors.InvalidArgumentError.of(f"Output must be at least 1-D, got shape: {fmt(params.shape)}")
-    if params.size == 0 and (indices.size or updates.size):
+    if indices.size == 0 and updates.size == 0:
+        return
+    if not (params.size and indices.size and updates.size):
         raise errors.InvalidArgumentError.of(
             f"Indices and updates specified for empty output.  indices shape: {fmt(indices.shape)}"
         )
@@ -147,23 +150,50 @@ def scatter_nd(params: Array, indices: Any, updates: Any, how: str) -> None:
             f"{fmt(params.shape)}, slice_dim: {depth}, and batch_dim: {batch}"
         )
     flat = indices.reshape(-1, depth)
-    if flat.shape[0] == 0:
-        return
     bad = np.flatnonzero(((flat < 0) | (flat >= np.array(params.shape[:depth]))).any(axis=1))
     if bad.size:
         first = int(bad[0])
-        place = ",".join(str(i) for i in np.unravel_index(first, indices.shape[:-1] or (flat.shape[0],)))
+        place = place_text(indices.shape[:-1] or (flat.shape[0],), first)
         raise errors.InvalidArgumentError.of(
-            f"indices[{place}] = [{', '.join(str(i) for i in flat[first])}] does not index into shape "
+            f"indices{place} = [{', '.join(str(i) for i in flat[first])}] does not index into shape "
             f"{fmt(params.shape)}"
         )
     # One number for each index, so that rows (slices) can be updated as those of a matrix.
-    if depth == 0:
-        rows = np.zeros(flat.shape[0], np.int64)
-    else:
-        rows = np.ravel_multi_index(tuple(flat.T), params.shape[:depth])
+    rows = np.ravel_multi_index(tuple(flat.T), params.shape[:depth])
     matrix = params.reshape(-1, *params.shape[depth:])
     UPDATES[how](matrix, rows, updates.reshape(rows.size, *params.shape[depth:]))
+
+
+def scatter_nd_new(output: Array, indices: Any, updates: Any, how: str, *, empty: bool) -> Array:
+    """``output``, an array that nobody else holds, updated as by `scatter_nd`.
+
+    Args:
+      empty: whether the output counts as empty.
+
+    Raises:
+      InvalidArgumentError: as ScatterNd and TensorScatterUpdate say it.
+    """
+    if (empty or not indices.size or not updates.size) and (indices.size or updates.size):
+        raise errors.InvalidArgumentError.of("Indices and updates specified for empty output shape")
+    outer = indices.ndim - 1
+    if updates.shape[:outer] != indices.shape[:outer]:
+        raise errors.InvalidArgumentError.of(
+            f"Outer dimensions of indices and update must match. Indices shape: {fmt(indices.shape)}, updates "
+            f"shape:{fmt(updates.shape)}"
+        )
+    inner = output.shape[indices.shape[-1] :]
+    if updates.ndim - outer != output.ndim - indices.shape[-1]:
+        raise errors.InvalidArgumentError.of(
+            "Inner dimensions of output shape must match inner dimensions of updates shape. Output: "
+            f"{fmt(output.shape)} updates: {fmt(updates.shape)}"
+        )
+    if updates.shape[outer:] != inner:
+        raise errors.InvalidArgumentError.of(
+            f"The inner {len(inner)} dimensions of output.shape={fmt(output.shape)} must match the inner "
+            f"{updates.ndim - outer} dimensions of updates.shape={fmt(updates.shape)}"
+        )
+    scatter_nd(output, indices, updates, how)
+    return output
 
 
 def scatter_shape(var: Shape, indices: Shape, updates: Shape) -> Shape:
@@ -176,10 +206,12 @@ def scatter_shape(var: Shape, indices: Shape, updates: Shape) -> Shape:
     return var
 
 
-def scatter_nd_shape(var: Shape, indices: Shape, updates: Shape) -> Shape:
-    """The static check of an update by index tuples; the shape of the variable."""
+def scatter_nd_shape(var: Shape, indices: Shape, updates: Shape, what: str = "input") -> Shape:
+    """The static check of an update by index tuples; the shape of what is updated, which is called ``what``."""
     shapes.with_rank_at_least(indices, 1)
     shapes.with_rank_at_least(updates, 1)
+    if _count(var) == 0 and (_count(indices) or _count(updates)):
+        raise ValueError("Indices and updates specified for empty output shape")
     if indices is None or updates is None or indices[-1] is None:
         return var
     outer, depth = len(indices) - 1, indices[-1]
@@ -195,7 +227,14 @@ def scatter_nd_shape(var: Shape, indices: Shape, updates: Shape) -> Shape:
             merge(var[depth:], updates[outer:])
         except ValueError as e:
             raise ValueError(
-                f"The inner {len(var) - depth} dimensions of input.shape={fmt(var)} must match the inner "
+                f"The inner {len(var) - depth} dimensions of {what}.shape={fmt(var)} must match the inner "
                 f"{len(updates) - outer} dimensions of updates.shape={fmt(updates)}: {e}"
             ) from None
     return var
+
+
+def _count(shape: Shape) -> int | None:
+    """The number of elements, if all dimensions are known."""
+    if shape is None or None in shape:
+        return None
+    return math.prod(d for d in shape if d is not None)

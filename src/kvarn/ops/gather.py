@@ -22,19 +22,18 @@ from kvarn.graph import tensor_util
 from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.graph import colocate_with, name_scope
 from kvarn.graph.op import op
-from kvarn.graph.shape_inference import merge
+from kvarn.graph.shape_inference import fmt, merge, merge_prefix, with_rank, with_rank_at_least
 from kvarn.graph.tensor import IndexedSlices, Tensor
-from kvarn.ops._elementwise import dims_text
+from kvarn.ops import _scatter
+from kvarn.ops._elementwise import dims_text, place_text
 
 _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
 def bad_index(indices: Any, limit: int, first: int) -> errors.OpError:
     """The error for the flat index `first` of `indices`, which is not below `limit`."""
-    place = np.unravel_index(first, indices.shape) if indices.shape else ()
-    text = "[" + ",".join(str(int(p)) for p in place) + "]" if indices.shape else ""
     return errors.InvalidArgumentError.of(
-        f"indices{text} = {int(np.ravel(indices)[first])} is not in [0, {limit})"
+        f"indices{place_text(indices.shape, first)} = {int(np.ravel(indices)[first])} is not in [0, {limit})"
     )
 
 
@@ -95,6 +94,39 @@ class gather_v1:
         return IndexedSlices(values, array_ops.reshape(indices, size), params_shape), None
 
 
+def _gather_dims(params, indices, axis, batch):
+    """The axis and the number of batch dimensions, both counted from the front."""
+    rank, indices_rank = len(params.shape), len(indices.shape)
+    if rank < 1:
+        raise errors.InvalidArgumentError.of("params must be at least 1 dimensional")
+    if len(axis.shape):
+        raise errors.InvalidArgumentError.of("axis must be scalar")
+    at = int(axis)
+    if not -rank <= at < rank:
+        raise errors.InvalidArgumentError.of(f"Expected axis in the range [{-rank}, {rank}), but got {at}")
+    at %= rank
+    if batch == 0:
+        return at, 0
+    batch += indices_rank if batch < 0 else 0
+    if not 0 <= batch < indices_rank:
+        raise errors.InvalidArgumentError.of(
+            f"Expected batch_dims in the range [{-indices_rank}, {indices_rank}), but got {batch}"
+        )
+    if batch >= rank:
+        raise errors.InvalidArgumentError.of(f"batch_dims ({batch}) must be less than rank(params) ({rank}).")
+    if at < batch:
+        raise errors.InvalidArgumentError.of(
+            f"batch_dims ({batch}) must be less than or equal to axis ({at})."
+        )
+    if params.shape[:batch] != indices.shape[:batch]:
+        dim = next(i for i in range(batch) if params.shape[i] != indices.shape[i])
+        raise errors.InvalidArgumentError.of(
+            f"params.shape[{dim}]: {params.shape[dim]} should be equal to indices.shape[{dim}]: "
+            f"{indices.shape[dim]}"
+        )
+    return at, batch
+
+
 @op(
     "GatherV2",
     inputs="params: Tparams, indices: Tindices, axis: Taxis",
@@ -105,32 +137,23 @@ class gather_v2_:
     """Slices of `params` at `indices` along `axis`; the first `batch_dims` dimensions go in pairs."""
 
     def shape(c, params, indices, axis):
-        if params is None or indices is None:
-            return None
+        with_rank_at_least(params, 1)
+        with_rank(axis, 0)
         where = c.constant_value(2)
         batch = c.attrs["batch_dims"]
+        if where is not None:
+            for at in (int(where), batch):
+                with_rank_at_least(params, -at if at < 0 else at + 1)
+        if params is None or indices is None:
+            return None
         batch += len(indices) if batch < 0 else 0
         if where is None:
             return (None,) * (len(params) + len(indices) - 1 - batch)
-        at = int(where)
-        if not -len(params) <= at < len(params):
-            raise ValueError(
-                f"Shape must be at least rank {at + 1 if at >= 0 else -at} but is rank {len(params)}"
-            )
-        at %= len(params)
-        leading: Any = merge(params[:batch], indices[:batch]) if batch else ()
-        return (*leading, *params[batch:at], *indices[batch:], *params[at + 1 :])
+        at = int(where) % len(params)
+        return (*params[:at], *indices[batch:], *params[at + 1 :])
 
     def kernel(ctx, params, indices, axis):
-        rank = len(params.shape)
-        at = int(axis)
-        if not -rank <= at < rank:
-            raise errors.InvalidArgumentError.of(
-                f"params must be at least rank {at + 1 if at >= 0 else -at} but has rank {rank}"
-            )
-        at %= rank
-        batch = ctx.attrs["batch_dims"]
-        batch += len(indices.shape) if batch < 0 else 0
+        at, batch = _gather_dims(params, indices, axis, ctx.attrs["batch_dims"])
         if not batch:
             return take(params, indices, at)
         count = _math.prod(params.shape[:batch])
@@ -267,21 +290,28 @@ def batch_gather(params: Any, indices: Any, name: str | None = None) -> Tensor:
         return result
 
 
-def _nd_index(indices, shape, what):
-    """`indices` [..., k] as an index of the first k dimensions of an array of `shape`."""
+def _take_nd(params, indices):
+    """Slices of `params` at index tuples [..., k]."""
     depth = indices.shape[-1]
-    limits = np.array(shape[:depth], np.int64)
-    rows = indices.reshape(-1, depth)
-    bad = ((rows < 0) | (rows >= limits)).any(axis=1)
+    batch = indices.shape[:-1]
+    count = _math.prod(batch)
+    if count == 0:
+        return np.empty((*batch, *params.shape[depth:]), params.dtype)
+    if params.size == 0:
+        raise errors.InvalidArgumentError.of(
+            f"Requested more than 0 entries, but params is empty.  Params shape: {dims_text(params)}"
+        )
+    if depth == 0:
+        return np.broadcast_to(params, (*batch, *params.shape)).copy()
+    rows = indices.reshape(count, depth)
+    bad = ((rows < 0) | (rows >= np.array(params.shape[:depth], np.int64))).any(axis=1)
     if bad.any():
         first = int(np.argmax(bad))
-        place = np.unravel_index(first, indices.shape[:-1]) if len(indices.shape) > 1 else ()
-        text = "[" + ",".join(str(int(p)) for p in place) + "]" if place else ""
         raise errors.InvalidArgumentError.of(
-            f"indices{text} = [{', '.join(map(str, rows[first].tolist()))}] does not index into {what} "
-            f"[{','.join(map(str, shape))}]"
+            f"indices{place_text(batch, first)} = [{', '.join(map(str, rows[first].tolist()))}] does not "
+            f"index into param shape {dims_text(params)}"
         )
-    return tuple(np.moveaxis(indices, -1, 0))
+    return params[tuple(np.moveaxis(indices, -1, 0))]
 
 
 @op(
@@ -294,21 +324,26 @@ class gather_nd_:
     """Slices of `params` at the places that the last dimension of `indices` holds."""
 
     def shape(c, params, indices):
+        with_rank_at_least(indices, 1)
         if params is None or indices is None or indices[-1] is None:
             return None
         if indices[-1] > len(params):
             raise ValueError(
-                f"indices.shape[-1] must be <= params.rank, but saw indices shape: {list(indices)}"
+                f"indices.shape[-1] must be <= params.rank, but saw indices shape: {fmt(indices)} and params "
+                f"shape: {fmt(params)}"
             )
         return (*indices[:-1], *params[indices[-1] :])
 
     def kernel(ctx, params, indices):
+        for name, array in (("params", params), ("indices", indices)):
+            if len(array.shape) < 1:
+                raise errors.InvalidArgumentError.of(f"{name} must be at least a vector")
         if indices.shape[-1] > len(params.shape):
             raise errors.InvalidArgumentError.of(
                 "index innermost dimension length must be <= params rank; saw: "
                 f"{indices.shape[-1]} vs. {len(params.shape)}"
             )
-        out = params[_nd_index(indices, params.shape, "param shape")]
+        out = _take_nd(params, indices)
         return _boxed(out) if params.dtype == object and not isinstance(out, np.ndarray) else out
 
     def grad(op, d):
@@ -331,24 +366,6 @@ def gather_nd(params: Any, indices: Any, name: str | None = None, batch_dims: in
     return gather_nd_(params, indices, name=name)
 
 
-def _scatter(out, indices, updates, function):
-    """`out`, which nobody else holds, with `updates` worked into it."""
-    depth = indices.shape[-1]
-    if updates.shape != (*indices.shape[:-1], *out.shape[depth:]):
-        raise errors.InvalidArgumentError.of(
-            f"Must have updates.shape = indices.shape[:batch_dim] + buffer_shape[num_index_dims:], got "
-            f"updates.shape: "
-            f"{dims_text(updates)}, indices.shape: {dims_text(indices)}, buffer_shape: "
-            f"{dims_text(out)}, num_index_dims: {depth}, and batch_dim: {len(indices.shape) - 1}"
-        )
-    index = _nd_index(indices, out.shape, "shape")
-    if function is None:
-        out[index] = updates
-    else:
-        function.at(out, index, updates)
-    return out
-
-
 @op(
     "ScatterNd",
     inputs="indices: Tindices, updates: T, shape: Tindices",
@@ -359,28 +376,35 @@ class scatter_nd:
     """Zeros of shape `shape` with `updates` added at `indices`."""
 
     def shape(c, indices, updates, shape):
-        return c.constant_shape(2)
+        output = c.constant_shape(2)
+        if output is not None:
+            # As in TensorFlow, the rank is looked at before the dimensions are.
+            _scatter.scatter_nd_shape((None,) * len(output), indices, updates, "output")
+        return _scatter.scatter_nd_shape(output, indices, updates, "output")
 
     def kernel(ctx, indices, updates, shape):
+        if len(shape.shape) != 1:
+            raise errors.InvalidArgumentError.of("Shape must be a vector")
         dtype = ctx.attrs["T"]
-        if dtype is dtypes.string:
-            return _scatter(np.full(tuple(shape), b"", object), indices, updates, None)
-        function = np.logical_or if dtype is dtypes.bool else np.add
-        return _scatter(np.zeros(tuple(shape.tolist()), dtype.np), indices, updates, function)
+        dims = tuple(shape.tolist())
+        # Strings are added by putting one behind the other.
+        output = np.full(dims, b"", object) if dtype is dtypes.string else np.zeros(dims, dtype.np)
+        return _scatter.scatter_nd_new(output, indices, updates, "Add", empty=not dims)
 
     def grad(op, d):
         return None, gather_nd(d, op.inputs[0]), None
 
 
-def _tensor_scatter(function):
+def _tensor_scatter(how):
     def kernel(ctx, tensor, indices, updates):
-        return _scatter(np.array(tensor, copy=True), indices, updates, function)
+        output = np.array(tensor, copy=True)
+        return _scatter.scatter_nd_new(output, indices, updates, how, empty=output.size == 0)
 
     return kernel
 
 
 def _tensor_shape(c, tensor, indices, updates):
-    return tensor
+    return _scatter.scatter_nd_shape(with_rank_at_least(tensor, 1), indices, updates, "output")
 
 
 @op(
@@ -398,11 +422,13 @@ def _tensor_shape(c, tensor, indices, updates):
 class scatter_nd_non_aliasing_add:
     """`input` with `updates` added at `indices`; `input` itself stays as it is."""
 
-    shape = _tensor_shape
+    def shape(c, input, indices, updates):
+        return _scatter.scatter_nd_shape(input, indices, updates)
 
     def kernel(ctx, input, indices, updates):
-        function = np.logical_or if ctx.attrs["T"] is dtypes.bool else np.add
-        return _scatter(np.array(input, copy=True), indices, updates, function)
+        output = np.array(input, copy=True)
+        _scatter.scatter_nd(output, indices, updates, "Add")
+        return output
 
     def grad(op, d):
         return d, None, gather_nd(d, op.inputs[1])
@@ -418,7 +444,7 @@ class tensor_scatter_update:
     """`tensor` with `updates` in place of its elements at `indices`."""
 
     shape = _tensor_shape
-    kernel = _tensor_scatter(None)
+    kernel = _tensor_scatter("Update")
 
     def grad(op, d):
         indices = op.inputs[1]
@@ -438,7 +464,7 @@ class tensor_scatter_add:
     """`tensor` with `updates` added to its elements at `indices`."""
 
     shape = _tensor_shape
-    kernel = _tensor_scatter(np.add)
+    kernel = _tensor_scatter("Add")
 
     def grad(op, d):
         d_updates = gather_nd(d, op.inputs[1])
@@ -455,7 +481,7 @@ class tensor_scatter_sub:
     """`tensor` with `updates` subtracted from its elements at `indices`."""
 
     shape = _tensor_shape
-    kernel = _tensor_scatter(np.subtract)
+    kernel = _tensor_scatter("Sub")
 
     def grad(op, d):
         d_updates = gather_nd(d, op.inputs[1])
@@ -631,9 +657,9 @@ class dynamic_partition:
 
     def shape(c, data, partitions):
         num = c.attrs["num_partitions"]
+        merge_prefix(data, partitions)
         if partitions is None or data is None:
             return [None] * num
-        merge(data[: len(partitions)], partitions)
         return [(None, *data[len(partitions) :])] * num
 
     def kernel(ctx, data, partitions):
@@ -647,8 +673,9 @@ class dynamic_partition:
         bad = (flat < 0) | (flat >= num)
         if bad.any():
             first = int(np.argmax(bad))
-            place = ",".join(str(int(p)) for p in np.unravel_index(first, partitions.shape))
-            raise errors.InvalidArgumentError.of(f"partitions[{place}] = {flat[first]} is not in [0, {num})")
+            raise errors.InvalidArgumentError.of(
+                f"partitions{place_text(partitions.shape, first)} = {flat[first]} is not in [0, {num})"
+            )
         rows = data.reshape(flat.size, *data.shape[len(partitions.shape) :])
         return tuple(rows[flat == i] for i in range(num))
 
@@ -690,6 +717,7 @@ def _stitch(indices, data):
 def _stitched(c, indices, data):
     tail: Any = None
     for i, d in zip(indices, data, strict=True):
+        merge_prefix(d, i)
         if i is not None and d is not None:
             tail = merge(tail, d[len(i) :])
     sizes = [c.constant_value(i) for i in range(len(indices))]

@@ -333,10 +333,27 @@ class concat_offset:
         return shape
 
     def kernel(ctx, concat_dim, shape):
-        axis, offset, out = int(concat_dim), 0, []
+        if concat_dim.size != 1:
+            raise errors.InvalidArgumentError.of(
+                f"Concat dim tensor should be a scalar integer, but got shape {dims_text(concat_dim)}"
+            )
         for i, s in enumerate(shape):
+            if len(s.shape) != 1:
+                raise errors.InvalidArgumentError.of(
+                    f"input {i + 1} should be a vector, but got shape {dims_text(s)}"
+                )
+        dim, dims = int(concat_dim), len(shape[0])
+        axis = dim + dims if dim < 0 else dim
+        if not 0 <= axis < dims:
+            raise errors.InvalidArgumentError.of(f"Concat dim is out of range: {dim} vs. {dims}")
+        offset, out = 0, []
+        for i, s in enumerate(shape):
+            if len(s) != dims:
+                raise errors.InvalidArgumentError.of(
+                    f"input {i} should contain {dims} elements, but got {len(s)}"
+                )
             differs = np.flatnonzero(s != shape[0])
-            if any(int(j) != axis % len(s) for j in differs):
+            if any(int(j) != axis for j in differs):
                 raise errors.InvalidArgumentError.of(
                     f"All dimensions except {axis} must match. Input {i} has shape "
                     f"[{' '.join(map(str, s))}] and "

@@ -22,9 +22,9 @@ from kvarn import _native, dtypes, errors
 from kvarn.graph.convert import constant, convert_to_tensor
 from kvarn.graph.graph import name_scope
 from kvarn.graph.op import op
-from kvarn.graph.shape_inference import merge, merge_dim, with_rank, with_rank_at_least
+from kvarn.graph.shape_inference import merge, merge_prefix, with_rank, with_rank_at_least
 from kvarn.graph.tensor import Tensor
-from kvarn.ops._elementwise import dims_text
+from kvarn.ops._elementwise import dims_text, place_text
 from kvarn.ops.gather import gather
 
 # -- segments in order -----------------------------------------------------------------------------
@@ -102,9 +102,8 @@ def _at(function, out, data, ids, shape=None):
 
 def _bad_id(ids, num_segments, shape):
     first = int(np.argmax(ids >= num_segments))
-    place = ",".join(str(int(i)) for i in np.unravel_index(first, shape))
     return errors.InvalidArgumentError.of(
-        f"segment_ids{f'[{place}]' if place else ''} = {int(ids[first])} is out of range [0, {num_segments})"
+        f"segment_ids{place_text(shape, first)} = {int(ids[first])} is out of range [0, {num_segments})"
     )
 
 
@@ -242,11 +241,9 @@ def _unsorted(c, data, segment_ids, num_segments):
     with_rank(num_segments, 0)
     if segment_ids is None:
         return None
-    with_rank_at_least(data, len(segment_ids))
+    merge_prefix(data, segment_ids)
     if data is None:
         return None
-    for a, b in zip(data, segment_ids, strict=False):
-        merge_dim(a, b)
     n = c.constant_value(2)
     if n is not None and n < 0:
         raise ValueError(f"Dimension size, given by scalar input 2, must be non-negative but is {int(n)}")
