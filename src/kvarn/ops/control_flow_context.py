@@ -19,10 +19,10 @@ from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.graph import GraphKeys, control_dependencies, get_default_graph
 from kvarn.graph.operation import Operation
 from kvarn.graph.proto_functions import prepend_name_scope, register_proto_function, strip_name_scope
-from kvarn.graph.tensor import Tensor
+from kvarn.graph.tensor import IndexedSlices, Tensor
 from kvarn.ops import array
 from kvarn.ops.control import with_dependencies
-from kvarn.ops.control_flow_values import switch, switch_ref_or_tensor
+from kvarn.ops.control_flow_values import no_rows, switch, switch_ref_or_tensor
 from kvarn.ops.tensor_array import flow_of
 
 
@@ -356,7 +356,7 @@ class CondContext(ControlFlowContext):
         self._external_values[tensor.name] = result
         return result
 
-    def zeros_like(self, op: Operation, index: int) -> Tensor:
+    def zeros_like(self, op: Operation, index: int) -> Tensor | IndexedSlices:
         """Zeros like output ``index`` of ``op``, a Switch into this branch, for the other branch only."""
         value = op.outputs[index]
         other = switch(op.inputs[0], self._pred)[1 - self._branch]
@@ -364,7 +364,7 @@ class CondContext(ControlFlowContext):
         pivot = array.identity(other)
         if value.dtype is dtypes.resource:
             with control_dependencies([pivot]):
-                return zeros_of_variable(other)
+                return no_rows(other) or zeros_of_variable(other)
         shape = array.shape_internal(other, optimize=False)
         with control_dependencies([pivot]):
             return array.zeros(shape, dtype=value.dtype)

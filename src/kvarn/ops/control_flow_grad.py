@@ -13,10 +13,10 @@ from typing import Any
 from kvarn import dtypes
 from kvarn.graph import control_flow_util as util
 from kvarn.graph import nest
-from kvarn.graph.graph import get_default_graph
+from kvarn.graph.graph import control_dependencies, get_default_graph
 from kvarn.graph.operation import Operation
 from kvarn.graph.tensor import IndexedSlices, SparseTensor, Tensor
-from kvarn.ops import comparison
+from kvarn.ops import array, comparison
 from kvarn.ops.control_flow_values import enter, exit, merge, switch, switch_ref_or_tensor
 from kvarn.ops.while_context import add_next_and_back_edge
 
@@ -37,7 +37,7 @@ def switch_grad(op: Operation, *grads: Any) -> Any:
         return merge([false, true])[0], None
     if context.IsCondContext():
         if grads[1 - context.branch] is not None:
-            return merge(grads, name="cond_grad")[0], None
+            return merge([_as_one(x) for x in grads], name="cond_grad")[0], None
         if op.inputs[0].dtype is dtypes.resource:
             # No zeros for the other branch of a variable: both are the same, and one of them is dead.
             return merge([grads[context.branch]] * 2, name="cond_resource_grad")[0], None
@@ -52,6 +52,14 @@ def switch_grad(op: Operation, *grads: Any) -> Any:
         return None, None
     switch_map[op] = merged = merge([grads[0], grads[0]], name="b_switch")[0]
     return merged, None
+
+
+def _as_one(grad: Any) -> Any:
+    """A gradient all of whose parts are dead if its values are: in a loop, ids may be constants of any branch."""
+    if not isinstance(grad, IndexedSlices) or _current() is None:
+        return grad
+    with control_dependencies([grad.values]):
+        return IndexedSlices(grad.values, array.identity(grad.indices), grad.dense_shape)
 
 
 def merge_grad(op: Operation, grad: Any, _: Any) -> Any:

@@ -20,7 +20,7 @@ from kvarn.graph.operation import Operation
 from kvarn.graph.tensor import Tensor
 from kvarn.ops import array
 from kvarn.ops.control import control_trigger
-from kvarn.ops.control_flow_values import next_iteration, switch_ref_or_tensor
+from kvarn.ops.control_flow_values import next_iteration, no_rows, switch_ref_or_tensor
 from kvarn.ops.stacks import stack_pop_v2, stack_push_v2, stack_v2
 
 
@@ -309,7 +309,7 @@ class ControlFlowState:
         outer.grad_context.Exit()
         return result
 
-    def ZerosLike(self, op: Operation, index: int) -> Tensor | None:
+    def ZerosLike(self, op: Operation, index: int) -> Any:
         """Zeros like an output of ``op``, built in the gradient's loop if ``op`` is in a loop.
 
         Returns None for the Switch of a loop, which needs none.
@@ -321,13 +321,13 @@ class ControlFlowState:
         loop = util.GetWhileContext(op)
         state = None if loop is None else self._map.get(loop)
         if state is None:
-            zeros: Tensor = zeros_like_outside_loop(op, index)
-            return zeros
+            return zeros_like_outside_loop(op, index)
         context, value = op._get_control_flow_context(), op.outputs[index]
         dead_branch = util.IsSwitch(op)
         shape = value.get_shape()
-        if shape.is_fully_defined():
-            result: Tensor = constant(0, shape=shape, dtype=value.dtype)
+        empty = no_rows(value) if value.dtype is dtypes.resource else None
+        if empty is not None or shape.is_fully_defined():
+            result: Any = empty or constant(0, shape=shape, dtype=value.dtype)
             if dead_branch:
                 pred = state.history_map.get(context.pred.name)
                 result = switch_ref_or_tensor(result, pred)[1 - context.branch]

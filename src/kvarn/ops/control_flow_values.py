@@ -10,7 +10,7 @@ from typing import Any
 
 from kvarn import dtypes
 from kvarn.graph import nest
-from kvarn.graph.convert import convert_to_tensor, convert_to_tensor_or_indexed_slices
+from kvarn.graph.convert import constant, convert_to_tensor, convert_to_tensor_or_indexed_slices
 from kvarn.graph.graph import colocate_with, name_scope
 from kvarn.graph.tensor import IndexedSlices, SparseTensor, Tensor
 from kvarn.ops import array, casting, control_flow, ranges
@@ -124,6 +124,21 @@ def merge(inputs: Any, name: str | None = None) -> Any:
             nest.assert_same_structure(inputs[0], x, expand_composites=True)
         merged = [control_flow.merge(list(parts)) for parts in zip(*map(_parts, inputs), strict=True)]
         return _packed(inputs[0], [value for value, _ in merged]), merged[0][1]
+
+
+def no_rows(handle: Tensor) -> IndexedSlices | None:
+    """The gradient of an embedding variable of which nothing is looked up; None for any other ``handle``.
+
+    Zeros, which other variables get, would be rows of keys that nobody asked for.
+    """
+    node = handle.op
+    while node._inputs:
+        node = node._inputs[0].op
+    if node.type != "KvVarHandleOp":
+        return None
+    row = list(node.attrs["shape"])
+    values = constant([], node.attrs["dtype"], shape=[0, *row])
+    return IndexedSlices(values, constant([], node.attrs["Tkeys"], shape=[0]), constant(row, dtypes.int32))
 
 
 def as_indexed_slices(value: Any, optimize: bool = True) -> IndexedSlices:

@@ -21,7 +21,15 @@ from kvarn.ops import array, comparison, control_flow, joining, math
 from kvarn.ops.control import identity_of
 from kvarn.ops.control_flow_context import ControlFlowContext
 from kvarn.ops.control_flow_state import ControlFlowState
-from kvarn.ops.control_flow_values import enter, exit, merge, next_iteration, switch, switch_ref_or_tensor
+from kvarn.ops.control_flow_values import (
+    enter,
+    exit,
+    merge,
+    next_iteration,
+    no_rows,
+    switch,
+    switch_ref_or_tensor,
+)
 from kvarn.ops.tensor_array import arrays_of, flow_of
 
 
@@ -485,8 +493,12 @@ class WhileContext(ControlFlowContext):
         outer = self._outer_context
         self.Exit()
         with _In(outer):
-            row = self._row_of_zeros(op, values)
-            starts = [constant([0], indices.dtype), row]
+            empty = no_rows(op.inputs[0]) if op.inputs[0].dtype is dtypes.resource else None
+            if empty is None:
+                row = self._row_of_zeros(op, values)
+                starts = [constant([0], indices.dtype), row]
+            else:
+                starts = [math.cast(empty.indices, indices.dtype), empty.values]
             if dense_shape is not None:
                 if dense_shape.get_shape().is_fully_defined():
                     starts.append(constant(0, dense_shape.dtype, shape=dense_shape.get_shape()))

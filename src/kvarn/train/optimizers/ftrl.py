@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from kvarn import tf_logging
 from kvarn.graph.convert import constant, convert_to_tensor
 from kvarn.graph.graph import colocate_with
 from kvarn.graph.tensor import IndexedSlices, Tensor
@@ -134,6 +135,14 @@ class FtrlOptimizer(Optimizer):
         slots = self.get_slot(handle, "accum").handle, self.get_slot(handle, "linear").handle
         numbers = self._numbers(grad.dtype)
         if isinstance(handle, EmbeddingVariable):
+            if handle.steps_to_live > 0:
+                tf_logging.warning(
+                    "FTRL does not write at which step a key was updated: embedding variable '%s' will evict keys %d "
+                    "steps after an eviction saw them first, however often they are trained. Use another optimizer, "
+                    "or an eviction by frequency or norm.",
+                    handle.name,
+                    handle.steps_to_live,
+                )
             return training_kv.sparse_apply(
                 "FtrlV2" if self._shrinks else "Ftrl",
                 handle.handle,
