@@ -147,3 +147,125 @@ def keras_dense(tf):
     outputs = [layer(tf.constant(X)), layer(tf.constant(-X)), *layer.losses]
     dropped = tf.keras.layers.Dropout(0.5)(tf.constant(X))
     return [*outputs, dropped, tf.keras.layers.Flatten()(tf.constant(IMAGES))], {}
+
+
+@program
+def conv2d(tf):
+    x = tf.placeholder(tf.float32, [None, 5, 4, 2], name="x")
+    outputs = [
+        tf.layers.conv2d(x, 3, 3, kernel_initializer=ramp),
+        tf.layers.conv2d(
+            x, 3, [3, 2], [2, 1], "same", activation=tf.nn.relu, kernel_initializer=ramp, name="named"
+        ),
+        tf.layers.conv2d(x, 2, 2, padding="SAME", dilation_rate=2, use_bias=False, kernel_initializer=ramp),
+        tf.layers.conv2d(
+            x, 2, 2, dilation_rate=(2, 1), kernel_initializer=ramp, kernel_regularizer=tf.nn.l2_loss
+        ),
+        tf.layers.conv2d(x, 3, [3, 2], [2, 1], "same", name="named", reuse=True),
+    ]
+    return outputs + tf.gradients(outputs, tf.trainable_variables()), {x: IMAGES}
+
+
+@program
+def conv1d_and_conv3d(tf):
+    x, y = tf.constant(IMAGES[0]), tf.constant(IMAGES[:, :, :, :, None])
+    return [
+        tf.layers.conv1d(x, 3, 2, kernel_initializer=ramp),
+        tf.layers.conv1d(x, 3, 2, padding="same", strides=2, activation=tf.nn.tanh, kernel_initializer=ramp),
+        tf.layers.conv3d(y, 2, 2, kernel_initializer=ramp),
+        tf.layers.conv3d(y, 2, (1, 2, 2), strides=(1, 2, 1), padding="same", kernel_initializer=ramp),
+        tf.keras.layers.Conv1D(2, 2, padding="causal", kernel_initializer=ramp)(x),
+    ], {}
+
+
+@program
+def conv_transpose(tf):
+    x = tf.placeholder(tf.float32, [None, 5, 4, 2], name="x")
+    y = tf.constant(IMAGES[:, :, :, :, None])
+    return [
+        tf.layers.conv2d_transpose(x, 3, 3, kernel_initializer=ramp),
+        tf.layers.conv2d_transpose(x, 3, 3, strides=2, padding="same", kernel_initializer=ramp),
+        tf.layers.conv3d_transpose(y, 2, 2, strides=2, kernel_initializer=ramp),
+    ], {x: IMAGES}
+
+
+@program
+def separable_conv(tf):
+    x, line = tf.constant(IMAGES), tf.constant(IMAGES[0])
+    options = {"depthwise_initializer": ramp, "pointwise_initializer": ramp}
+    return [
+        tf.layers.separable_conv2d(x, 3, 2, depth_multiplier=2, **options),
+        tf.layers.separable_conv2d(x, 3, 2, strides=2, padding="same", **options),
+        tf.layers.separable_conv1d(line, 3, 2, **options),
+    ], {}
+
+
+@program
+def pooling(tf):
+    x, line, block = tf.constant(IMAGES), tf.constant(IMAGES[0]), tf.constant(IMAGES[:, :, :, :, None])
+    first = tf.transpose(line, [0, 2, 1])
+    return [
+        tf.layers.max_pooling2d(x, 2, 2),
+        tf.layers.max_pooling2d(x, [3, 2], [2, 1], "same", name="named"),
+        tf.layers.average_pooling2d(x, 2, 2),
+        tf.layers.max_pooling1d(line, 2, 2),
+        tf.layers.average_pooling1d(line, 2, 1, "same"),
+        tf.layers.max_pooling1d(first, 2, 2, data_format="channels_first"),
+        tf.layers.max_pooling3d(block, 2, 2),
+        tf.layers.average_pooling3d(tf.transpose(block, [0, 4, 1, 2, 3]), 2, 1, data_format="channels_first"),
+        tf.keras.layers.MaxPool2D()(x),
+    ], {}
+
+
+@program
+def batch_normalization(tf):
+    x = tf.placeholder(tf.float32, [None, 3], name="x")
+    training = tf.placeholder(tf.bool, [], name="training")
+    outputs = [
+        tf.layers.batch_normalization(x),
+        tf.layers.batch_normalization(x, training=True, momentum=0.5),
+        tf.layers.batch_normalization(x, training=training, scale=False, name="dynamic"),
+        tf.layers.batch_normalization(x, training=True, name="dynamic", scale=False, reuse=True),
+        tf.layers.batch_normalization(x, center=False, training=True, trainable=False),
+    ]
+    gradients = tf.gradients(outputs, tf.trainable_variables())
+    updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+    with tf.control_dependencies(updates):
+        count = tf.constant(len(updates))
+    return [*outputs, *gradients, count], {x: X, training: True}
+
+
+@program
+def batch_normalization_of_images(tf):
+    x = tf.placeholder(tf.float32, [None, 5, 4, 2], name="x")
+    training = tf.placeholder_with_default(False, [], name="training")
+    outputs = [
+        tf.layers.batch_normalization(x),
+        tf.layers.batch_normalization(x, training=True, gamma_initializer=ramp, beta_initializer=ramp),
+        tf.layers.batch_normalization(x, training=training, epsilon=0.01),
+        tf.layers.batch_normalization(x, training=True, fused=False),
+        tf.layers.batch_normalization(x, axis=1, training=True, fused=False),
+        tf.layers.batch_normalization(x, axis=[1, 3], training=True, center=False),
+        tf.layers.batch_normalization(x, training=True, scale=False, center=False),
+    ]
+    return [*outputs, *tf.gradients(outputs, tf.trainable_variables())], {x: IMAGES}
+
+
+@program
+def batch_normalization_of_parts(tf):
+    x = tf.constant(X)
+    with tf.variable_scope("parts", partitioner=tf.fixed_size_partitioner(2), use_resource=True):
+        y = tf.layers.batch_normalization(x, training=True, gamma_regularizer=tf.nn.l2_loss)
+        z = tf.layers.dense(y, 2, kernel_initializer=tf.ones_initializer())
+    return [y, z], {}
+
+
+@program
+def keras_normalization(tf):
+    x = tf.constant(IMAGES)
+    return [
+        tf.keras.layers.BatchNormalization()(tf.constant(X)),
+        tf.keras.layers.BatchNormalization()(x, training=True),
+        tf.keras.layers.LayerNormalization()(tf.constant(X)),
+        tf.keras.layers.LayerNormalization(axis=[1, 2], gamma_initializer=ramp)(x),
+    ], {}

@@ -548,11 +548,32 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
     },
     "keras.layers": {
         "kvarn.keras.base_layer": "InputSpec Layer",
+        "kvarn.keras.convolutional": """
+            Conv1D Conv2D Conv2DTranspose Conv3D Conv3DTranspose Convolution1D=Conv1D Convolution2D=Conv2D
+            Convolution2DTranspose=Conv2DTranspose Convolution3D=Conv3D Convolution3DTranspose=Conv3DTranspose
+            SeparableConv1D SeparableConv2D SeparableConvolution1D=SeparableConv1D
+            SeparableConvolution2D=SeparableConv2D
+        """,
         "kvarn.keras.core": "Activation Dense Dropout Flatten Lambda",
+        "kvarn.keras.normalization": "BatchNormalization LayerNormalization",
+        "kvarn.keras.pooling": """
+            AveragePooling1D AveragePooling2D AveragePooling3D AvgPool1D=AveragePooling1D
+            AvgPool2D=AveragePooling2D AvgPool3D=AveragePooling3D MaxPool1D=MaxPooling1D MaxPool2D=MaxPooling2D
+            MaxPool3D=MaxPooling3D MaxPooling1D MaxPooling2D MaxPooling3D
+        """,
     },
     "layers": {
         "kvarn.layers.base": "InputSpec Layer",
+        "kvarn.layers.convolutional": """
+            Conv1D conv1d Conv2D conv2d Conv2DTranspose conv2d_transpose Conv3D conv3d Conv3DTranspose
+            conv3d_transpose separable_conv1d separable_conv2d SeparableConv1D SeparableConv2D
+        """,
         "kvarn.layers.core": "Dense dense Dropout dropout Flatten flatten",
+        "kvarn.layers.normalization": "batch_normalization BatchNormalization",
+        "kvarn.layers.pooling": """
+            average_pooling1d average_pooling2d average_pooling3d AveragePooling1D AveragePooling2D
+            AveragePooling3D max_pooling1d max_pooling2d max_pooling3d MaxPooling1D MaxPooling2D MaxPooling3D
+        """,
     },
     "layers.experimental": {"kvarn.layers.base": "keras_style_scope set_keras_style"},
     "nest": {
@@ -585,7 +606,7 @@ NAMESPACES: Final = frozenset(n for name in (*_TABLE, RAW_OPS) for n in _with_pa
 # What TensorFlow has and this version does not: said so, instead of guessing at names that look alike.
 NOT_YET: Final = frozenset(
     (
-        "contrib", "data", "estimator", "feature_column", "keras",
+        "contrib", "estimator", "feature_column", "keras",
         "metrics",
     )
 )  # fmt: skip
@@ -654,12 +675,18 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.keras.engine.input_spec": ("kvarn.keras.input_spec",),
     "python.keras.initializers": ("kvarn.keras.initializers", "tf:keras.initializers"),
     "python.keras.layers": ("tf:keras.layers",),
+    "python.keras.layers.convolutional": ("kvarn.keras.convolutional",),
     "python.keras.layers.core": ("kvarn.keras.core",),
+    "python.keras.layers.normalization": ("kvarn.keras.normalization",),
+    "python.keras.layers.pooling": ("kvarn.keras.pooling",),
     "python.keras.regularizers": ("kvarn.keras.regularizers",),
     "python.keras.utils.conv_utils": ("kvarn.keras.layer_utils",),
     "python.layers.base": ("kvarn.layers.base",),
+    "python.layers.convolutional": ("kvarn.layers.convolutional",),
     "python.layers.core": ("kvarn.layers.core",),
     "python.layers.layers": ("tf:layers",),
+    "python.layers.normalization": ("kvarn.layers.normalization",),
+    "python.layers.pooling": ("kvarn.layers.pooling",),
     "python.layers.utils": ("kvarn.keras.layer_utils",),
     "python.lib.io.tf_record": ("kvarn.data.tf_record",),
     "python.lib.io.file_io": ("kvarn.compat.tensorflow.file_io",),
