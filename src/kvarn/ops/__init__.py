@@ -26,6 +26,7 @@ MODULES = [
     "datasets.randomness",
     "datasets.readers",
     "datasets.sources",
+    "datasets.selection",
     "datasets.tuning",
     "division",
     "encoding",

@@ -22,7 +22,10 @@ from kvarn.ops.sparse import convert_to_sparse_tensor
 from kvarn.ops.sparse_math import _checked
 
 
-def _serialized(array: Any, dtype: dtypes.DType) -> bytes:
+def _serialized(array: Any, dtype: dtypes.DType, out_type: dtypes.DType = dtypes.string) -> Any:
+    """An array as a serialized TensorProto; as a variant, which may be anything, it stays what it is."""
+    if out_type is dtypes.variant:
+        return array
     from kvarn import protos
 
     proto = protos.TensorProto(dtype=dtype.as_datatype_enum)
@@ -38,7 +41,24 @@ def _serialized(array: Any, dtype: dtypes.DType) -> bytes:
     return found
 
 
-def _parsed(text: bytes, dtype: dtypes.DType, rank: int, what: str) -> Any:
+def _parsed(text: Any, dtype: dtypes.DType, rank: int, what: str) -> Any:
+    """The array of `_serialized`; InvalidArgumentError if it is none of this type and rank."""
+    if isinstance(text, np.ndarray):
+        array = text
+        if array.dtype != dtype.np:
+            raise errors.InvalidArgumentError.of(
+                f"Requested values of type {dtype.name} but {what} holds {array.dtype.name}"
+            )
+    else:
+        array = _parsed_text(text, dtype, what)
+    if array.ndim != rank:
+        raise errors.InvalidArgumentError.of(
+            f"Expected {what} to have rank {rank} but received shape {shapes.fmt(array.shape)}"
+        )
+    return array
+
+
+def _parsed_text(text: bytes, dtype: dtypes.DType, what: str) -> Any:
     from google.protobuf.message import DecodeError
 
     from kvarn import protos
@@ -59,10 +79,6 @@ def _parsed(text: bytes, dtype: dtypes.DType, rank: int, what: str) -> Any:
             array = tensor_proto.decode(proto)
     except (ValueError, errors.OpError) as e:
         raise errors.InvalidArgumentError.of(f"{what}: Could not construct tensor from proto: {e}") from None
-    if array.ndim != rank:
-        raise errors.InvalidArgumentError.of(
-            f"Expected {what} to have rank {rank} but received shape {shapes.fmt(array.shape)}"
-        )
     return array
 
 
@@ -99,10 +115,6 @@ class serialize_many_sparse_:
         return (None, 3)
 
     def kernel(ctx: Any, sparse_indices: Any, sparse_values: Any, sparse_shape: Any) -> Any:
-        if ctx.attrs["out_type"] is not dtypes.string:
-            raise errors.UnimplementedError.of(
-                "Sparse tensors are serialized as strings only.", hint="Leave out_type at tf.string."
-            )
         dims = _checked(sparse_indices, sparse_values, sparse_shape)
         if len(dims) < 2:
             raise errors.InvalidArgumentError.of(
@@ -112,15 +124,100 @@ class serialize_many_sparse_:
         if (np.diff(row_of) < 0).any():
             raise errors.InvalidArgumentError.of("Indices are out of order; use tf.sparse.reorder first.")
         bounds = np.searchsorted(row_of, np.arange(dims[0] + 1))
-        shape = _serialized(np.array(dims[1:], np.int64), dtypes.int64)
-        kind = ctx.attrs["T"]
+        kind, out_type = ctx.attrs["T"], ctx.attrs["out_type"]
+        shape = _serialized(np.array(dims[1:], np.int64), dtypes.int64, out_type)
         out = np.empty((dims[0], 3), dtype=object)
         for n in range(dims[0]):
             mine = slice(int(bounds[n]), int(bounds[n + 1]))
-            out[n, 0] = _serialized(sparse_indices[mine, 1:], dtypes.int64)
-            out[n, 1] = _serialized(sparse_values[mine], kind)
+            out[n, 0] = _serialized(sparse_indices[mine, 1:], dtypes.int64, out_type)
+            out[n, 1] = _serialized(sparse_values[mine], kind, out_type)
             out[n, 2] = shape
         return out
+
+    grad = NOT_DIFFERENTIABLE
+
+
+@op(
+    "SerializeSparse",
+    inputs=["sparse_indices: int64", "sparse_values: T", "sparse_shape: int64"],
+    outputs="serialized_sparse: out_type",
+    attrs=["T: type", "out_type: {string, variant} = DT_STRING"],
+)
+class serialize_sparse_:
+    """A sparse tensor as three strings."""
+
+    def shape(c: Any, sparse_indices: Any, sparse_values: Any, sparse_shape: Any) -> Any:
+        shapes.with_rank(sparse_indices, 2)
+        shapes.with_rank(sparse_values, 1)
+        shapes.with_rank(sparse_shape, 1)
+        return (3,)
+
+    def kernel(ctx: Any, sparse_indices: Any, sparse_values: Any, sparse_shape: Any) -> Any:
+        _checked(sparse_indices, sparse_values, sparse_shape)
+        kinds = (dtypes.int64, ctx.attrs["T"], dtypes.int64)
+        out = np.empty(3, dtype=object)
+        for i, (part, kind) in enumerate(
+            zip((sparse_indices, sparse_values, sparse_shape), kinds, strict=True)
+        ):
+            out[i] = _serialized(part, kind, ctx.attrs["out_type"])
+        return out
+
+    grad = NOT_DIFFERENTIABLE
+
+
+def _parsed_row(row: Any, kind: dtypes.DType, where: str) -> tuple[Any, Any, Any]:
+    """Indices, values and shape of one sparse tensor."""
+    indices = _parsed(row[0], dtypes.int64, 2, where + "0]")
+    values = _parsed(row[1], kind, 1, where + "1]")
+    shape = _parsed(row[2], dtypes.int64, 1, where + "2]")
+    return indices, values, shape
+
+
+@op(
+    "DeserializeSparse",
+    inputs="serialized_sparse: Tserialized",
+    outputs=["sparse_indices: int64", "sparse_values: dtype", "sparse_shape: int64"],
+    attrs=["dtype: type", "Tserialized: {string, variant} = DT_STRING"],
+)
+class deserialize_sparse_:
+    """Sparse tensors [..., 3] of `SerializeSparse` put together, with the dimensions before the last one first."""
+
+    def shape(c: Any, serialized_sparse: Any) -> Any:
+        if serialized_sparse:
+            shapes.merge_dim(serialized_sparse[-1], 3)
+        return [(None, None), (None,), (None,)]
+
+    def kernel(ctx: Any, serialized_sparse: Any) -> Any:
+        given, kind = serialized_sparse, ctx.attrs["dtype"]
+        if not given.ndim or given.shape[-1] != 3:
+            raise errors.InvalidArgumentError.of(
+                f"Serialized sparse should have 3 as the last dimension {shapes.fmt(given.shape)}"
+            )
+        if given.ndim == 1:
+            return _parsed_row(given, kind, "serialized_sparse[")
+        outer = given.shape[:-1]
+        if not given.size:
+            raise errors.InvalidArgumentError.of(
+                "Serialized sparse should have non-zero number of dimensions " + shapes.fmt(given.shape)
+            )
+        indices: list[Any] = []
+        values: list[Any] = []
+        dims: list[Any] = []
+        for place in np.ndindex(outer):
+            own_indices, own_values, own_shape = _parsed_row(
+                given[place], kind, f"serialized_sparse{list(place)}["
+            )
+            if dims and len(dims[0]) != len(own_shape):
+                raise errors.InvalidArgumentError.of(
+                    f"Inconsistent rank across SparseTensors: rank prior to SparseTensor[{len(dims)}] was: "
+                    f"{len(dims[0])} but rank of SparseTensor[{len(dims)}] is: {len(own_shape)}"
+                )
+            before = np.broadcast_to(np.array(place, np.int64), (len(own_indices), len(place)))
+            indices.append(np.concatenate([before, own_indices], axis=1))
+            values.append(own_values)
+            dims.append(own_shape)
+        whole = np.concatenate([np.array(outer, np.int64), np.max(dims, axis=0)])
+        return np.concatenate(indices), np.concatenate(values), whole
 
     grad = NOT_DIFFERENTIABLE
 
@@ -153,10 +250,7 @@ class deserialize_many_sparse_:
         values: list[Any] = []
         dims: list[Any] = []
         for n, row in enumerate(serialized_sparse):
-            name = f"serialized_sparse[{n}, "
-            own_indices = _parsed(row[0], dtypes.int64, 2, name + "0]")
-            own_values = _parsed(row[1], kind, 1, name + "1]")
-            own_shape = _parsed(row[2], dtypes.int64, 1, name + "2]")
+            own_indices, own_values, own_shape = _parsed_row(row, kind, f"serialized_sparse[{n}, ")
             _checked(own_indices, own_values, own_shape, f"serialized_sparse[{n}] ")
             if dims and len(dims[0]) != len(own_shape):
                 raise errors.InvalidArgumentError.of(

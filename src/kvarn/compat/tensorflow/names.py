@@ -496,6 +496,32 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             tf_record_iterator TFRecordCompressionType TFRecordOptions TFRecordWriter
         """,
     },
+    "data": {
+        "kvarn.data.dataset": """
+            Dataset DatasetSpec get_output_classes=get_legacy_output_classes
+            get_output_shapes=get_legacy_output_shapes get_output_types=get_legacy_output_types
+            make_initializable_iterator make_one_shot_iterator
+        """,
+        "kvarn.data.iterator": "Iterator",
+        "kvarn.data.options": "Options",
+        "kvarn.data.readers": """
+            FixedLengthRecordDataset=FixedLengthRecordDatasetV1 TextLineDataset=TextLineDatasetV1
+            TFRecordDataset=TFRecordDatasetV1
+        """,
+    },
+    "data.experimental": {
+        "kvarn.data.dataset": "AUTOTUNE DatasetStructure=DatasetSpec from_variant get_structure to_variant",
+        "kvarn.data.experimental": """
+            choose_from_datasets Counter enumerate_dataset get_single_element ignore_errors map_and_batch
+            map_and_batch_with_legacy_function parallel_interleave RandomDataset scan shuffle_and_repeat
+            take_while unbatch
+        """,
+        "kvarn.data.grouping": "bucket_by_sequence_length group_by_window",
+        "kvarn.data.iterator": "get_next_as_optional",
+        "kvarn.data.options": """
+            DistributeOptions MapVectorizationOptions OptimizationOptions StatsOptions ThreadingOptions
+        """,
+    },
     "python_io": {
         "kvarn.data.tf_record": """
             tf_record_iterator TFRecordCompressionType TFRecordOptions TFRecordWriter
