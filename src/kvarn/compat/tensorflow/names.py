@@ -287,6 +287,12 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.variables.captured_dependencies": "capture_dependencies",
     },
     "contrib.framework": {
+        "kvarn.variables.convolutional_initializers": """
+            convolutional_delta_orthogonal=ConvolutionDeltaOrthogonal
+            convolutional_orthogonal_1d=ConvolutionOrthogonal1D
+            convolutional_orthogonal_2d=ConvolutionOrthogonal2D
+            convolutional_orthogonal_3d=ConvolutionOrthogonal3D
+        """,
         "kvarn.train.training_util": """
             assert_global_step create_global_step get_global_step get_or_create_global_step
         """,
@@ -750,7 +756,12 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.gradients": ("kvarn.graph.gradients", "kvarn.variables.functional_ops"),
     "python.ops.gradients_impl": ("kvarn.graph.gradients", "kvarn.variables.functional_ops"),
     "python.ops.gradients_util": ("kvarn.graph.gradients",),
-    "python.ops.init_ops": ("kvarn.variables.initializers", "tf"),
+    "python.ops.init_ops": (
+        "kvarn.variables.initializers",
+        "kvarn.variables.convolutional_initializers",
+        "tf",
+        "tf:contrib.framework",
+    ),
     "python.ops.io_ops": ("kvarn.ops.checkpoint", "kvarn.ops.files"),
     "python.ops.kv_variable_ops": (
         "kvarn.variables.embedding_variable",
