@@ -185,6 +185,8 @@ void bind_table(nb::module_& m) {
           nb::arg("keys"), nb::arg("slot"), nb::arg("rows"))
       .def("contains", answer<bool>(&Table::contains), nb::arg("keys"), nb::arg("out").noconvert())
       .def("frequency", answer<int64_t>(&Table::frequency), nb::arg("keys"), nb::arg("out").noconvert())
+      .def("kept_frequency", answer<int64_t>(&Table::kept_frequency), nb::arg("keys"),
+           nb::arg("out").noconvert())
       .def("version", answer<int64_t>(&Table::version), nb::arg("keys"), nb::arg("out").noconvert())
       .def("tier", answer<int32_t>(&Table::tier), nb::arg("keys"), nb::arg("out").noconvert())
       .def(

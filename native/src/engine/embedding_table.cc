@@ -492,7 +492,9 @@ Status EmbeddingTable::contains(std::span<const int64_t> keys, std::span<bool> o
   return {};
 }
 
-Status EmbeddingTable::frequency(std::span<const int64_t> keys, std::span<int64_t> out) const {
+template <class Answer>
+Status EmbeddingTable::each_frequency(std::span<const int64_t> keys, std::span<int64_t> out,
+                                      Answer answer) const {
   if (out.size() != keys.size()) return Status::invalid("frequency: one answer per key expected");
   const std::shared_lock lock(*mutex_);
   std::vector<uint32_t> rows(keys.size());
@@ -510,10 +512,23 @@ Status EmbeddingTable::frequency(std::span<const int64_t> keys, std::span<int64_
     if (is_admitted(rows[i]) && record_freq_) {
       recorded = is_hot(rows[i]) ? rows_.meta(rows[i]).freq : on_disk.meta(i).freq;
     }
-    out[i] = admission_ == nullptr ? recorded.value_or(0)
-                                   : admission_->frequency(keys[i], is_admitted(rows[i]), recorded);
+    out[i] = answer(keys[i], rows[i], recorded);
   }
   return {};
+}
+
+Status EmbeddingTable::frequency(std::span<const int64_t> keys, std::span<int64_t> out) const {
+  return each_frequency(keys, out, [&](int64_t key, uint32_t row, std::optional<int64_t> recorded) {
+    return admission_ == nullptr ? recorded.value_or(0)
+                                 : admission_->frequency(key, is_admitted(row), recorded);
+  });
+}
+
+Status EmbeddingTable::kept_frequency(std::span<const int64_t> keys, std::span<int64_t> out) const {
+  return each_frequency(keys, out, [&](int64_t key, uint32_t row, std::optional<int64_t> recorded) {
+    if (recorded || admission_ == nullptr || !is_admitted(row)) return recorded.value_or(0);
+    return admission_->frequency_of_admitted(key);
+  });
 }
 
 Status EmbeddingTable::version(std::span<const int64_t> keys, std::span<int64_t> out) const {

@@ -166,6 +166,12 @@ class ReferenceEmbeddingTable:
             keys, np.int64, lambda key, entry: self._door.frequency(key, entry, recorded=recorded)
         )
 
+    def kept_frequency(self, keys: npt.ArrayLike) -> _Int64Array:
+        def of(key: int, entry: _Entry | None) -> int:
+            return self._kept_frequency(key) if entry is not None or key in self._door.records else 0
+
+        return self._ask(keys, np.int64, of)
+
     def version(self, keys: npt.ArrayLike) -> _Int64Array:
         def version_of(key: int, entry: _Entry | None) -> int:
             return (entry or self._door.records.get(key, Counts())).version

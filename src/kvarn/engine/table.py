@@ -190,11 +190,20 @@ class EmbeddingTable:
         """How often updates have counted each key.
 
         0 for an absent key; a key that was not admitted has what the filter counted, an admitted one in a table that
-        does not record frequencies at least the filter's threshold.
+        does not record frequencies at least the filter's threshold.  With a `BloomAdmission` every key has the
+        filter's estimate, also an absent one.
         """
         flat, shape = arguments.keys(keys, self.key_dtype)
         out = np.empty(flat.shape, np.int64)
         self._table.frequency(flat, out)
+        return out.reshape(shape)
+
+    def kept_frequency(self, keys: npt.ArrayLike) -> _Int64Array:
+        """The frequency of each key that evictions and checkpoints go by: of an admitted one what was recorded, if
+        the table records frequencies; 0 for an absent key."""
+        flat, shape = arguments.keys(keys, self.key_dtype)
+        out = np.empty(flat.shape, np.int64)
+        self._table.kept_frequency(flat, out)
         return out.reshape(shape)
 
     def version(self, keys: npt.ArrayLike) -> _Int64Array:

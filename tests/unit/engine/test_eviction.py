@@ -256,3 +256,17 @@ def test_frequencies_end_at_the_largest_number(kind: Any, admission: Any) -> Non
         table.apply("GradientDescent", np.array([1, 1]), grads, params=[0.1], counts=np.array(counts))
         assert table.frequency([1]).tolist() == [most]
     assert table.contains([1]).tolist() == [True]
+
+
+def test_behind_a_bloom_filter_what_was_recorded_counts(kind: Any) -> None:
+    """The filter's estimate stays what it was when the key was admitted."""
+    admission = BloomAdmission(3, 1000, 0.01)
+    table = kind(np.int64, 1, record_freq=True, admission=admission)
+    for _ in range(2):
+        grads = np.ones((5, 1), np.float32)
+        table.apply("GradientDescent", np.full(5, 1), grads, params=[0.1], counts=np.ones(5, np.int64))
+    assert table.kept_frequency([1, 2]).tolist() == [10, 0]
+    found = table.explain(1, policy=EvictionPolicy(min_frequency=11))
+    assert (found.frequency, found.would_evict) == (10, "frequency")
+    assert table.explain(1, policy=EvictionPolicy(min_frequency=10)).would_evict is None
+    assert table.evict(EvictionPolicy(min_frequency=11), 0, dry_run=True).removed == 1

@@ -74,7 +74,10 @@ class EmbeddingTable {
   Status create_from(std::span<const int64_t> keys, size_t slot, std::span<const float> rows);
 
   Status contains(std::span<const int64_t> keys, std::span<bool> out) const;
+  // What users are told.
   Status frequency(std::span<const int64_t> keys, std::span<int64_t> out) const;
+  // What evictions and files go by: of admitted keys what was recorded, if anything is.
+  Status kept_frequency(std::span<const int64_t> keys, std::span<int64_t> out) const;
   // -1 for a missing key, one never updated, or if versions are not recorded.
   Status version(std::span<const int64_t> keys, std::span<int64_t> out) const;
   // 0 in memory, 1 on disk, -1 without an entry.
@@ -154,6 +157,10 @@ class EmbeddingTable {
   void settle();
   // Entries that are on disk, copied.
   Status read_cold(std::span<const int64_t> keys, std::span<const uint32_t> rows, ColdEntries* out) const;
+  // answer(key, row, recorded) for every key; recorded: the frequency in the entry of an admitted key, if
+  // recorded.
+  template <class Answer>
+  Status each_frequency(std::span<const int64_t> keys, std::span<int64_t> out, Answer answer) const;
   bool any_cold(std::span<const uint32_t> rows) const;
   void count_hits(std::span<const uint32_t> rows) const;
   // For a lookup: counts its hits, brings up what is on disk and copies it to `out`, and makes room for the
