@@ -380,7 +380,8 @@ class IncrementalSaver(Saver):
     def recover_incr_checkpoints(self, sess: Any, checkpoint_dir: Any) -> None:
         """Applies the newest increment of a folder, if it is newer than the newest full save.
 
-        The session must have been restored from that full save.  Increments that follow go on from there.
+        The session must have been restored from that full save.  Increments that follow go on from there.  Which is
+        newer, the steps at the end of their prefixes tell; without steps, the manifests.
 
         Raises:
           FailedPreconditionError, NotFoundError, DataLossError: the increment has a manifest, and it was not made
@@ -396,6 +397,11 @@ class IncrementalSaver(Saver):
         full, newest = full_state.model_checkpoint_path, state.model_checkpoint_path
         steps = [prefix.rpartition("-")[2] for prefix in (full, newest)]
         if not all(step.isdecimal() for step in steps):
+            if _is_later(newest, full):
+                chain, path = self._path_to(full, newest)
+                self._apply(sess, full, [link.prefix for link in path[1:]], chain, path)
+                self.recover_last_incr_checkpoints(list(state.all_model_checkpoint_paths))
+                return
             tf_logging.info(
                 "checkpoint or incremental checkpoint has no global step, checkpoint is [%s], incremental checkpoint "
                 "is [%s].",
@@ -558,6 +564,16 @@ def _check_follows(full: str, applied: str, prefix: str) -> str:
         path=prefix,
         hint="Restore the saves that it follows first, in their order; or let `recover` find them.",
     )
+
+
+def _is_later(increment: str, full: str) -> bool:
+    """Whether the manifests say that an increment was saved after a full save; not if one has none."""
+    from kvarn.formats.manifest import read_manifest
+
+    try:
+        return read_manifest(increment)[0].number > read_manifest(full)[0].number
+    except errors.NotFoundError:
+        return False
 
 
 def _since_last() -> str:

@@ -21,7 +21,7 @@ from kvarn.formats.tensor_slice import parse_shape_and_slice
 from kvarn.graph.operation import Operation
 from kvarn.saver import restore_plan
 from kvarn.saver.plan_matching import row_of
-from kvarn.saver.restore_check import operations_below
+from kvarn.saver.restore_check import embedding_owners, operations_below
 from kvarn.saver.restore_demands import Demand, RestoreDemands
 from kvarn.saver.restore_plan import PlanRow, RestorePlan, Stored
 from kvarn.saver.stored_index import Match, StoredIndex
@@ -240,15 +240,20 @@ class _Restore:
             return
         renamed = {demand.key: self._sources[demand] for demand in asked}
         run = kv_restore.EmbeddingRestore(self._reader, renamed)
+        owners = embedding_owners({d.importing: self._sources[d] for d in asked if d.importing is not None})
         for demand in asked:
             assert demand.importing is not None
             family, is_primary = demand.family
+            source, owner = self._sources[demand], owners[demand.importing]
             run.look_at(
-                self._sources[demand],
+                source,
                 variable=demand.variable,
                 key_dtype=demand.key_dtype,
                 family=family,
-                is_primary=is_primary,
+                owner=owner,
+                partitioned=kv_restore.is_part(demand.importing.attrs, source, owner),
+                part=demand.importing.attrs["partition_id"],
+                is_primary=bool(is_primary),
                 key_mismatch=demand.importing.attrs.get(kv_key_sets.ATTR),
             )
         run.settle()

@@ -12,7 +12,7 @@ embedding variables and their slots are compared with each other too.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kvarn import errors
@@ -106,19 +106,26 @@ class RestoreCheck:
     def _look_at_embeddings(self, run: EmbeddingRestore) -> None:
         from kvarn.ops import kv_key_sets
         from kvarn.ops.kv import tensor_name
+        from kvarn.ops.kv_restore import is_part
 
+        asked = {}
         for op in self._readers:
-            self._looked_at = op
             known = None if op.type == "RestoreV2" else constant_value(op.inputs[NAMES_AT[op.type]])
-            if known is None:
-                continue
+            if known is not None:
+                asked[op] = tensor_name(known)
+        owners = embedding_owners(asked)
+        for op, name in asked.items():
+            self._looked_at = op
             family, is_primary = embedding_family(op)
             run.look_at(
-                tensor_name(known),
+                name,
                 variable=op.inputs[1].op.name,
                 key_dtype=op.attrs["Tkeys"],
                 family=family,
-                is_primary=is_primary,
+                owner=owners[op],
+                partitioned=is_part(op.attrs, name, owners[op]),
+                part=op.attrs["partition_id"],
+                is_primary=bool(is_primary),
                 key_mismatch=op.attrs.get(kv_key_sets.ATTR),
             )
         run.settle()
@@ -148,14 +155,31 @@ class RestoreCheck:
         raise errors.InvalidArgumentError(op.node_def, op, "\n".join(lines), name=name, path=prefix)
 
 
-def embedding_family(importing: Operation) -> tuple[Any, bool]:
-    """What is equal for a primary and its slots, and whether the variable that an operation fills is the primary."""
+def embedding_owners(names: Mapping[Operation, str]) -> dict[Operation, str | None]:
+    """By importing operation, the name of the primary that it fills a slot of, or fills; None if that is not known.
+
+    Args:
+      names: the names that the operations ask for.
+    """
+    families = {op: embedding_family(op) for op in names}
+    primaries = {family: names[op] for op, (family, is_primary) in families.items() if is_primary}
+    return {
+        op: None if is_primary is None else primaries.get(family, names[op].rpartition("/")[0])
+        for op, (family, is_primary) in families.items()
+    }
+
+
+def embedding_family(importing: Operation) -> tuple[Any, bool | None]:
+    """What is equal for a primary and its slots, and whether the variable that an operation fills is the primary.
+
+    The latter is None where the graph does not tell.
+    """
     if importing.type == "KvResourceImportV3":
         # Only the operation that makes the variable knows.
         handle = importing.inputs[1]
         made_by = next((op for op in handle.consumers() if _makes(op, handle)), None)
         if made_by is None:
-            return handle, False
+            return handle, None
         primary = made_by.inputs[1]
     else:
         made_by, primary = importing, importing.inputs[2]

@@ -53,7 +53,7 @@ class Demand:
     key_dtype: Any = None
 
     @property
-    def family(self) -> tuple[Any, bool]:
+    def family(self) -> tuple[Any, bool | None]:
         """What is equal for an embedding variable and its slots, and whether this one is the variable."""
         assert self.importing is not None
         return embedding_family(self.importing)

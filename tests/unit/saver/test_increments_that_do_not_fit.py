@@ -154,3 +154,26 @@ def test_a_restore_of_something_else_comes_between(tmp_path: Path) -> None:
     model.saver.restore(model.session, full)
     with pytest.raises(errors.FailedPreconditionError, match="which was not restored before it"):
         model.increments.incremental_restore(model.session, full, third)
+
+
+@pytest.mark.parametrize("cumulative", [True, False])
+def test_without_steps_the_manifests_tell_which_is_newer(tmp_path: Path, cumulative: bool) -> None:
+    folder = tmp_path / ".incremental_checkpoint"
+    model = Model(tmp_path, cumulative)
+    full = None
+    for first in (1, 11):
+        model.touch(first)
+        full = model.saver.save(model.session, tmp_path / "model.ckpt")
+        if first == 11:
+            # The newest increment follows the full save that was replaced.
+            other = Model(tmp_path, cumulative)
+            other.saver.restore(other.session, full)
+            other.increments.recover_incr_checkpoints(other.session, tmp_path)
+            assert other.keys == [1, 2, 3, 11]
+        for i in (1, 2):
+            model.touch(first + i)
+            model.increments.incremental_save(model.session, folder / f"incremental_model.ckpt-{first}-x{i}")
+    again = Model(tmp_path, cumulative)
+    again.saver.restore(again.session, full)
+    again.increments.recover_incr_checkpoints(again.session, tmp_path)
+    assert again.keys == [1, 2, 3, 11, 12, 13]

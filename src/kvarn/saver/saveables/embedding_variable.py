@@ -69,7 +69,7 @@ class EmbeddingVariableSaveable(SaveableObject):
         var = self.var
         info = var._get_save_slice_info()
         with ops.control_dependencies(_layout_ops(var)):
-            return incremental.kv_resource_incr_import(
+            importing = incremental.kv_resource_incr_import(
                 restored_tensors[0],
                 var.handle,
                 convert_to_tensor(self.name),
@@ -78,6 +78,8 @@ class EmbeddingVariableSaveable(SaveableObject):
                 partition_id=0 if info is None else int(info.var_offset[0]),
                 partition_num=1 if info is None else int(info.full_shape[0]),
             )
+        var._say_whether_part(importing)
+        return importing
 
 
 def _layout_ops(var: EmbeddingVariable) -> list[Any]:
