@@ -144,8 +144,8 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             variance_scaling_initializer=VarianceScaling zeros_initializer=Zeros
         """,
         "kvarn.engine.options": """
-            CBFFilter CheckpointOption CombinedEvict CounterFilter EmbeddingVariableOption GlobalStepEvict
-            InitializerOption L2WeightEvict MultihashOption StorageOption
+            CBFFilter CheckpointOption CombinedEvict CounterFilter EmbeddingVariableConfig EmbeddingVariableOption
+            GlobalStepEvict InitializerOption L2WeightEvict MultihashOption StorageOption
         """,
         "kvarn.errors": "OpError",
         "kvarn.ops.files": "matching_files read_file write_file",
@@ -335,7 +335,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.ops.batch_norm": "fused_batch_norm local_response_normalization=lrn lrn",
         "kvarn.ops.math": "log_sigmoid sigmoid tanh",
         "kvarn.variables.embedding_ops": "embedding_lookup embedding_lookup_sparse",
-        "kvarn.variables.safe_embedding_ops": "safe_embedding_lookup_sparse",
+        "kvarn.variables.safe_embedding_ops": "fused_safe_embedding_lookup_sparse safe_embedding_lookup_sparse",
         "kvarn.variables.adaptive_embedding_ops": """
             adaptive_embedding_lookup_sparse safe_adaptive_embedding_lookup_sparse
         """,
