@@ -269,3 +269,46 @@ def keras_normalization(tf):
         tf.keras.layers.LayerNormalization()(tf.constant(X)),
         tf.keras.layers.LayerNormalization(axis=[1, 2], gamma_initializer=ramp)(x),
     ], {}
+
+
+@program
+def contrib_layers(tf):
+    layers, framework = tf.contrib.layers, tf.contrib.framework
+    x = tf.constant(X)
+    regularizer = layers.l1_l2_regularizer(0.5, 0.25)
+    outputs = [
+        layers.fully_connected(x, 2, weights_initializer=ramp),
+        layers.fully_connected(
+            x, 2, None, weights_initializer=ramp, weights_regularizer=regularizer, scope="named"
+        ),
+        layers.fully_connected(x, 2, None, reuse=True, scope="named"),
+        layers.linear(
+            x, 2, weights_initializer=ramp, biases_initializer=None, variables_collections=["mine"]
+        ),
+    ]
+    with framework.arg_scope(
+        [layers.fully_connected],
+        activation_fn=tf.nn.tanh,
+        weights_initializer=ramp,
+        outputs_collections="ends",
+    ) as scope:
+        outputs.append(layers.fully_connected(x, 3))
+    with framework.arg_scope(scope), framework.arg_scope([framework.model_variable], device="/cpu:0"):
+        outputs.append(layers.fully_connected(x, 3, normalizer_fn=tf.nn.relu6))
+    outputs.append(layers.flatten(tf.constant(IMAGES)))
+    outputs.append(layers.dropout(x, is_training=False))
+    layers.apply_regularization(layers.l2_regularizer(0.5), tf.trainable_variables()[:1])
+    layers.apply_regularization(layers.l1_regularizer(0.0), tf.trainable_variables()[:1])
+    return outputs + tf.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES), {}
+
+
+@program
+def contrib_initializers(tf):
+    tf.set_random_seed(5)
+    layers = tf.contrib.layers
+    return [
+        layers.xavier_initializer()([3, 4]),
+        layers.xavier_initializer(uniform=False, seed=2)([3, 3, 2, 4]),
+        layers.variance_scaling_initializer(mode="FAN_OUT")([3]),
+        layers.variance_scaling_initializer(factor=1.0, uniform=True)([]),
+    ], {}

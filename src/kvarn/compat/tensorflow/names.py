@@ -286,7 +286,20 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.variables.trackable": "CheckpointableBase=Trackable",
         "kvarn.variables.captured_dependencies": "capture_dependencies",
     },
+    "contrib.layers": {
+        "kvarn.layers.contrib.initializers": """
+            variance_scaling_initializer xavier_initializer xavier_initializer_conv2d
+        """,
+        "kvarn.layers.contrib.layers": "dropout elu flatten fully_connected linear relu relu6",
+        "kvarn.layers.contrib.regularizers": """
+            apply_regularization l1_l2_regularizer l1_regularizer l2_regularizer sum_regularizer
+        """,
+    },
     "contrib.framework": {
+        "kvarn.layers.contrib.arg_scope": """
+            add_arg_scope arg_scope arg_scope_func_key arg_scoped_arguments current_arg_scope has_arg_scope
+        """,
+        "kvarn.layers.contrib.variables": "model_variable variable",
         "kvarn.variables.convolutional_initializers": """
             convolutional_delta_orthogonal=ConvolutionDeltaOrthogonal
             convolutional_orthogonal_1d=ConvolutionOrthogonal1D
@@ -649,7 +662,12 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.checkpoint",
         "kvarn.train.checkpoint_utils",
     ),
-    "contrib.framework.python.ops.variables": ("kvarn.train.training_util",),
+    "contrib.framework.python.ops.arg_scope": ("kvarn.layers.contrib.arg_scope",),
+    "contrib.framework.python.ops.variables": ("kvarn.train.training_util", "kvarn.layers.contrib.variables"),
+    "contrib.layers.python.layers.initializers": ("kvarn.layers.contrib.initializers",),
+    "contrib.layers.python.layers.layers": ("kvarn.layers.contrib.layers",),
+    "contrib.layers.python.layers.regularizers": ("kvarn.layers.contrib.regularizers",),
+    "contrib.layers.python.layers.utils": ("kvarn.layers.contrib.layers",),
     "contrib.testing.python.framework.util_test": ("kvarn.compat.tensorflow.testing.summaries",),
     "contrib.testing.python.framework.fake_summary_writer": (
         "kvarn.compat.tensorflow.testing.fake_summary_writer",
