@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import functools
 import re
+from typing import Any
+
+import numpy as np
 
 from kvarn import errors
 
 _MASK = 2**64 - 1
 _WHITESPACE = b" \t\n\v\f\r"
+
+
+def scalar(value: Any) -> bytes:
+    """The string of a scalar, which may come as an array."""
+    return bytes(value.item() if isinstance(value, np.ndarray) else value)
 
 
 def hash64(data: bytes, seed: int = 0xDECAFCAFFE) -> int:

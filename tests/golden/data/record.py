@@ -74,7 +74,9 @@ def main():
     tf.logging.set_verbosity(tf.logging.FATAL)
     with open(os.path.join(HERE, "programs.json"), "w") as f:
         recorded = {name: run(tf, build) for name, build in PROGRAMS.items()}
-        f.write("{\n" + ",\n".join(json.dumps(k) + ": " + json.dumps(v) for k, v in recorded.items()) + "\n}\n")
+        f.write(
+            "{\n" + ",\n".join(json.dumps(k) + ": " + json.dumps(v) for k, v in recorded.items()) + "\n}\n"
+        )
 
 
 if __name__ == "__main__":

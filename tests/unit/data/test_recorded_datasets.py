@@ -1,9 +1,10 @@
-"""Datasets give what TensorFlow 1.15.5 gives, in the same order, with the same nodes (tests/golden/data)."""
+"""Datasets, and what parses strings, give what TensorFlow 1.15.5 gives, by the same nodes (tests/golden/data)."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import kvarn as tf
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "data"
 EXPECTED = json.loads((GOLDEN / "programs.json").read_text())
+PARSING_EXPECTED = json.loads((GOLDEN / "parsing_programs.json").read_text())
 
 
 def _module(name: str) -> Any:
@@ -20,17 +22,23 @@ def _module(name: str) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        del sys.modules[name]
     return module
 
 
 PROGRAMS = _module("programs").PROGRAMS
 RECORD = _module("record")
+PARSING_PROGRAMS = _module("parsing_programs").PROGRAMS
+RECORD_PARSING = _module("record_parsing")
 
 
 def _same(found: Any, expected: Any) -> bool:
     if isinstance(expected, float) or isinstance(found, float):
-        return found == pytest.approx(expected, rel=1e-6)
+        return found == pytest.approx(expected, rel=1e-7, nan_ok=True)
     if isinstance(expected, list):
         if len(expected) == 2 and isinstance(expected[0], str) and expected[0].endswith("Error"):
             return found[0] == expected[0] and _message(found[1], expected[1])
@@ -53,4 +61,13 @@ def test_recorded_programs(name: str) -> None:
         assert _same(own, recorded), f"element {i}: {own}, recorded {recorded}"
     assert len(found["elements"]) == len(expected["elements"])
     assert found["repr"] == expected["repr"]
+    assert found["nodes"] == expected["nodes"]
+
+
+@pytest.mark.parametrize("name", PARSING_EXPECTED)
+def test_recorded_parsing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = PARSING_EXPECTED[name]
+    monkeypatch.setitem(sys.modules, "record", RECORD)
+    found = json.loads(json.dumps(RECORD_PARSING.run(tf, PARSING_PROGRAMS[name])))
+    assert _same(found["values"], expected["values"]), f"{found['values']}, recorded {expected['values']}"
     assert found["nodes"] == expected["nodes"]

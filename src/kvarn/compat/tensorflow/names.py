@@ -150,6 +150,10 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.errors": "OpError",
         "kvarn.ops.files": "matching_files read_file write_file",
         "kvarn.ops.encoding": "decode_base64 decode_raw encode_base64",
+        "kvarn.ops.csv": "decode_csv",
+        "kvarn.ops.parsing": """
+            FixedLenFeature FixedLenSequenceFeature parse_example parse_single_example SparseFeature VarLenFeature
+        """,
         "kvarn.ops.search": "histogram_fixed_width histogram_fixed_width_bins searchsorted",
         "kvarn.ops.matrices": """
             diag diag_part eye matrix_band_part matrix_determinant matrix_inverse norm qr
@@ -526,6 +530,10 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.data.readers": """
             FixedLengthRecordDataset=FixedLengthRecordDatasetV1 TextLineDataset=TextLineDatasetV1
             TFRecordDataset=TFRecordDatasetV1
+        "kvarn.ops.csv": "decode_csv",
+        "kvarn.ops.parsing": """
+            FixedLenFeature FixedLenSequenceFeature parse_example parse_single_example SparseFeature VarLenFeature
+        """,
         """,
     },
     "data.experimental": {

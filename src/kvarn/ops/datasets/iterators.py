@@ -11,8 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from kvarn import errors, protos
 from kvarn.dtypes import DType
 from kvarn.graph import shape_inference as shapes
@@ -20,6 +18,7 @@ from kvarn.graph.functions import callee, packed
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
 from kvarn.graph.resources import ResourceHandle, ResourceManager
 from kvarn.graph.shape_inference import Shape, fmt
+from kvarn.ops import _text
 from kvarn.ops._format import type_text
 from kvarn.ops._handles import own_handle
 from kvarn.ops.datasets.base import Dataset, Element, Iteration, shape_of
@@ -294,8 +293,7 @@ def _from_string(ctx: Any, string_handle: Any) -> Any:
     try:
         if shape_of(string_handle):
             raise errors.InvalidArgumentError.of("string_handle must be a scalar")
-        text = np.asarray(string_handle, dtype=object)[()]
-        proto.ParseFromString(text)
+        proto.ParseFromString(_text.scalar(string_handle))
     except DecodeError:
         proto.Clear()
     if proto.maybe_type_name != _KIND:

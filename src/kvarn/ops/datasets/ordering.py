@@ -16,6 +16,7 @@ from typing import Any
 from kvarn import dtypes, errors
 from kvarn.graph import shape_inference as shapes
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
+from kvarn.ops import _text
 from kvarn.ops.datasets.base import Dataset, Element, Iteration, types_and_shapes, variant
 from kvarn.ops.datasets.sources import ElementsDataset
 
@@ -391,10 +392,10 @@ class cache_dataset:
     shape = variant(0)
 
     def kernel(ctx: Any, input_dataset: Any, filename: Any) -> Any:
-        if filename:
+        if _text.scalar(filename):
             raise errors.UnimplementedError.of(
                 "Datasets are cached in memory only.",
-                path=filename.decode(),
+                path=_text.scalar(filename).decode(),
                 hint="Leave the filename out, or write a TFRecord file and read that.",
             )
         return _Cached(input_dataset)

@@ -17,6 +17,7 @@ from kvarn.formats.tfrecord import WINDOW_BITS, read_records
 from kvarn.graph import shape_inference as shapes
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
 from kvarn.io import ReadFile, file_system_of
+from kvarn.ops import _text
 from kvarn.ops.datasets.base import Dataset, Element, Iteration, shape_of
 
 _FILES = "filenames: string, compression_type: string, buffer_size: int64"
@@ -30,9 +31,9 @@ def filenames_of(filenames: Any) -> list[str]:
     return [name.decode() for name in np.asarray(filenames, dtype=object).reshape(-1)]
 
 
-def checked_compression(compression_type: bytes) -> str:
+def checked_compression(compression_type: Any) -> str:
     """A compression type; InvalidArgumentError if it is unknown."""
-    kind = compression_type.decode()
+    kind = _text.scalar(compression_type).decode()
     if kind and kind not in WINDOW_BITS:
         raise errors.InvalidArgumentError.of("Unsupported compression_type.")
     return kind
@@ -190,7 +191,7 @@ class _Pieces(_OfFiles):
 
 
 def _fixed_length(
-    filenames: Any, header: Any, record: Any, footer: Any, buffer_size: Any, compression: bytes
+    filenames: Any, header: Any, record: Any, footer: Any, buffer_size: Any, compression: Any
 ) -> Dataset:
     for name, value in (("header_bytes", header), ("footer_bytes", footer), ("buffer_size", buffer_size)):
         if value < 0:
