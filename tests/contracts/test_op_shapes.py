@@ -24,6 +24,7 @@ from kvarn.testing.gradients import check_grad
 ELSEWHERE = frozenset(
     (
         "batch_norm",
+        "candidate_sampling",
         "checkpoint",
         "control",
         "control_flow",
@@ -412,6 +413,9 @@ EXAMPLES: dict[str, list[Any]] = {
         ]
         for n in ("Cumsum", "Cumprod")
     },
+    # data_format
+    "DataFormatDimMap": [(i(0, -1, 3),)],
+    "DataFormatVecPermute": [(i(7, 4, 9, 3),), (i([7, 4], [9, 3], [4, 5], [5, 1]),)],
     # segment
     **{
         n: [(f(4, 2), _SEGMENTS)]

@@ -12,6 +12,7 @@ MODULES = [
     "array",
     "batch_norm",
     "bitwise",
+    "candidate_sampling",
     "casting",
     "checkpoint",
     "clip",
@@ -19,6 +20,7 @@ MODULES = [
     "control",
     "control_flow",
     "convolution",
+    "data_format",
     "datasets.batching",
     "csv",
     "datasets.functional",
@@ -73,6 +75,8 @@ MODULES = [
     "summary",
     "summary_writer",
     "tensor_array_ops",
+    "tensor_list_joining",
+    "tensor_list_ops",
     "training",
     "training_deeprec",
     "training_kv",
@@ -84,8 +88,6 @@ def load_all() -> None:
     """Imports every module that declares ops."""
     for module in MODULES:
         importlib.import_module(f"kvarn.ops.{module}")
-    "tensor_list_joining",
-    "tensor_list_ops",
 
 
 operators.install()

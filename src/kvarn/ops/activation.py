@@ -361,6 +361,16 @@ def log_softmax(logits: Any, axis: Any = None, name: str | None = None, dim: Any
     return _along(log_softmax_, logits, _axis(axis, dim), name)
 
 
+def softmax_v2(logits: Any, axis: Any = None, name: str | None = None) -> Tensor:
+    """`softmax` as TensorFlow 2 has it."""
+    return softmax(logits, axis, name)
+
+
+def log_softmax_v2(logits: Any, axis: Any = None, name: str | None = None) -> Tensor:
+    """`log_softmax` as TensorFlow 2 has it."""
+    return log_softmax(logits, axis, name)
+
+
 def _axis(axis: Any, dim: Any) -> Any:
     if axis is not None and dim is not None:
         raise ValueError("Cannot specify both 'axis' and 'dim'")
@@ -388,10 +398,3 @@ def crelu(features: Any, name: str | None = None, axis: int = -1) -> Tensor:
     with name_scope(name, "CRelu", [features]) as scope:
         features = convert_to_tensor(features, name="features")
         return relu(joining.concat([features, -features], axis, name=scope))
-
-
-def swish(features: Any) -> Tensor:
-    """x sigmoid(x)."""
-    features = convert_to_tensor(features, name="features")
-    found: Tensor = features * unary_ops.sigmoid(features)
-    return found

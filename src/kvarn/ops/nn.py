@@ -23,9 +23,9 @@ import kvarn.ops.reduction as reduction_ops
 import kvarn.ops.selection as selection
 import kvarn.ops.slicing as slicing
 import kvarn.ops.unary as unary_ops
-from kvarn import dtypes, errors
+from kvarn import dtypes, errors, tf_logging
 from kvarn.graph import tensor_shape, tensor_util
-from kvarn.graph.convert import convert_to_tensor
+from kvarn.graph.convert import constant, convert_to_tensor
 from kvarn.graph.graph import control_dependencies, name_scope
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
 from kvarn.graph.shape_inference import broadcast_shapes, merge_dim, scalar, with_rank
@@ -36,15 +36,17 @@ from kvarn.ops.activation import (
     elu,
     leaky_relu,
     log_softmax,
+    log_softmax_v2,
     relu,
     relu6,
     relu_grad,
     selu,
     softmax,
+    softmax_v2,
     softplus,
     softsign,
-    swish,
 )
+from kvarn.ops.moments import moments
 from kvarn.ops.unary import log_sigmoid, sigmoid, tanh
 
 __all__ = [
@@ -57,9 +59,12 @@ __all__ = [
     "in_top_k",
     "l2_loss",
     "l2_normalize",
+    "l2_normalize_v2",
     "leaky_relu",
+    "log_poisson_loss",
     "log_sigmoid",
     "log_softmax",
+    "log_softmax_v2",
     "moments",
     "relu",
     "relu6",
@@ -69,12 +74,12 @@ __all__ = [
     "sigmoid",
     "sigmoid_cross_entropy_with_logits",
     "softmax",
+    "softmax_v2",
     "softmax_cross_entropy_with_logits",
     "softmax_cross_entropy_with_logits_v2",
     "softplus",
     "softsign",
     "sparse_softmax_cross_entropy_with_logits",
-    "swish",
     "tanh",
     "top_k",
     "weighted_cross_entropy_with_logits",
@@ -402,6 +407,43 @@ def sigmoid_cross_entropy_with_logits(
         )
 
 
+def log_poisson_loss(
+    targets: Any, log_input: Any, compute_full_loss: bool = False, name: str | None = None
+) -> Tensor:
+    """The loss of a Poisson distribution of mean exp(log_input), elementwise: exp(c) - z c.
+
+    Args:
+      targets: z, of the type and shape of ``log_input``.
+      log_input: c, floats.
+      compute_full_loss: whether the logarithm of z!, by Stirling's approximation, is added.
+
+    Raises:
+      ValueError: the shapes differ.
+    """
+    with name_scope(name, "log_poisson_loss", [log_input, targets]):
+        log_input = convert_to_tensor(log_input, name="log_input")
+        targets = convert_to_tensor(targets, name="targets")
+        try:
+            targets.get_shape().merge_with(log_input.get_shape())
+        except ValueError:
+            raise ValueError(
+                "log_input and targets must have the same shape "
+                f"({log_input.get_shape()} vs {targets.get_shape()})"
+            ) from None
+        result: Any = unary_ops.exp(log_input) - log_input * targets
+        if compute_full_loss:
+            half = constant(0.5, dtype=targets.dtype)
+            two_pi = constant(2 * _math.pi, dtype=targets.dtype)
+            stirling = (targets * unary_ops.log(targets)) - targets + half * unary_ops.log(two_pi * targets)
+            zeros = array_ops.zeros_like(targets, dtype=targets.dtype)
+            ones = array_ops.ones_like(targets, dtype=targets.dtype)
+            # 0! and 1! are 1.
+            small = comparison.logical_and(targets >= zeros, targets <= ones)
+            result += selection.where(small, zeros, stirling)
+        loss: Tensor = result
+        return loss
+
+
 def weighted_cross_entropy_with_logits(
     labels: Any = None,
     logits: Any = None,
@@ -551,40 +593,16 @@ def l2_normalize(
         if axis is not None:
             raise ValueError("Cannot specify both 'axis' and 'dim'")
         axis = dim
+    return l2_normalize_v2(x, axis, epsilon, name)
+
+
+def l2_normalize_v2(x: Any, axis: Any = None, epsilon: float = 1e-12, name: str | None = None) -> Tensor:
+    """`l2_normalize` as TensorFlow 2 has it."""
     with name_scope(name, "l2_normalize", [x]) as scope:
         x = convert_to_tensor(x, name="x")
         square_sum = reduction_ops.reduce_sum(unary_ops.square(x), axis, keepdims=True)
         inverse = unary_ops.rsqrt(math_ops.maximum(square_sum, epsilon))
         return math_ops.multiply(x, inverse, name=scope)
-
-
-def moments(
-    x: Any,
-    axes: Any,
-    shift: Any = None,
-    name: str | None = None,
-    keep_dims: bool | None = None,
-    keepdims: bool | None = None,
-) -> tuple[Tensor, Tensor]:
-    """The mean and the variance over `axes`; `shift` is not used."""
-    if keep_dims is not None and keepdims is not None:
-        raise ValueError("Cannot specify both 'keepdims' and 'keep_dims'")
-    keep = bool(keep_dims if keepdims is None else keepdims)
-    with name_scope(name, "moments", [x, axes]):
-        short = x.dtype.base_dtype is dtypes.float16
-        y = casting.cast(x, dtypes.float32) if short else x
-        mean = reduction_ops.reduce_mean(y, axes, keepdims=True, name="mean")
-        variance = reduction_ops.reduce_mean(
-            math_ops.squared_difference(y, array_ops.stop_gradient(mean)),
-            axes,
-            keepdims=True,
-            name="variance",
-        )
-        if not keep:
-            mean, variance = array_ops.squeeze(mean, axes), array_ops.squeeze(variance, axes)
-        if short:
-            return casting.cast(mean, dtypes.float16), casting.cast(variance, dtypes.float16)
-        return mean, variance
 
 
 def batch_normalization(
@@ -658,6 +676,14 @@ def dropout_v2(
         if isinstance(rate, (int, float, np.integer, np.floating)):
             if not 0 <= rate < 1:
                 raise ValueError(f"rate must be a scalar tensor or a float in the range [0, 1), got {rate:g}")
+            if rate > 0.5:
+                tf_logging.log_first_n(
+                    tf_logging.WARN,
+                    "Large dropout rate: %g (>0.5). In TensorFlow 2.x, dropout() uses dropout rate instead of "
+                    "keep_prob. Please ensure that this is intended.",
+                    5,
+                    rate,
+                )
             if rate == 0:
                 return x  # type: ignore[no-any-return]
         rate = convert_to_tensor(rate, dtype=x.dtype, name="rate")

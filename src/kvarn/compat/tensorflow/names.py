@@ -335,11 +335,19 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
     "nn": {
         "kvarn.ops.nn": """
             batch_normalization bias_add crelu dropout elu in_top_k l2_loss l2_normalize leaky_relu
-            log_softmax moments relu relu6 relu_layer selu sigmoid_cross_entropy_with_logits softmax
+            log_poisson_loss log_softmax relu relu6 relu_layer selu sigmoid_cross_entropy_with_logits softmax
             softmax_cross_entropy_with_logits softmax_cross_entropy_with_logits_v2 softplus softsign
-            sparse_softmax_cross_entropy_with_logits swish top_k weighted_cross_entropy_with_logits
-            xw_plus_b
+            sparse_softmax_cross_entropy_with_logits top_k weighted_cross_entropy_with_logits xw_plus_b
         """,
+        "kvarn.ops.moments": """
+            moments normalize_moments sufficient_statistics weighted_moments zero_fraction
+        """,
+        "kvarn.ops.candidate_sampling": """
+            all_candidate_sampler compute_accidental_hits fixed_unigram_candidate_sampler
+            learned_unigram_candidate_sampler log_uniform_candidate_sampler uniform_candidate_sampler
+        """,
+        "kvarn.variables.sampled_losses": "nce_loss sampled_softmax_loss",
+        "kvarn.variables.swish": "swish",
         "kvarn.ops.nn_convolution": """
             atrous_conv2d conv1d conv1d_transpose conv2d conv2d_backprop_filter conv2d_backprop_input
             conv2d_transpose conv3d conv3d_transpose convolution depthwise_conv2d depthwise_conv2d_native
@@ -385,6 +393,10 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             normal=random_normal shuffle=random_shuffle truncated_normal uniform=random_uniform
         """,
         "kvarn.graph.random_seed": "get_seed set_random_seed",
+        "kvarn.ops.candidate_sampling": """
+            all_candidate_sampler fixed_unigram_candidate_sampler learned_unigram_candidate_sampler
+            log_uniform_candidate_sampler uniform_candidate_sampler
+        """,
     },
     "strings": {
         "kvarn.ops.string": """
@@ -756,6 +768,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.ops.search",
         "kvarn.ops.slicing",
     ),
+    "python.ops.candidate_sampling_ops": ("kvarn.ops.candidate_sampling",),
     "python.ops.check_ops": ("kvarn.ops.check",),
     "python.ops.clip_ops": ("kvarn.ops.clip",),
     "python.ops.control_flow_ops": (
@@ -814,8 +827,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.math_ops": ("kvarn.ops.math", "kvarn.ops.reduction"),
     "python.ops.linalg.linalg_impl": ("tf:linalg",),
     "python.ops.nn": ("tf:nn",),
-    "python.ops.nn_impl": ("tf:nn", "kvarn.ops.nn"),
-    "python.ops.nn_ops": ("tf:nn", "kvarn.ops.nn", "kvarn.ops.nn_convolution"),
+    "python.ops.nn_impl": ("tf:nn", "kvarn.ops.nn", "kvarn.ops.moments", "kvarn.variables.sampled_losses"),
+    "python.ops.nn_ops": ("tf:nn", "kvarn.ops.nn", "kvarn.ops.nn_convolution", "kvarn.ops.data_format"),
     "python.ops.partitioned_variables": ("kvarn.variables.partitioners",),
     "python.ops.random_ops": ("kvarn.ops.random",),
     "python.ops.resource_variable_ops": ("kvarn.variables.resource_variable", "kvarn.ops.resource_variable"),
