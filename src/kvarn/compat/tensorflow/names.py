@@ -530,6 +530,10 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.data.tf_record": """
             tf_record_iterator TFRecordCompressionType TFRecordOptions TFRecordWriter
         """,
+        "kvarn.ops.csv": "decode_csv",
+        "kvarn.ops.parsing": """
+            FixedLenFeature FixedLenSequenceFeature parse_example parse_single_example SparseFeature VarLenFeature
+        """,
     },
     "data": {
         "kvarn.data.dataset": """
@@ -542,10 +546,6 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.data.readers": """
             FixedLengthRecordDataset=FixedLengthRecordDatasetV1 TextLineDataset=TextLineDatasetV1
             TFRecordDataset=TFRecordDatasetV1
-        "kvarn.ops.csv": "decode_csv",
-        "kvarn.ops.parsing": """
-            FixedLenFeature FixedLenSequenceFeature parse_example parse_single_example SparseFeature VarLenFeature
-        """,
         """,
     },
     "data.experimental": {
