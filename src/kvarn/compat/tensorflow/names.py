@@ -697,6 +697,33 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.client.session": ("kvarn.graph.session",),
     "python.client.timeline": ("kvarn.graph.timeline",),
     "python.compat.compat": ("kvarn.compat.tensorflow.forward_compatibility",),
+    "python.data": ("tf:data",),
+    "python.data.experimental.ops.batching": ("kvarn.data.experimental",),
+    "python.data.experimental.ops.counter": ("kvarn.data.experimental",),
+    "python.data.experimental.ops.enumerate_ops": ("kvarn.data.experimental",),
+    "python.data.experimental.ops.error_ops": ("kvarn.data.experimental",),
+    "python.data.experimental.ops.get_single_element": ("kvarn.data.experimental",),
+    "python.data.experimental.ops.grouping": ("kvarn.data.grouping",),
+    "python.data.experimental.ops.interleave_ops": ("kvarn.data.experimental",),
+    "python.data.experimental.ops.optimization_options": ("kvarn.data.options",),
+    "python.data.experimental.ops.random_ops": ("kvarn.data.experimental",),
+    "python.data.experimental.ops.scan_ops": ("kvarn.data.experimental",),
+    "python.data.experimental.ops.shuffle_ops": ("kvarn.data.experimental",),
+    "python.data.experimental.ops.take_while_ops": ("kvarn.data.experimental",),
+    "python.data.experimental.ops.threading_options": ("kvarn.data.options",),
+    "python.data.ops.dataset_ops": (
+        "kvarn.data.dataset",
+        "kvarn.data.kinds",
+        "kvarn.data.function",
+        "kvarn.data.options",
+    ),
+    "python.data.ops.iterator_ops": ("kvarn.data.iterator",),
+    "python.data.ops.readers": ("kvarn.data.readers",),
+    "python.data.util.convert": ("kvarn.data.kinds",),
+    "python.data.util.nest": ("kvarn.data.nest",),
+    "python.data.util.options": ("kvarn.data.options",),
+    "python.data.util.random_seed": ("kvarn.data.seeds",),
+    "python.data.util.structure": ("kvarn.data.structure",),
     "python.eager.def_function": ("kvarn.compat.tensorflow.eager_functions",),
     "python.eager.function": ("kvarn.compat.tensorflow.eager_functions",),
     "python.eager.context": ("kvarn.compat.tensorflow.eager_context",),
@@ -829,6 +856,12 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.nn": ("tf:nn",),
     "python.ops.nn_impl": ("tf:nn", "kvarn.ops.nn", "kvarn.ops.moments", "kvarn.variables.sampled_losses"),
     "python.ops.nn_ops": ("tf:nn", "kvarn.ops.nn", "kvarn.ops.nn_convolution", "kvarn.ops.data_format"),
+    "python.ops.parsing_ops": (
+        "kvarn.ops.parsing",
+        "kvarn.ops.csv",
+        "kvarn.ops.encoding",
+        "kvarn.ops.examples",
+    ),
     "python.ops.partitioned_variables": ("kvarn.variables.partitioners",),
     "python.ops.random_ops": ("kvarn.ops.random",),
     "python.ops.resource_variable_ops": ("kvarn.variables.resource_variable", "kvarn.ops.resource_variable"),
@@ -984,6 +1017,12 @@ _ALIASES: Final[dict[str, dict[str, str]]] = {
         "kvarn.ops.control_flow_values": """
             _Enter=enter _NextIteration=next_iteration _SwitchRefOrTensor=switch_ref_or_tensor exit=exit
             merge=merge switch=switch
+        """,
+    },
+    "python.data.ops.readers": {
+        "kvarn.data.readers": """
+            FixedLengthRecordDataset=FixedLengthRecordDatasetV1 TextLineDataset=TextLineDatasetV1
+            TFRecordDataset=TFRecordDatasetV1
         """,
     },
     "python.framework.ops": {
