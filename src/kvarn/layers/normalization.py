@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 from kvarn.graph.tensor import Tensor
-from kvarn.keras import normalization
+from kvarn.keras import batch_normalization as keras
 from kvarn.layers.base import Layer
 from kvarn.variables.initializers import Ones, Zeros
 
 _ZEROS, _ONES = Zeros(), Ones()
 
 
-class BatchNormalization(normalization.BatchNormalization, Layer):
-    """`kvarn.keras.normalization.BatchNormalization`, whose arguments these are, in a variable scope.
+class BatchNormalization(keras.BatchNormalization, Layer):
+    """`kvarn.keras.batch_normalization.BatchNormalization`, whose arguments these are, in a variable scope.
 
     Its updates go to the collection ``UPDATE_OPS``; a program runs them with its steps of training.
     """

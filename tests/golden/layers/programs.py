@@ -312,3 +312,43 @@ def contrib_initializers(tf):
         layers.variance_scaling_initializer(mode="FAN_OUT")([3]),
         layers.variance_scaling_initializer(factor=1.0, uniform=True)([]),
     ], {}
+
+
+@program
+def batch_renormalization(tf):
+    x = tf.placeholder(tf.float32, [None, 3], name="x")
+    training = tf.placeholder(tf.bool, [], name="training")
+    outputs = [
+        tf.layers.batch_normalization(x, training=True, renorm=True),
+        tf.layers.batch_normalization(
+            x,
+            training=training,
+            renorm=True,
+            renorm_clipping={"rmin": 0.5, "rmax": 2.0, "dmax": 0.1},
+            momentum=0.5,
+        ),
+    ]
+    return [*outputs, *tf.gradients(outputs, tf.trainable_variables())], {x: X, training: False}
+
+
+@program
+def batch_normalization_of_virtual_batches(tf):
+    x = tf.placeholder(tf.float32, [None, 3], name="x")
+    y = tf.constant(IMAGES)
+
+    def adjustment(shape):
+        return tf.ones([3]) * 1.5, tf.ones([3]) * 0.5
+
+    return [
+        tf.layers.batch_normalization(x, training=True, virtual_batch_size=2),
+        tf.layers.batch_normalization(x, virtual_batch_size=2),
+        tf.layers.batch_normalization(y, training=True, virtual_batch_size=1),
+        tf.layers.batch_normalization(x, training=True, adjustment=adjustment),
+        tf.layers.batch_normalization(x, training=True, adjustment=adjustment, scale=False, center=False),
+    ], {x: np.concatenate([X, 2 * X])}
+
+
+@program
+def keras_embedding(tf):
+    layer = tf.keras.layers.Embedding(4, 2, embeddings_initializer=ramp)
+    return [layer(tf.constant([[0, 3], [1, 1]])), layer(tf.constant([2.0]))], {}

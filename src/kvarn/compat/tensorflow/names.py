@@ -620,7 +620,9 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             SeparableConvolution2D=SeparableConv2D
         """,
         "kvarn.keras.core": "Activation Dense Dropout Flatten Lambda",
-        "kvarn.keras.normalization": "BatchNormalization LayerNormalization",
+        "kvarn.keras.batch_normalization": "BatchNormalization",
+        "kvarn.keras.embeddings": "Embedding",
+        "kvarn.keras.normalization": "LayerNormalization",
         "kvarn.keras.pooling": """
             AveragePooling1D AveragePooling2D AveragePooling3D AvgPool1D=AveragePooling1D
             AvgPool2D=AveragePooling2D AvgPool3D=AveragePooling3D MaxPool1D=MaxPooling1D MaxPool2D=MaxPooling2D
@@ -774,7 +776,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.keras.layers": ("tf:keras.layers",),
     "python.keras.layers.convolutional": ("kvarn.keras.convolutional",),
     "python.keras.layers.core": ("kvarn.keras.core",),
-    "python.keras.layers.normalization": ("kvarn.keras.normalization",),
+    "python.keras.layers.embeddings": ("kvarn.keras.embeddings",),
+    "python.keras.layers.normalization": ("kvarn.keras.normalization", "kvarn.keras.batch_normalization"),
     "python.keras.layers.pooling": ("kvarn.keras.pooling",),
     "python.keras.regularizers": ("kvarn.keras.regularizers",),
     "python.keras.utils.conv_utils": ("kvarn.keras.layer_utils",),
