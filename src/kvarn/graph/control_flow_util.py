@@ -8,12 +8,15 @@ Source: tensorflow/python/ops/control_flow_util.py (1.15).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvarn.graph.operation import Operation
 from kvarn.graph.tensor import Tensor
 
-# Conditionals and loops are built as TensorFlow 1 builds them, not as functions.
+if TYPE_CHECKING:
+    from kvarn.graph.graph import Graph
+
+# Whether conditionals and loops are built as functions, or else as TensorFlow 1 builds them.
 ENABLE_CONTROL_FLOW_V2 = False
 
 _SWITCH = ("Switch", "RefSwitch")
@@ -22,6 +25,17 @@ _ENTER = ("Enter", "RefEnter")
 _EXIT = ("Exit", "RefExit")
 # What passes a value of a loop on as it is.
 _SAME_VALUE = ("Switch", "RefSwitch", "Identity", "RefIdentity")
+
+
+def enable_control_flow_v2() -> None:
+    """From now on conditionals and loops are built as functions."""
+    global ENABLE_CONTROL_FLOW_V2
+    ENABLE_CONTROL_FLOW_V2 = True
+
+
+def EnableControlFlowV2(graph: Graph) -> bool:
+    """Whether conditionals and loops in ``graph`` are built as functions: always in those of others."""
+    return ENABLE_CONTROL_FLOW_V2 or graph.building_control_flow
 
 
 def IsSwitch(op: Operation) -> bool:

@@ -39,8 +39,18 @@ class Body:
     effects: list[Operation]
 
 
-def body_of(graph: Graph, name: str, attrs: dict[str, Any]) -> Body:
+def body_of(
+    graph: Graph,
+    name: str,
+    attrs: dict[str, Any],
+    into: Graph | None = None,
+    input_shapes: Sequence[Any] | None = None,
+) -> Body:
     """The body of a function of the library of ``graph``, for a call with ``attrs``.
+
+    Args:
+      into: the graph to make it in, by default a new one.
+      input_shapes: what is known of the arguments, as tuples or None.
 
     Raises:
       NotFoundError: there is no such function.
@@ -49,7 +59,7 @@ def body_of(graph: Graph, name: str, attrs: dict[str, Any]) -> Body:
     function = graph._functions.get(name)
     if function is None:
         raise errors.NotFoundError.of(f"Function {name} is not defined.", name=name)
-    return _Reader(graph, function.definition, attrs).read()
+    return _Reader(graph, function.definition, attrs).read(into or Graph(), input_shapes)
 
 
 class _Reader:
@@ -65,8 +75,10 @@ class _Reader:
         self.starts: dict[tuple[str, str], int] = {}
         self.graph_def = protos.GraphDef()
         self.nodes: list[Any] = []
+        self.names = {b"loc:@" + node.name.encode() for node in definition.node_def}
 
-    def read(self) -> Body:
+    def read(self, body: Graph, input_shapes: Sequence[Any] | None) -> Body:
+        """Makes the graph, in ``body``."""
         from kvarn.graph.importer import import_graph_def
 
         for arg in self.signature.inputs:
@@ -78,7 +90,9 @@ class _Reader:
             sources = [self._source(node.name, x) for x in node.input]
             del node.input[:]
             node.input.extend(sources)
-        body = Graph()
+        for node, shape in zip(self.graph_def.node, input_shapes or (), strict=False):
+            if shape is not None:
+                node.attr["shape"].CopyFrom(attr_value.to_attr_value(shape, "shape"))
         body._functions = self.library
         with body.as_default():
             import_graph_def(self.graph_def, name="")
@@ -114,6 +128,10 @@ class _Reader:
         copy = self.graph_def.node.add()
         copy.CopyFrom(node)
         self.nodes.append(copy)
+        if "_class" in copy.attr:
+            # What is placed with something outside has the place that the call has.
+            inside = [place for place in copy.attr["_class"].list.s if place in self.names]
+            copy.attr["_class"].list.s[:] = inside
         for value in copy.attr.values():
             self._substitute(value)
 

@@ -133,6 +133,37 @@ def gradients(
       LookupError: an operation between has no registered gradient.
       ValueError: arguments that do not fit each other.
     """
+    return gradients_helper(
+        ys,
+        xs,
+        grad_ys,
+        name,
+        colocate_gradients_with_ops,
+        gate_gradients,
+        aggregation_method,
+        stop_gradients,
+        unconnected_gradients,
+    )
+
+
+def gradients_helper(
+    ys: Any,
+    xs: Any,
+    grad_ys: Any = None,
+    name: str = "gradients",
+    colocate_gradients_with_ops: bool = False,
+    gate_gradients: bool = False,
+    aggregation_method: int | None = None,
+    stop_gradients: Any = None,
+    unconnected_gradients: Any = UnconnectedGradients.NONE,
+    src_graph: Graph | None = None,
+) -> list[Any]:
+    """`gradients`, also of what is in another graph.
+
+    Args:
+      src_graph: the graph of ``ys`` and ``xs``, if the gradients are to be built in the default graph all the same:
+        that of a function's body, which takes in what it needs.
+    """
     ys, xs = _as_list(ys), _as_list(xs)
     stop = _as_list(stop_gradients) if stop_gradients is not None else []
     grads: list[Any] = [None] * len(ys) if grad_ys is None else _as_list(grad_ys)
@@ -141,17 +172,20 @@ def gradients(
     if aggregation_method not in (None, 0, 1, 2):
         raise ValueError(f"Invalid aggregation_method specified {aggregation_method}.")
     unconnected = UnconnectedGradients(unconnected_gradients)
-    graph: Graph = _graph_of_all(ys, xs)
-    with graph.as_default(), name_scope(name, "gradients"):
+    source: Graph = _graph_of_all(ys, xs) if src_graph is None else src_graph
+    with (
+        source.as_default() if src_graph is None else contextlib.nullcontext(),
+        name_scope(name, "gradients"),
+    ):
         ys = [convert_to_tensor_or_indexed_slices(y, name="y") for y in ys]
         ys = [y.values if isinstance(y, IndexedSlices) else y for y in ys]
         xs = [_differentiable(x) for x in xs]
         stop = [_differentiable(x) for x in stop]
         seeds = []
         for i, (y, g) in enumerate(zip(ys, grads, strict=True)):
-            with _maybe_colocate(graph, y.op, colocate_gradients_with_ops):
+            with _maybe_colocate(source, y.op, colocate_gradients_with_ops):
                 seeds.append(_seed(y, g, i))
-        walk = _Walk(ys, xs, stop, colocate_gradients_with_ops, gate_gradients, graph)
+        walk = _Walk(ys, xs, stop, colocate_gradients_with_ops, gate_gradients, source)
         found = walk.run(seeds)
         if unconnected is UnconnectedGradients.ZERO:
             found = [_zeros_like(x) if g is None else g for x, g in zip(xs, found, strict=True)]
@@ -180,7 +214,12 @@ def _differentiable(x: Any) -> Tensor:
 
 def _op(name: str, inputs: list[Tensor], attrs: dict[str, Any], node_name: str | None = None) -> Tensor:
     """Adds a node by its type: the graph stands below the modules that declare ops."""
-    return get_default_graph().add_op(registry.look_up(name), inputs, attrs, node_name).outputs[0]
+    data = registry.look_up(name)
+    if not Graph.functions_being_built:
+        return get_default_graph().add_op(data, inputs, attrs, node_name).outputs[0]
+    # What a function takes in for the node is named after it.
+    with name_scope(node_name or name) as scope:
+        return get_default_graph().add_op(data, inputs, attrs, scope).outputs[0]
 
 
 def _seed(y: Tensor, grad: Any, index: int) -> Any:
@@ -220,7 +259,8 @@ def _identity(x: Tensor, name: str) -> Tensor:
     return _op("Identity", [x], {"T": x.dtype.base_dtype}, name)
 
 
-def _trainable(tensor: Tensor) -> bool:
+def is_trainable(tensor: Tensor) -> bool:
+    """Whether gradients go through a tensor of this type."""
     dtype = tensor.dtype.base_dtype
     return dtype.is_floating or dtype.is_complex or dtype.name in ("resource", "variant")
 
@@ -239,6 +279,8 @@ class _Walk:
         self.colocate, self.gate, self.graph = colocate, gate, graph
         # The state of the loops between, if there are any.
         self.loops: Any = None
+        self.originals, self.stand_ins = _captures(graph)
+        self.wanted = set(xs)
         self.between, self.pending = self._count()
         self.stop_ops: set[Operation] = set()
         # Incoming gradients by operation and output: a list until they are added up.
@@ -253,24 +295,41 @@ class _Walk:
             if op not in from_xs:
                 from_xs.add(op)
                 for out in op._outputs:
-                    if _trainable(out):
-                        stack.extend(out._consumers or ())
+                    if is_trainable(out):
+                        stack.extend(self._consumers(out))
         between: dict[Operation, None] = {}
         queue = collections.deque(y.op for y in self.ys)
         while queue:
             op = queue.popleft()
             if op in from_xs and op not in between:
                 between[op] = None
-                queue.extend(x.op for x in op._inputs)
+                queue.extend(x.op for x in self._inputs(op))
         order, found = list(between), set(between)
         if any(IsLoopExit(op) for op in order):
             self._add_loops(order, found)
         pending: dict[Operation, int] = collections.defaultdict(int)
         for op in order:
-            for x in op._inputs:
+            for x in self._inputs(op):
                 if x.op in found:
                     pending[x.op] += 1
         return found, pending
+
+    def _inputs(self, op: Operation) -> list[Tensor]:
+        """What ``op`` takes in: for what stands in a function's body for something outside, that."""
+        if not self.originals:
+            return op._inputs
+        return [x if x in self.wanted else self._original(x) for x in op._inputs]
+
+    def _original(self, x: Tensor) -> Tensor:
+        while x in self.originals:
+            x = self.originals[x]
+        return x
+
+    def _consumers(self, x: Tensor) -> list[Operation]:
+        found = list(x._consumers or ())
+        for stand_in in self.stand_ins.get(x, ()):
+            found.extend(self._consumers(stand_in))
+        return found
 
     def _add_loops(self, order: list[Operation], found: set[Operation]) -> None:
         """Makes the loops of the gradient; all exits of a loop count as between, even those not in use.
@@ -329,7 +388,7 @@ class _Walk:
                 self._add_zeros_of_exit(left)
                 ready.append(left.op)
         self.stop_ops = {
-            x.op for x in self.xs if not any(self.pending.get(i.op, 0) > 0 for i in x.op._inputs)
+            x.op for x in self.xs if not any(self.pending.get(i.op, 0) > 0 for i in self._inputs(x.op))
         } | {s.op for s in self.stop}
         while ready:
             op = ready.popleft()
@@ -341,12 +400,12 @@ class _Walk:
                     ]
                 with self._in_loop_of(op, before=False):
                     in_grads = self._backward(op, out_grads)
-                    for i, (x, g) in enumerate(zip(op._inputs, in_grads, strict=True)):
+                    for i, (x, g) in enumerate(zip(self._inputs(op), in_grads, strict=True)):
                         if g is not None:
                             if isinstance(g, Tensor) and x.dtype.name != "resource":
                                 _check_shape(op, i, x, g)
                             self._add(x, g)
-            for x in op._inputs:
+            for x in self._inputs(op):
                 self._one_gradient_less(x, ready)
         if self.loops is not None:
             self.loops.PostProcessing()
@@ -357,7 +416,7 @@ class _Walk:
         return found
 
     def _add_zeros_of_exit(self, left: Tensor) -> None:
-        if _trainable(left):
+        if is_trainable(left):
             self._add(left, self.loops.ZerosLikeForExit(left))
 
     def _one_gradient_less(self, x: Tensor, ready: collections.deque[Operation]) -> None:
@@ -419,7 +478,7 @@ class _Walk:
         if function is None:
             return nothing
         filled = [
-            self._zeros_like(op, i) if g is None and _trainable(out) else g
+            self._zeros_like(op, i) if g is None and is_trainable(out) else g
             for i, (out, g) in enumerate(zip(op._outputs, out_grads, strict=True))
         ]
         with name_scope(op._name + "_grad"), self.graph._original_op(op):
@@ -465,8 +524,22 @@ class _Walk:
             dense = [
                 to_dense(g, f"inputs_{i}") if isinstance(g, IndexedSlices) else g for i, g in enumerate(grads)
             ]
-            with self.graph.colocate_with(dense[0].op, ignore_existing=True):
+            with get_default_graph().colocate_with(dense[0].op, ignore_existing=True):
                 return _op("AddN", dense, {"N": len(dense), "T": dense[0].dtype.base_dtype}, scope)
+
+
+def _captures(graph: Graph) -> tuple[dict[Tensor, Tensor], dict[Tensor, list[Tensor]]]:
+    """What stands in a function's body, and in those around it, for tensors outside; and the other way round."""
+    originals: dict[Tensor, Tensor] = {}
+    stand_ins: dict[Tensor, list[Tensor]] = {}
+    around: Graph | None = graph
+    while around is not None:
+        for outside, inside in around._captured.items():
+            if inside.op.type == "Placeholder":
+                originals[inside] = outside
+                stand_ins.setdefault(outside, []).append(inside)
+        around = around._outer_graph
+    return originals, stand_ins
 
 
 def _check_shape(op: Operation, index: int, x: Tensor, grad: Tensor) -> None:

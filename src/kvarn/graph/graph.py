@@ -95,6 +95,9 @@ class Graph:
         self._unfeedable_tensors: set[Tensor] = set()
         self._unfetchable_ops: set[Operation] = set()
         self._building_function = False
+        # Of the body of a function: the graph around, and what stands for tensors of that.
+        self._outer_graph: Graph | None = None
+        self._captured: dict[Tensor, Tensor] = {}
         # Producer, least consumer and bad consumers, as VersionDef has them.
         self._graph_def_versions: tuple[int, int, list[int]] = (
             GRAPH_DEF_VERSION,
@@ -158,6 +161,11 @@ class Graph:
     def building_function(self) -> bool:
         """Whether this is the body of a function."""
         return self._building_function
+
+    @property
+    def building_control_flow(self) -> bool:
+        """Whether this is the body of a conditional or loop that is built as functions."""
+        return False
 
     @property
     def _last_id(self) -> int:
@@ -758,8 +766,10 @@ _global_default_graph: Graph | None = None
 def get_default_graph() -> Graph:
     """The innermost graph of `Graph.as_default`, or the process's global one."""
     graphs = _default_graph_stack.graphs
-    if graphs:
-        return graphs[-1]
+    return graphs[-1] if graphs else _global_graph()
+
+
+def _global_graph() -> Graph:
     global _global_default_graph
     if _global_default_graph is None:
         _global_default_graph = Graph()
@@ -903,10 +913,12 @@ def get_all_collection_keys() -> list[Any]:
 
 @contextlib.contextmanager
 def init_scope() -> Iterator[None]:
-    """Lifts what is made inside out of control-flow scopes: no control dependencies, same name scope."""
-    graph = get_default_graph()
-    scope = graph.get_name_scope()
-    with graph.name_scope(scope + "/" if scope else None), graph.control_dependencies(None):
+    """Lifts what is made inside out of control-flow scopes and functions: no control dependencies, same names."""
+    scope = get_default_graph().get_name_scope()
+    graph = next((g for g in reversed(_default_graph_stack.graphs) if not g._building_function), None)
+    if graph is None:
+        graph = _global_graph()
+    with graph.as_default(), graph.name_scope(scope + "/" if scope else None), graph.control_dependencies(None):
         yield
 
 
@@ -919,5 +931,8 @@ def _op_to_colocate_with(value: Any, graph: Graph) -> Operation | None:
     if isinstance(handle, Tensor):
         # A resource variable lives where its handle is.
         return handle.op
+    if graph._building_function and isinstance(value, (Tensor, Operation)):
+        # The place of something outside will do, too.
+        return value.op if isinstance(value, Tensor) else value
     element = graph.as_graph_element(value)
     return element.op if isinstance(element, Tensor) else element

@@ -276,6 +276,25 @@ class Operation:
             assert op._control_outputs is not None
             op._control_outputs.remove(self)
 
+    def _add_inputs(self, tensors: list[Tensor]) -> None:
+        """Takes further inputs, for an operation whose attributes have been changed to take them."""
+        for x in tensors:
+            if x.graph is not self._graph:
+                raise ValueError(f"{x.name} must be from the same graph as {self._name}.")
+            self._inputs.append(x)
+            if x._consumers is None:
+                x._consumers = []
+            x._consumers.append(self)
+        self._graph._version_bump()
+
+    def _add_outputs(self, types: list[DType], shapes: list[tuple[int | None, ...] | None]) -> None:
+        """Gives further outputs, for an operation whose attributes have been changed to give them."""
+        for dtype, shape in zip(types, shapes, strict=True):
+            output = Tensor(self, len(self._outputs), dtype)
+            output._shape = shape
+            self._outputs.append(output)
+        self._graph._version_bump()
+
     def _update_input(self, index: int, tensor: Tensor) -> None:
         """Replaces input ``index``."""
         if tensor.graph is not self._graph:

@@ -12,8 +12,15 @@ from typing import Any
 
 from kvarn import dtypes, tf_logging
 from kvarn.graph import nest
+from kvarn.graph.control_flow_util import EnableControlFlowV2
 from kvarn.graph.convert import constant
-from kvarn.graph.graph import GraphKeys, add_to_collection, control_dependencies, name_scope
+from kvarn.graph.graph import (
+    GraphKeys,
+    add_to_collection,
+    control_dependencies,
+    get_default_graph,
+    name_scope,
+)
 from kvarn.graph.operation import Operation
 from kvarn.graph.tensor import IndexedSlices, Tensor
 from kvarn.ops import array, casting, comparison, joining, reduction
@@ -35,7 +42,7 @@ def cond(
     """What ``true_fn`` returns if ``pred`` is true, else what ``false_fn`` returns.
 
     Both functions are called while building; a run computes the operations of one branch.  What is built
-    outside of them runs in any case.
+    outside of them runs in any case.  With `tf.enable_control_flow_v2` they become functions of the graph.
 
     Args:
       pred: scalar bool tensor.
@@ -49,6 +56,10 @@ def cond(
         the types of their containers.
       ValueError: a function returns None or nothing, or the results differ in form or element type.
     """
+    if EnableControlFlowV2(get_default_graph()):
+        from kvarn.ops.cond_v2 import cond_v2
+
+        return cond_v2(pred, true_fn, false_fn, name)  # type: ignore[arg-type]
     true_fn = _one_of("true_fn", true_fn, "fn1", fn1)
     false_fn = _one_of("false_fn", false_fn, "fn2", fn2)
     with name_scope(name, "cond", [pred]):
@@ -226,3 +237,56 @@ def _at_most_true(predicates: list[Tensor], n: int, message: str) -> Operation:
     names = ", ".join(p.name for p in predicates)
     data = [f"{message}: more than {n} conditions ({names}) evaluated as True:", together]
     return Assert(condition, data=data, summarize=len(predicates))
+
+
+def switch_case(branch_index: Any, branch_fns: Any, default: Any = None, name: str = "switch_case") -> Any:
+    """What the function of number ``branch_index`` returns: a Case node, whatever `tf.enable_control_flow_v2` says.
+
+    Args:
+      branch_index: scalar int32 tensor.
+      branch_fns: functions, or pairs of numbers from 0 on and functions, or a dictionary of them.
+      default: the function for all other numbers; the last one by default.
+
+    Raises:
+      TypeError: the arguments are not as described.
+      ValueError: there is no function, or the numbers do not go from 0 on.
+    """
+    from kvarn.ops.cond_v2 import indexed_case
+
+    functions = _numbered(branch_index, branch_fns, default)
+    with name_scope(name, "case", [branch_index]):
+        return indexed_case(branch_index, functions)
+
+
+def _numbered(branch_index: Any, branch_fns: Any, default: Any) -> list[Callable[[], Any]]:
+    if not isinstance(branch_index, Tensor):
+        raise TypeError(f"branch_index must a Tensor, got {type(branch_index)}")
+    if not branch_index.dtype.is_integer:
+        raise TypeError(f"branch_index must an integer Tensor, got {branch_index.dtype}")
+    if not branch_fns:
+        raise ValueError("Must provide at least one item in branch_fns")
+    if not isinstance(branch_fns, (list, tuple, dict)):
+        raise TypeError("branch_fns must be a list, tuple, or dict")
+    pairs: list[Any] = list(branch_fns.items() if isinstance(branch_fns, dict) else branch_fns)
+    if all(callable(function) for function in pairs):
+        pairs = list(enumerate(pairs))
+    for pair in pairs:
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise TypeError("Each entry in branch_fns must be a 2-tuple")
+        key, function = pair
+        if not isinstance(key, int):
+            raise TypeError(f"key must be a Python `int`, got {type(key)}")
+        if not callable(function):
+            raise TypeError(f"fn for key {key} must be callable.")
+    keys = [key for key, _ in pairs]
+    if min(keys) < 0 or max(keys) >= len(keys) or len(set(keys)) != len(keys):
+        found = ",".join(map(str, sorted(keys)))
+        raise ValueError(
+            f"branch indices (keys) must form contiguous range of [0 to {len(keys)}) but found {{{found}}}"
+        )
+    functions = [function for _, function in sorted(pairs, key=lambda pair: pair[0])]
+    if default is not None:
+        if not callable(default):
+            raise TypeError("default must be callable.")
+        functions.append(default)
+    return functions

@@ -77,6 +77,18 @@ def _looped(ctx: Any, input: Any) -> Any:
         values = body(values)
 
 
+def _if_grad(op: Any, *grads: Any) -> Any:
+    from kvarn.ops.cond_v2_grad import if_grad
+
+    return if_grad(op, *grads)
+
+
+def _while_grad(op: Any, *grads: Any) -> Any:
+    from kvarn.ops.while_v2_grad import while_grad
+
+    return while_grad(op, *grads)
+
+
 def _with_gradients(body: Body) -> None:
     """Makes the gradients of a function what it returns; those of its results become further arguments."""
     from kvarn.ops import array
@@ -115,6 +127,7 @@ class if_:
 
     shape = _shapes
     kernel = _chosen
+    grad = _if_grad
 
 
 @op("StatelessIf", ["cond: Tcond", "input: Tin"], "output: Tout", _IF)
@@ -123,6 +136,7 @@ class stateless_if:
 
     shape = _shapes
     kernel = _chosen
+    grad = _if_grad
 
 
 @op(
@@ -149,6 +163,11 @@ class case:
         number = int(branch_index) if 0 <= branch_index < len(branches) else len(branches) - 1
         return packed(callee(ctx, f"branches:{number}", branches[number])(input))
 
+    def grad(op: Any, *grads: Any) -> Any:
+        from kvarn.ops.cond_v2_grad import case_grad
+
+        return case_grad(op, *grads)
+
 
 @op("While", "input: T", "output: T", _WHILE, stateful=True)
 class while_:
@@ -156,6 +175,7 @@ class while_:
 
     shape = _shapes
     kernel = _looped
+    grad = _while_grad
 
 
 @op("StatelessWhile", "input: T", "output: T", _WHILE)
@@ -164,6 +184,7 @@ class stateless_while:
 
     shape = _shapes
     kernel = _looped
+    grad = _while_grad
 
 
 @op(

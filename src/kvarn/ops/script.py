@@ -177,7 +177,7 @@ def py_func(
     token = f"pyfunc_{next(_numbers)}"
     callback = _functions[token] = _Callback(func)
     graph: Any = get_default_graph()
-    while hasattr(graph, "_outer_graph"):
+    while graph._outer_graph is not None:
         # A function runs as long as the graph that it was made for.
         graph = graph._outer_graph
     graph.__dict__.setdefault("_py_funcs_used_in_graph", []).append(callback)

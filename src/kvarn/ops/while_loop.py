@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from kvarn.graph import nest
+from kvarn.graph.control_flow_util import EnableControlFlowV2
 from kvarn.graph.convert import constant, convert_to_tensor
-from kvarn.graph.graph import GraphKeys, add_to_collection, name_scope
+from kvarn.graph.graph import GraphKeys, add_to_collection, get_default_graph, name_scope
 from kvarn.graph.tensor_shape import TensorShape
 from kvarn.ops import comparison, math
 from kvarn.ops.while_context import WhileContext, invariants_of
@@ -30,7 +31,8 @@ def while_loop(
 ) -> Any:
     """Repeats ``body`` as long as ``cond`` is true.
 
-    Both functions are called once, while building.
+    Both functions are called once, while building.  With `tf.enable_control_flow_v2` they become functions of the
+    graph.
 
     Args:
       cond: of the variables; returns a scalar bool.
@@ -56,6 +58,20 @@ def while_loop(
         raise TypeError("body must be callable.")
     if parallel_iterations < 1:
         raise TypeError("parallel_iterations must be a positive integer.")
+    if EnableControlFlowV2(get_default_graph()):
+        from kvarn.ops import while_v2
+
+        return while_v2.while_loop(
+            cond,
+            body,
+            loop_vars,
+            shape_invariants,
+            parallel_iterations,
+            maximum_iterations,
+            name,
+            return_same_structure,
+            back_prop,
+        )
     with name_scope(name, "while", loop_vars):
         if not loop_vars:
             raise ValueError("No loop variables provided")

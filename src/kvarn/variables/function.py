@@ -5,21 +5,19 @@ Source: tensorflow/python/framework/{function,graph_to_function_def}.py (1.15).
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import inspect
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
-from kvarn import dtypes, protos
-from kvarn.graph import functions, graph_def
+from kvarn import dtypes
+from kvarn.graph import functions
 from kvarn.graph import op_def as op_def_lib
 from kvarn.graph.attr_value import to_attr_value
 from kvarn.graph.convert import convert_to_tensor
+from kvarn.graph.function_def import graph_to_function_def
 from kvarn.graph.graph import Graph, GraphKeys, control_dependencies, device, get_default_graph
 from kvarn.graph.importer import ImportedFunction
-from kvarn.graph.operation import Operation, arg_length
+from kvarn.graph.operation import Operation
 from kvarn.graph.registry import OpRegistrationData
 from kvarn.graph.tensor import Tensor
 from kvarn.ops import array
@@ -54,7 +52,7 @@ class FuncGraph(Graph):
         self.extra_args: list[Tensor] = []
         self.extra_vars: list[Any] = []
         self._building_function = True
-        self._outer_graph = get_default_graph()
+        self._outer_graph: Graph = get_default_graph()
         self._outer_scope = get_variable_scope()
         self._captured: dict[Tensor, Tensor] = {}
         self._capture_by_value = capture_by_value
@@ -148,79 +146,6 @@ def func_graph_from_py_func(
 def _name_of(func: Any) -> str:
     name = getattr(func, "__name__", None) or type(func).__name__
     return "anonymous" if name == "<lambda>" else name
-
-
-def graph_to_function_def(graph: FuncGraph, name: str | None, out_names: Sequence[str] | None = None) -> Any:
-    """The FunctionDef of a body.
-
-    Args:
-      name: of the function; without one, that of the body and a hash of what it holds.
-      out_names: of the results; by default those of the nodes that make them.
-
-    Raises:
-      ValueError: another number of ``out_names`` than of results, or repeated ones.
-    """
-    if out_names is not None:
-        if len(out_names) != len(graph.outputs):
-            raise ValueError(
-                f"output names must be either empty or equal in size to outputs. output names size = "
-                f"{len(out_names)} outputs size = {len(graph.outputs)}"
-            )
-        if len(set(out_names)) != len(out_names):
-            raise ValueError(f"Must not have duplicates in out_names: {', '.join(out_names)}")
-    definition = protos.FunctionDef()
-    # Results, arguments and nodes have names of one space, given in this order.
-    taken: set[str] = set(out_names or ())
-    results = out_names or [_unique(_normalized(x.op.name), taken) for x in graph.outputs]
-    sources: dict[Tensor, str] = {}
-    for x in graph.inputs:
-        sources[x] = _unique(_normalized(x.op.name), taken)
-        definition.signature.input_arg.add(name=sources[x], type=x.dtype.as_datatype_enum)
-    arguments = {x.op for x in graph.inputs}
-    names = {op: _unique(op.name, taken) for op in graph.get_operations() if op not in arguments}
-    for op, unique in names.items():
-        sources.update(zip(op.outputs, _references(op, unique), strict=True))
-    for op, unique in names.items():
-        node = graph_def.node_def(op)
-        node.name = unique
-        del node.input[:]
-        node.input.extend(sources[x] for x in op.inputs)
-        node.input.extend(f"^{names[c]}" for c in op.control_inputs if c not in arguments)
-        definition.node_def.add().CopyFrom(node)
-        definition.signature.is_stateful |= op.definition.is_stateful
-    for result, x in zip(results, graph.outputs, strict=True):
-        definition.signature.output_arg.add(name=result, type=x.dtype.as_datatype_enum)
-        definition.ret[result] = sources[x]
-    definition.signature.name = name or f"{graph.name}_{_hash(definition)}"
-    return definition
-
-
-def _normalized(name: str) -> str:
-    """``name`` as arguments of ops may be called: lower case, from its first letter on."""
-    plain = re.sub(r"[^a-z0-9]", "_", name.lower())
-    return re.sub(r"^[^a-z]+", "", plain) or "unknown"
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    """``name`` or, if ``taken`` has that, with a number; ``taken`` has it then."""
-    unique, count = name, 0
-    while unique in taken:
-        unique, count = f"{name}_{count}", count + 1
-    taken.add(unique)
-    return unique
-
-
-def _references(op: Operation, name: str) -> list[str]:
-    """How the outputs of a node of this name are referred to inside of a function."""
-    return [
-        f"{name}:{arg.name}:{i}" for arg in op.definition.outputs for i in range(arg_length(arg, op.attrs))
-    ]
-
-
-def _hash(definition: Any) -> str:
-    """Eleven letters and digits that tell functions of one name apart; not those that TensorFlow would give."""
-    digest = hashlib.sha1(definition.SerializeToString(deterministic=True)).digest()
-    return base64.b64encode(digest[:8], b"aA").decode()[:11]
 
 
 class Defun:

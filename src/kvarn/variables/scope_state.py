@@ -10,7 +10,7 @@ from typing import Any
 
 from kvarn import dtypes
 from kvarn.graph.convert import convert_to_tensor
-from kvarn.graph.graph import GraphKeys, add_to_collection, get_collection, name_scope
+from kvarn.graph.graph import GraphKeys, add_to_collection, get_collection, get_default_graph, name_scope
 from kvarn.variables.variable import VariableAggregation, VariableSynchronization
 from kvarn.variables.variable_store import _VariableStore
 
@@ -70,7 +70,8 @@ class VariableScope:
 
     @property
     def use_resource(self) -> bool | None:
-        return self._use_resource
+        # Functions take variables in by their handles.
+        return True if get_default_graph().building_control_flow else self._use_resource
 
     @property
     def regularizer(self) -> Any:

@@ -30,8 +30,8 @@ _SIGNATURE_DEF_UTILS: Final = """
 _TABLE: Final[dict[str, dict[str, str]]] = {
     "": {
         "kvarn.compat.tensorflow.versions": """
-            COMPILER_VERSION GIT_VERSION VERSION disable_control_flow_v2 disable_eager_execution disable_v2_behavior
-            disable_v2_tensorshape executing_eagerly
+            COMPILER_VERSION GIT_VERSION VERSION disable_eager_execution disable_v2_behavior disable_v2_tensorshape
+            executing_eagerly
         """,
         "kvarn.tf_logging": "get_logger",
         "kvarn.dtypes": """
@@ -97,8 +97,11 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.ops.clip": """
             clip_by_average_norm clip_by_global_norm clip_by_norm clip_by_value global_norm
         """,
-        "kvarn.ops.conditional": "case cond",
+        "kvarn.ops.conditional": "case cond switch_case",
         "kvarn.ops.control": "Assert group no_op tuple",
+        "kvarn.ops.control_flow_v2_toggles": """
+            control_flow_v2_enabled disable_control_flow_v2 enable_control_flow_v2
+        """,
         "kvarn.ops.logging": "Print print=print_v2",
         "kvarn.ops.random": "multinomial random_normal random_shuffle random_uniform truncated_normal",
         "kvarn.ops.tensor_array": "TensorArray",
@@ -480,6 +483,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
     "saved_model.signature_def_utils": {"kvarn.saved_model.signature_def_utils": _SIGNATURE_DEF_UTILS},
     "saved_model.tag_constants": {"kvarn.saved_model.tag_constants": "GPU SERVING TPU TRAINING"},
     "saved_model.utils": {"kvarn.saved_model.utils": "build_tensor_info get_tensor_from_tensor_info"},
+    "experimental": {"kvarn.ops.control_flow_v2_toggles": "output_all_intermediates"},
     "app": {
         "kvarn.compat.tensorflow.flags": "run",
     },
@@ -811,6 +815,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.ops.while_loop",
     ),
     "python.ops.control_flow_util": ("kvarn.graph.control_flow_util",),
+    "python.ops.control_flow_v2_toggles": ("kvarn.ops.control_flow_v2_toggles",),
+    "python.ops.cond_v2": ("kvarn.ops.cond_v2",),
     "python.ops.custom_gradient": ("kvarn.variables.custom_gradient",),
     "python.ops.data_flow_ops": ("kvarn.variables.queues", "kvarn.ops.queues", "kvarn.ops.array"),
     "python.ops.embedding_ops": (
@@ -852,6 +858,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.losses.losses": ("kvarn.ops.losses",),
     "python.ops.losses.losses_impl": ("kvarn.ops.losses",),
     "python.ops.losses.util": ("kvarn.ops.losses",),
+    "python.ops.while_v2": ("kvarn.ops.while_v2",),
     "python.ops.weights_broadcast_ops": ("kvarn.ops.weights_broadcast",),
     "python.ops.map_fn": ("kvarn.variables.functional_ops",),
     "python.ops.math_ops": ("kvarn.ops.math", "kvarn.ops.reduction"),

@@ -12,7 +12,9 @@ import unittest
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from kvarn.graph import control_flow_util
 from kvarn.graph.graph import device as graph_device
+from kvarn.ops import control_flow_v2_toggles
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -143,13 +145,25 @@ def build_as_function_and_v1_graph(func: Any = None) -> Any:
 # -- control flow ---------------------------------------------------------------------------------
 
 
-def enable_control_flow_v2(fn: Any) -> Any:
-    """Skips the test: conditionals and loops are built as TensorFlow 1 builds them."""
-    return _skipped("Test requires conditionals and loops as functions", fn)
+def enable_control_flow_v2(fn: F) -> F:
+    """Runs the test with conditionals and loops that are built as functions."""
+
+    @functools.wraps(fn)
+    def with_functions(*args: Any, **kwargs: Any) -> Any:
+        before = control_flow_util.ENABLE_CONTROL_FLOW_V2
+        control_flow_util.ENABLE_CONTROL_FLOW_V2 = True
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            control_flow_util.ENABLE_CONTROL_FLOW_V2 = before
+
+    return with_functions  # type: ignore[return-value]
 
 
 def with_control_flow_v2(cls: type) -> type:
-    """Adds each test once more for conditionals and loops as functions, which are skipped."""
+    """Adds each test once more for conditionals and loops that are built as functions."""
+    if control_flow_util.ENABLE_CONTROL_FLOW_V2:
+        return cls
     for name, value in list(vars(cls).items()):
         if (
             callable(value)
@@ -171,8 +185,18 @@ def disable_control_flow_v2(unused_msg: str) -> Callable[[F], F]:
 
 
 def enable_output_all_intermediates(fn: F) -> F:
-    """The test as it is: the switch is one of conditionals and loops as functions."""
-    return fn
+    """Runs the test with conditionals and loops whose functions give all their values."""
+
+    @functools.wraps(fn)
+    def with_all(*args: Any, **kwargs: Any) -> Any:
+        before = control_flow_v2_toggles.all_intermediates_wanted()
+        control_flow_v2_toggles.output_all_intermediates(True)
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            control_flow_v2_toggles.output_all_intermediates(before)
+
+    return with_all  # type: ignore[return-value]
 
 
 # -- things that TensorFlow has and that cannot be on here ----------------------------------------

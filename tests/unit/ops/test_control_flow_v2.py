@@ -1,0 +1,144 @@
+"""Conditionals and loops as functions: numbers of TensorFlow 1.15.5, also of gradients of gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kvarn as tf
+from kvarn.graph import control_flow_util
+from kvarn.ops import control_flow_v2_toggles as toggles
+from kvarn.ops.conditional import switch_case
+from kvarn.ops.func_graph import InaccessibleTensorError
+
+
+@pytest.fixture(autouse=True)
+def graph() -> Iterator[Any]:
+    toggles.enable_control_flow_v2()
+    with tf.Graph().as_default() as g:
+        yield g
+    toggles.disable_control_flow_v2()
+
+
+def _run(tensors: Any, feeds: Any = None) -> list[Any]:
+    with tf.Session() as session:
+        return [np.asarray(v).tolist() for v in session.run(tensors, feeds)]
+
+
+def test_conditionals_in_conditionals_with_gradients_of_gradients(graph: Any) -> None:
+    x, p = tf.constant(3.0), tf.placeholder(tf.bool, [])
+    y = tf.cond(p, lambda: x * x, lambda: tf.sin(x) * 2.0)
+    g = tf.gradients(y, x)[0]
+    z = tf.cond(
+        p,
+        lambda: tf.cond(x > 2.0, lambda: tf.exp(y * x), lambda: y),
+        lambda: tf.cond(x > 5.0, lambda: x, lambda: tf.exp(x) * tf.exp(x) * y),
+    )
+    gz = tf.gradients(z, x)[0]
+    fetches = [y, g, tf.gradients(g, x)[0], z, gz, tf.gradients(gz, x)[0]]
+    assert {op.type for op in graph.get_operations() if "If" in op.type} == {"StatelessIf"}
+    np.testing.assert_allclose(
+        _run(fetches, {p: True}),
+        [9.0, 6.0, 2.0, 532048248832.0, 14365303504896.0, 397440033226752.0],
+        rtol=1e-6,
+    )
+    np.testing.assert_allclose(
+        _run(fetches, {p: False}),
+        [0.28224, -1.979985, -0.28224, 113.8637466430664, -571.0554809570312, -2853.54052734375],
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_loops_in_loops_with_conditionals_and_gradients_of_gradients(everything: bool) -> None:
+    toggles.output_all_intermediates(everything)
+    try:
+        x, k = tf.constant(3.0), tf.constant(1.5)
+        _, y = tf.while_loop(lambda i, a: i < 3, lambda i, a: (i + 1, a * tf.sin(a) * k), [0, x])
+        g = tf.gradients(y, [x, k])
+
+        def body(i: Any, a: Any) -> Any:
+            a = tf.cond(a > 2.0, lambda: a * x, lambda: a + k)
+            _, b = tf.while_loop(lambda j, b: j < i, lambda j, b: (j + 1, b * a * 0.1), [0, a])
+            return i + 1, b
+
+        _, z = tf.while_loop(lambda i, a: i < 4, body, [1, x], maximum_iterations=5)
+        gz = tf.gradients(z, [x, k])
+        fetches = [y, *g, *tf.gradients(g[0], [x, k]), z, *gz, *tf.gradients(gz[0], [x, k])]
+    finally:
+        toggles.output_all_intermediates(None)
+    expected = [
+        *[
+            0.45386794209480286,
+            -10.678537368774414,
+            1.9402402639389038,
+            144.30679321289062,
+            -42.16762924194336,
+        ],
+        *[34336872.0, 732519936.0, 0.0, 15382917120.0, 0.0],
+    ]
+    if everything:
+        expected[8] = 8195066880.0  # what TensorFlow gives then, which is not the derivative
+    np.testing.assert_allclose(_run(fetches), expected, rtol=1e-5)
+
+
+def test_switch_case() -> None:
+    x, i = tf.constant(3.0), tf.placeholder(tf.int32, [])
+    y = switch_case(i, [lambda: x * x, lambda: tf.exp(x), lambda: x + 1.0])
+    (g,) = tf.gradients(y, x)
+    for number, (value, slope) in {
+        0: (9, 6),
+        1: (np.e**3, np.e**3),
+        2: (4, 1),
+        7: (4, 1),
+        -1: (4, 1),
+    }.items():
+        np.testing.assert_allclose(_run([y, g], {i: number}), [value, slope], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"contiguous range of \[0 to 2\) but found \{0,2\}"):
+        switch_case(i, {0: lambda: x, 2: lambda: x})
+
+
+def test_variables_in_branches_and_loops_are_shared_with_the_graph_around() -> None:
+    def double() -> Any:
+        with tf.variable_scope("s", reuse=tf.AUTO_REUSE):
+            v = tf.get_variable("v", [], initializer=tf.ones_initializer())
+        with tf.control_dependencies([v.assign_add(1.0)]):
+            return v.read_value() * 2.0
+
+    p = tf.placeholder(tf.bool, [])
+    y = tf.cond(p, double, lambda: 0.0)
+    (v,) = tf.global_variables()
+    _, z = tf.while_loop(lambda i, a: i < 3, lambda i, a: (i + 1, a * v), [0, 1.0])
+    (g,) = tf.gradients(z, v)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        assert session.run(y, {p: True}) == 4.0
+        assert session.run(y, {p: False}) == 0.0
+        assert session.run([v, z, g]) == [2.0, 8.0, 12.0]
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    x, p = tf.constant(3.0), tf.placeholder(tf.bool, [])
+    with pytest.raises(TypeError, match="pred must not be a Python bool"):
+        tf.cond(True, lambda: x, lambda: x)
+    with pytest.raises(
+        TypeError, match=r"true_fn and false_fn arguments to tf\.cond must have the same number"
+    ):
+        tf.cond(p, lambda: x, lambda: 1)
+    with pytest.raises(ValueError, match=r"has shape .* after one iteration"):
+        tf.while_loop(lambda a: True, lambda a: tf.concat([a, a], 0), [tf.zeros([2])])
+    kept: list[Any] = []
+    with pytest.raises(ValueError, match="in true_fn is accessed from false_fn"):
+        tf.cond(p, lambda: kept.append(x * 2.0) or kept[0], lambda: kept[0] + 1.0)
+    tf.cond(p, lambda: kept.append(x * 3.0) or kept[1], lambda: x)
+    assert issubclass(InaccessibleTensorError, ValueError)
+
+
+def test_the_switch_is_off_again() -> None:
+    toggles.disable_control_flow_v2()
+    assert not control_flow_util.ENABLE_CONTROL_FLOW_V2
+    y = tf.cond(tf.placeholder(tf.bool, []), lambda: 1.0, lambda: 2.0)
+    assert y.op.type == "Merge"
