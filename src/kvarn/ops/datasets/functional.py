@@ -46,7 +46,7 @@ def threads_for(parallel_calls: int) -> tuple[int, int]:
     """
     if parallel_calls <= 0 and parallel_calls != _AUTOTUNE:
         raise errors.InvalidArgumentError.of("num_parallel_calls must be greater than zero.")
-    cores = len(os.sched_getaffinity(0))
+    cores = max(len(os.sched_getaffinity(0)), 2)
     limit = cores if parallel_calls == _AUTOTUNE else parallel_calls
     return limit, min(limit, cores)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -218,7 +219,7 @@ class _GeneratedIterator:
             self._end(self._state)
 
     def __del__(self) -> None:
-        if not getattr(self, "_ended", True):
+        if not getattr(self, "_ended", True) and not sys.is_finalizing():
             self._finish()
 
 
