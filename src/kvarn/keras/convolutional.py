@@ -19,7 +19,7 @@ from kvarn.keras.layer_utils import (
     normalize_padding,
     normalize_tuple,
 )
-from kvarn.ops import array, joining, nn, nn_convolution
+from kvarn.ops import array, joining, nn, nn_convolution, nn_convolution_nd, nn_depthwise
 
 
 class Conv(Layer):
@@ -126,7 +126,7 @@ class Conv(Layer):
         self._add_kernel((*self.kernel_size, self._channels(input_shape), self.filters))
         self._add_bias()
         padding = "valid" if self.padding == "causal" else self.padding
-        self._convolution_op = nn_convolution.Convolution(
+        self._convolution_op = nn_convolution_nd.Convolution(
             input_shape,
             filter_shape=self.kernel.shape,
             dilation_rate=self.dilation_rate,
@@ -402,7 +402,7 @@ class SeparableConv1D(SeparableConv):
         inputs = array.expand_dims(inputs, start)
         depthwise_kernel = array.expand_dims(self.depthwise_kernel, 0)
         pointwise_kernel = array.expand_dims(self.pointwise_kernel, 0)
-        outputs = nn_convolution.separable_conv2d(
+        outputs = nn_depthwise.separable_conv2d(
             inputs,
             depthwise_kernel,
             pointwise_kernel,
@@ -424,7 +424,7 @@ class SeparableConv2D(SeparableConv):
     rank = 2
 
     def call(self, inputs: Any) -> Tensor:
-        outputs = nn_convolution.separable_conv2d(
+        outputs = nn_depthwise.separable_conv2d(
             inputs,
             self.depthwise_kernel,
             self.pointwise_kernel,

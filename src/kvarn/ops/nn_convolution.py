@@ -5,46 +5,13 @@ Source: tensorflow/python/ops/{nn_ops,nn_impl}.py (1.15).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 import kvarn.ops.array as array_ops
 import kvarn.ops.joining as joining
-from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.graph import name_scope
 from kvarn.graph.tensor import Tensor
-from kvarn.graph.tensor_shape import TensorShape
 from kvarn.ops import convolution as ops
-from kvarn.ops.convolution import depthwise_conv2d_native_ as depthwise_conv2d_native
-from kvarn.ops.convolution import (
-    depthwise_conv2d_native_backprop_filter_ as depthwise_conv2d_native_backprop_filter,
-)
-from kvarn.ops.convolution import (
-    depthwise_conv2d_native_backprop_input_ as depthwise_conv2d_native_backprop_input,
-)
-from kvarn.ops.space_to_batch import WithSpaceToBatch, with_space_to_batch
-
-__all__ = [
-    "Convolution",
-    "atrous_conv2d",
-    "conv1d",
-    "conv1d_transpose",
-    "conv2d",
-    "conv2d_backprop_filter",
-    "conv2d_backprop_input",
-    "conv2d_transpose",
-    "conv3d",
-    "conv3d_transpose",
-    "convolution",
-    "depthwise_conv2d",
-    "depthwise_conv2d_native",
-    "depthwise_conv2d_native_backprop_filter",
-    "depthwise_conv2d_native_backprop_input",
-    "separable_conv2d",
-    "with_space_to_batch",
-]
 
 
 def either(new_name: str, new: Any, old_name: str, old: Any) -> Any:
@@ -222,16 +189,30 @@ def conv2d_transpose(
     """
     value = either("input", input, "value", value)
     filter = either("filters", filters, "filter", filter)
-    with (
-        name_scope(name, "conv2d_transpose", [value, filter, output_shape]) as outer,
-        name_scope(outer, "conv2d_transpose", [value, filter, output_shape]) as scope,
-    ):
+    with name_scope(name, "conv2d_transpose", [value, filter, output_shape]) as scope:
+        return conv2d_transpose_v2(
+            value, filter, output_shape, strides, padding, data_format, dilations, name=scope
+        )
+
+
+def conv2d_transpose_v2(
+    input: Any,
+    filters: Any,
+    output_shape: Any,
+    strides: Any,
+    padding: str = "SAME",
+    data_format: str | None = "NHWC",
+    dilations: Any = None,
+    name: str | None = None,
+) -> Tensor:
+    """`conv2d_transpose` as TensorFlow 2 has it."""
+    with name_scope(name, "conv2d_transpose", [input, filters, output_shape]) as scope:
         data_format = data_format or "NHWC"
         channel_index = _channel_index(data_format)
         return conv2d_backprop_input(
             output_shape,
-            filter,
-            value,
+            filters,
+            input,
             strides=sequence(strides, 2, channel_index, "strides"),
             padding=padding,
             data_format=data_format,
@@ -362,13 +343,27 @@ def conv3d_transpose(
     """The transpose of `conv3d`: `value` [batch, depth, height, width, in], `filter` [d, h, w, out, in]."""
     filter = either("filters", filters, "filter", filter)
     value = either("input", input, "value", value)
-    with name_scope(name, "conv3d_transpose", [value, filter, output_shape]) as scope:
+    return conv3d_transpose_v2(value, filter, output_shape, strides, padding, data_format, dilations, name)
+
+
+def conv3d_transpose_v2(
+    input: Any,
+    filters: Any,
+    output_shape: Any,
+    strides: Any,
+    padding: str = "SAME",
+    data_format: str | None = "NDHWC",
+    dilations: Any = None,
+    name: str | None = None,
+) -> Tensor:
+    """`conv3d_transpose` as TensorFlow 2 has it."""
+    with name_scope(name, "conv3d_transpose", [input, filters, output_shape]) as scope:
         data_format = data_format or "NDHWC"
         channel_index = _channel_index(data_format, 5)
         found: Tensor = ops.conv3d_backprop_input_v2_(
             output_shape,
-            filter,
-            value,
+            filters,
+            input,
             strides=sequence(strides, 3, channel_index, "strides"),
             padding=padding,
             data_format=data_format,
@@ -376,272 +371,3 @@ def conv3d_transpose(
             name=scope,
         )
         return found
-
-
-# -- any number of dimensions ----------------------------------------------------------------------
-
-
-def _without_holes(
-    input_shape: TensorShape,
-    filter_shape: TensorShape,
-    padding: Any,
-    data_format: str | None,
-    strides: Any,
-    name: str | None,
-) -> Callable[[Any, Any], Tensor]:
-    """The convolution of as many dimensions as the shapes have, as a function of inputs and a filter."""
-    rank = filter_shape.ndims if input_shape.ndims is None else input_shape.ndims
-    if rank is None:
-        raise ValueError("Rank of convolution must be known")
-    if not 3 <= rank <= 5:
-        raise ValueError("`input` and `filter` must have rank at least 3 and at most 5")
-    strides = [1] * (rank - 2) if strides is None else list(map(int, strides))
-    if len(strides) != rank - 2:
-        raise ValueError(f"len(strides)={len(strides)}, but should be {rank - 2}")
-    if rank == 3:
-        return lambda x, f: conv1d(
-            x, f, stride=strides[0], padding=padding, data_format=data_format or "NWC", name=name
-        )
-    last, first = ("NHWC", "NCHW") if rank == 4 else ("NDHWC", "NCDHW")
-    data_format = data_format or last
-    if data_format not in (last, first):
-        have = "" if rank == 4 else f" Have: {data_format}"
-        raise ValueError(f'data_format must be "{last}" or "{first}".{have}')
-    full = [1, *strides, 1] if data_format == last else [1, 1, *strides]
-    function: Any = conv2d if rank == 4 else conv3d
-    return lambda x, f: function(x, f, strides=full, padding=padding, data_format=data_format, name=name)
-
-
-class Convolution:
-    """A convolution with all but its input and its filter fixed, as layers have it.
-
-    Args:
-      input_shape, filter_shape: static shapes.
-      padding, strides, dilation_rate, data_format: as `convolution` takes them.
-
-    Raises:
-      ValueError: shapes and arguments do not fit.
-    """
-
-    def __init__(
-        self,
-        input_shape: TensorShape,
-        filter_shape: TensorShape,
-        padding: Any,
-        strides: Any = None,
-        dilation_rate: Any = None,
-        name: str | None = None,
-        data_format: str | None = None,
-    ) -> None:
-        rank = input_shape.ndims if filter_shape.ndims is None else filter_shape.ndims
-        if rank is None:
-            raise ValueError("rank of input or filter must be known")
-        count = rank - 2
-        for what, shape in (("input", input_shape), ("filter", filter_shape)):
-            if shape.ndims not in (None, rank):
-                raise ValueError(f"{what} tensor must have rank {rank}")
-        first = data_format is not None and data_format.startswith("NC")
-        channels = None if input_shape.ndims is None else input_shape.as_list()[1 if first else -1]
-        wanted = None if filter_shape.ndims is None else filter_shape.as_list()[count]
-        if channels is not None and wanted is not None and channels != wanted:
-            raise ValueError(
-                "number of input channels does not match corresponding dimension of filter, "
-                f"{channels} != {wanted}"
-            )
-        strides, dilation_rate = _strides_and_rate(count, strides, dilation_rate)
-
-        def build(_: int, padding: Any) -> Callable[[Any, Any], Tensor]:
-            return _without_holes(input_shape, filter_shape, padding, data_format, strides, name)
-
-        self._call = WithSpaceToBatch(
-            input_shape,
-            dilation_rate=dilation_rate,
-            padding=padding,
-            build_op=build,
-            filter_shape=filter_shape,
-            spatial_dims=range(1 + first, count + 1 + first),
-            data_format=data_format,
-        )
-
-    def __call__(self, inputs: Any, filter: Any) -> Tensor:
-        """The convolution of ``inputs`` with ``filter``."""
-        return self._call(inputs, filter)
-
-
-def _strides_and_rate(count: int, strides: Any, rate: Any) -> tuple[np.ndarray, np.ndarray]:
-    found = []
-    for name, values in (("dilation_rate", rate), ("strides", strides)):
-        values = [1] * count if values is None else values
-        if len(values) != count:
-            raise ValueError(f"len({name})={len(values)} but should be {count}")
-        array = np.array(values, dtype=np.int32)
-        if np.any(array < 1):
-            raise ValueError(f"all values of {name} must be positive")
-        found.append(array)
-    rate, strides = found
-    if np.any(strides > 1) and np.any(rate > 1):
-        raise ValueError("strides > 1 not supported in conjunction with dilation_rate > 1")
-    return strides, rate
-
-
-def convolution(
-    input: Any,
-    filter: Any,
-    padding: Any,
-    strides: Any = None,
-    dilation_rate: Any = None,
-    name: str | None = None,
-    data_format: str | None = None,
-    filters: Any = None,
-    dilations: Any = None,
-) -> Tensor:
-    """`conv1d`, `conv2d` or `conv3d`, as the rank of `input` says.
-
-    Args:
-      input: [batch, *inner, in], or as ``data_format`` says.
-      filter: [*inner, in, out].
-      padding: ``"SAME"`` or ``"VALID"``.
-      strides: one number or one for each inner dimension; 1 where ``dilation_rate`` is more.
-      dilation_rate: from one element of a window to the next.
-      data_format: its channels are second if it begins with ``NC``.
-      filters, dilations: other names of ``filter`` and ``dilation_rate``.
-
-    Raises:
-      ValueError: the rank is not known, or not from 3 to 5.
-    """
-    filter = either("filters", filters, "filter", filter)
-    dilation_rate = either("dilations", dilations, "dilation_rate", dilation_rate)
-    for given in (input, filter):
-        rank = getattr(getattr(given, "shape", None), "ndims", None)
-        if rank is None and isinstance(given, np.ndarray):
-            rank = given.ndim
-        if rank is not None:
-            break
-    else:
-        raise ValueError("rank of input or filter must be known")
-    n = rank - 2
-    if not 1 <= n <= 3:
-        raise ValueError(f"Input tensor must be of rank 3, 4 or 5 but was {rank}.")
-    channel_index = 1 if data_format is not None and data_format.startswith("NC") else n + 1
-    strides = sequence(strides, n, channel_index, "strides")
-    dilation_rate = sequence(dilation_rate, n, channel_index, "dilations")
-    with name_scope(name, "convolution", [input, filter]) as scope:
-        if all(i == 1 for i in dilation_rate):
-            options = {"padding": padding, "dilations": dilation_rate, "name": scope}
-            if n == 1:
-                return conv1d(input, filter, strides, data_format=data_format, **options)
-            function: Any = ops.conv2d_ if n == 2 else ops.conv3d_
-            form = data_format or ("NHWC" if n == 2 else "NDHWC")
-            found: Tensor = function(input, filter, strides=strides, data_format=form, **options)
-            return found
-        inside = slice(2, None) if channel_index == 1 else slice(1, -1)
-        made = Convolution(
-            TensorShape(input.shape),
-            TensorShape(filter.shape),
-            padding,
-            strides=strides[inside],
-            dilation_rate=dilation_rate[inside],
-            name=scope,
-            data_format=data_format,
-        )
-        return made(input, filter)
-
-
-def atrous_conv2d(value: Any, filters: Any, rate: int, padding: Any, name: str | None = None) -> Tensor:
-    """`convolution` in two dimensions with elements of a window ``rate`` apart."""
-    return convolution(value, filters, padding, dilation_rate=np.broadcast_to(rate, (2,)), name=name)
-
-
-# -- each channel alone ----------------------------------------------------------------------------
-
-
-def depthwise_conv2d(
-    input: Any,
-    filter: Any,
-    strides: Any,
-    padding: str,
-    rate: Any = None,
-    name: str | None = None,
-    data_format: str | None = None,
-    dilations: Any = None,
-) -> Tensor:
-    """Each channel of `input` with filters of its own.
-
-    Args:
-      input: [batch, height, width, in], or as ``data_format`` says.
-      filter: [height, width, in, multiplier].
-      strides: four numbers.
-      rate: two numbers, from one element of a window to the next.
-      dilations: another name of ``rate``.
-
-    Returns:
-      [batch, height, width, in * multiplier].
-    """
-    rate = either("dilations", dilations, "rate", rate)
-    with name_scope(name, "depthwise", [input, filter]) as scope:
-        input = convert_to_tensor(input, name="tensor_in")
-        filter = convert_to_tensor(filter, name="filter_in")
-
-        def one(x: Any, _: int, padding: Any) -> Tensor:
-            found: Tensor = depthwise_conv2d_native(
-                x, filter, strides=strides, padding=padding, data_format=data_format or "NHWC", name=scope
-            )
-            return found
-
-        return with_space_to_batch(
-            input,
-            dilation_rate=[1, 1] if rate is None else rate,
-            padding=padding,
-            op=one,
-            filter_shape=array_ops.shape(filter),
-            data_format=data_format,
-        )
-
-
-def separable_conv2d(
-    input: Any,
-    depthwise_filter: Any,
-    pointwise_filter: Any,
-    strides: Any,
-    padding: str,
-    rate: Any = None,
-    name: str | None = None,
-    data_format: str | None = None,
-    dilations: Any = None,
-) -> Tensor:
-    """`depthwise_conv2d`, then one of single elements: `pointwise_filter` [1, 1, in * multiplier, out]."""
-    rate = either("dilations", dilations, "rate", rate)
-    with name_scope(name, "separable_conv2d", [input, depthwise_filter, pointwise_filter]) as scope:
-        input = convert_to_tensor(input, name="tensor_in")
-        depthwise_filter = convert_to_tensor(depthwise_filter, name="depthwise_filter")
-        pointwise_filter = convert_to_tensor(pointwise_filter, name="pointwise_filter")
-        pointwise_shape = pointwise_filter.get_shape().with_rank(4)
-        pointwise_shape[:2].assert_is_compatible_with([1, 1])
-
-        def one(x: Any, _: int, padding: Any) -> Tensor:
-            found: Tensor = depthwise_conv2d_native(
-                x,
-                depthwise_filter,
-                strides=strides,
-                padding=padding,
-                data_format=data_format or "NHWC",
-                name="depthwise",
-            )
-            return found
-
-        depthwise = with_space_to_batch(
-            input,
-            dilation_rate=[1, 1] if rate is None else rate,
-            padding=padding,
-            op=one,
-            filter_shape=array_ops.shape(depthwise_filter),
-            data_format=data_format,
-        )
-        return conv2d(
-            depthwise,
-            pointwise_filter,
-            [1, 1, 1, 1],
-            padding="VALID",
-            data_format=data_format,
-            name=scope,
-        )

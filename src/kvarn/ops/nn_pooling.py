@@ -169,3 +169,63 @@ def avg_pool3d(
     """The mean of each window of `input` [batch, depth, height, width, channels]."""
     with name_scope(name, "AvgPool3D", [input]) as scope:
         return _pool(ops.avg_pool3d_, input, (ksize, strides), padding, data_format or "NDHWC", 5, scope)
+
+
+# -- any number of dimensions ----------------------------------------------------------------------
+
+
+def _pool_of_rank(
+    functions: Any, x: Any, sizes: Any, padding: str, data_format: str | None, name: Any
+) -> Any:
+    """One of the functions for one, two and three dimensions, as the rank of the inputs or the format says."""
+    rank = getattr(getattr(x, "shape", None), "ndims", None)
+    if rank is None:
+        rank = getattr(x, "ndim", None)
+    if rank is None:
+        if data_format is None:
+            raise ValueError("The input must have a rank or a data format must be given.")
+        rank = len(data_format)
+    n = rank - 2
+    if not 1 <= n <= 3:
+        raise ValueError(f"Input tensor must be of rank 3, 4 or 5 but was {rank}.")
+    channel_index = 1 if data_format is not None and data_format.startswith("NC") else n + 1
+    return functions[n - 1](
+        x,
+        ksize=sequence(sizes[0], n, channel_index, "ksize"),
+        strides=sequence(sizes[1], n, channel_index, "strides"),
+        padding=padding,
+        data_format=data_format or ("NWC", "NHWC", "NDHWC")[n - 1],
+        name=name,
+    )
+
+
+def max_pool_v2(
+    input: Any,
+    ksize: Any,
+    strides: Any,
+    padding: str,
+    data_format: str | None = None,
+    name: str | None = None,
+) -> Tensor:
+    """`max_pool` in as many dimensions as `input` has, as TensorFlow 2 has it.
+
+    Raises:
+      ValueError: neither the rank nor the format is known, or there are none or more than three inner dimensions.
+    """
+    functions = (max_pool1d, ops.max_pool_, ops.max_pool3d_)
+    found: Tensor = _pool_of_rank(functions, input, (ksize, strides), padding, data_format, name)
+    return found
+
+
+def avg_pool_v2(
+    input: Any,
+    ksize: Any,
+    strides: Any,
+    padding: str,
+    data_format: str | None = None,
+    name: str | None = None,
+) -> Tensor:
+    """`avg_pool` in as many dimensions as `input` has; as `max_pool_v2`."""
+    functions = (avg_pool1d, ops.avg_pool_, ops.avg_pool3d_)
+    found: Tensor = _pool_of_rank(functions, input, (ksize, strides), padding, data_format, name)
+    return found

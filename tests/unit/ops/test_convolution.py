@@ -183,3 +183,28 @@ def test_greatest_of_channels():
     x = MODULE.numbers(2, 3, 4, 6)
     found = _run(tf.nn.max_pool(x, [1, 1, 1, 3], [1, 1, 1, 3], "VALID"))
     np.testing.assert_array_equal(found, x.reshape(2, 3, 4, 2, 3).max(-1))
+
+
+def test_pooling_and_transposes_of_any_rank():
+    from kvarn.ops import nn_pooling
+
+    line, block = MODULE.LINE, MODULE.BLOCK
+    pairs = [
+        (nn_pooling.max_pool_v2(line, 3, 2, "SAME"), tf.nn.max_pool1d(line, 3, 2, "SAME")),
+        (nn_pooling.max_pool_v2(X, 2, 1, "VALID"), tf.nn.max_pool(X, 2, 1, "VALID")),
+        (nn_pooling.avg_pool_v2(block, 2, 2, "SAME"), tf.nn.avg_pool3d(block, 2, 2, "SAME")),
+        (
+            tf.nn.conv_transpose(line, MODULE.numbers(3, 2, 3), [2, 14, 2], 2),
+            tf.nn.conv1d_transpose(line, MODULE.numbers(3, 2, 3), [2, 14, 2], 2),
+        ),
+        (
+            tf.nn.conv_transpose(X, MODULE.numbers(3, 2, 2, 3), tf.constant([2, 5, 4, 2]), 1),
+            tf.nn.conv2d_transpose(X, MODULE.numbers(3, 2, 2, 3), [2, 5, 4, 2], 1),
+        ),
+    ]
+    for found, wanted in _run(pairs):
+        np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(ValueError, match="Input tensor must be of rank 3, 4 or 5 but was 2"):
+        nn_pooling.max_pool_v2(line[0], 2, 1, "SAME")
+    with pytest.raises(ValueError, match="output_shape must be of length 3, 4 or 5 but was 2"):
+        tf.nn.conv_transpose(X, FILTER, [1, 2], 1)

@@ -357,6 +357,12 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             depthwise_conv2d_native_backprop_filter depthwise_conv2d_native_backprop_input separable_conv2d
             with_space_to_batch
         """,
+        "kvarn.ops.nn_convolution_nd": "atrous_conv2d conv_transpose convolution",
+        "kvarn.ops.nn_depthwise": """
+            depthwise_conv2d depthwise_conv2d_native depthwise_conv2d_native_backprop_filter
+            depthwise_conv2d_native_backprop_input separable_conv2d
+        """,
+        "kvarn.ops.space_to_batch": "with_space_to_batch",
         "kvarn.ops.nn_pooling": """
             avg_pool avg_pool1d avg_pool2d avg_pool3d max_pool max_pool1d max_pool2d max_pool3d
         """,
@@ -865,7 +871,14 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.linalg.linalg_impl": ("tf:linalg",),
     "python.ops.nn": ("tf:nn",),
     "python.ops.nn_impl": ("tf:nn", "kvarn.ops.nn", "kvarn.ops.moments", "kvarn.variables.sampled_losses"),
-    "python.ops.nn_ops": ("tf:nn", "kvarn.ops.nn", "kvarn.ops.nn_convolution", "kvarn.ops.data_format"),
+    "python.ops.nn_ops": (
+        "tf:nn",
+        "kvarn.ops.nn",
+        "kvarn.ops.nn_convolution",
+        "kvarn.ops.nn_convolution_nd",
+        "kvarn.ops.nn_pooling",
+        "kvarn.ops.data_format",
+    ),
     "python.ops.parsing_ops": (
         "kvarn.ops.parsing",
         "kvarn.ops.csv",
