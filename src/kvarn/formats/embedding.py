@@ -25,10 +25,11 @@ number of new ones: each new part takes its buckets from all old ones.
 Older eras of DeepRec wrote fewer tensors: only keys, values and versions are always there.
 
 Where kvarn differs: the modulus is the floor modulus, so that negative keys are saved too (DeepRec drops
-them); a slot of an unpartitioned variable is found in the file of a partitioned one.
+them); slots of an unpartitioned variable, and blocks, are found in the file of a partitioned one.
 
-Here are names, writing and finding; reading is in `kvarn.formats.embedding_rows`.  What a policy makes of the
-rows (filters, another dim, missing frequencies) is decided by the reader of the rows.
+Here are names and writing; finding is in `kvarn.formats.embedding_names`, reading in
+`kvarn.formats.embedding_rows`.  What a policy makes of the rows (filters, another dim, missing frequencies) is
+decided by the reader of the rows.
 
 Source: DeepRec tensorflow/core/framework/embedding/embedding_var_ckpt_data.cc, embedding_var_restore.cc,
 storage.h; tensorflow/core/kernels/save_restore_tensor.h.

@@ -52,8 +52,8 @@ from kvarn.formats.embedding import (
     bucket_of,
     bucket_order,
     part_of,
-    split_part,
 )
+from kvarn.formats.embedding_names import embedding_sources
 from kvarn.formats.reader import CHUNK_BYTES, TensorReader
 from kvarn.formats.writer import TensorWriter
 
@@ -203,33 +203,12 @@ class Increment:
     freqs_filtered: Int64s | None
 
 
-def increment_sources(reader: TensorReader, name: str) -> list[str]:
-    """The names in the file that hold what ``name`` stands for; see `kvarn.formats.embedding`."""
-
-    def parts(primary: str, rest: str) -> list[str]:
-        found: list[str] = []
-        while reader.contains(f"{primary}/part_{len(found)}{rest}{KEYS}"):
-            found.append(f"{primary}/part_{len(found)}{rest}")
-        return found
-
-    def single(stem: str) -> list[str]:
-        return [stem] if reader.contains(stem + KEYS) else []
-
-    split = split_part(name)
-    if split is not None:
-        primary, _, rest = split
-        return parts(primary, rest) or single(primary + rest)
-    found = parts(name, "") or single(name)
-    if not found and "/" in name:
-        primary, _, slot = name.rpartition("/")
-        found = parts(primary, f"/{slot}")
-    return found
-
-
 def read_increment(
     reader: TensorReader,
     name: str,
     *,
+    owner: str | None = None,
+    partitioned: bool | None = None,
     partition_id: int = 0,
     partition_num: int = 1,
     chunk_bytes: int = CHUNK_BYTES,
@@ -237,6 +216,7 @@ def read_increment(
     """What the parts of ``name`` in the file changed, for one part of a variable.
 
     Args:
+      owner, partitioned: as of `kvarn.formats.embedding_names.embedding_sources`.
       partition_id, partition_num: only keys with ``key mod 1000 mod partition_num == partition_id``.
 
     Returns:
@@ -247,7 +227,7 @@ def read_increment(
       NotFoundError: there is no such increment.
       DataLossError: its tensors do not fit one another, or are damaged.
     """
-    sources = increment_sources(reader, name)
+    sources = embedding_sources(reader, name, owner=owner, partitioned=partitioned, keys=KEYS)
     if not sources:
         raise NotFoundError.of(
             f"Key {name}{KEYS} not found in checkpoint\n  increment of '{name}' in '{reader.prefix}'",

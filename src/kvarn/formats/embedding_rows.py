@@ -39,6 +39,7 @@ from kvarn.formats.embedding import (
     Keys,
     Values,
 )
+from kvarn.formats.embedding_names import embedding_sources
 from kvarn.formats.reader import CHUNK_BYTES, TensorReader
 
 # Of maps of files about so much is in memory.
@@ -65,31 +66,19 @@ class EmbeddingInfo:
     num_keys: int
 
 
-def embedding_sources(reader: TensorReader, name: str) -> list[str]:
-    """The names in the file that hold what `name` stands for; empty if there are none.
-
-    ``b``: all ``b/part_i``, else ``b``; for a slot ``b/Adagrad`` also all ``b/part_i/Adagrad``.
-    ``b/part_2``: all ``b/part_i``, else ``b``.  The same with a slot behind.
-    """
-    split = embedding.split_part(name)
-    if split is not None:
-        primary, _, rest = split
-        return _parts(reader, primary, rest) or _single(reader, primary + rest)
-    found = _parts(reader, name, "") or _single(reader, name)
-    if not found and "/" in name:
-        primary, slot = name.rsplit("/", 1)
-        found = _parts(reader, primary, f"/{slot}")
-    return found
-
-
-def embedding_info(reader: TensorReader, name: str) -> EmbeddingInfo:
+def embedding_info(
+    reader: TensorReader, name: str, *, owner: str | None = None, partitioned: bool | None = None
+) -> EmbeddingInfo:
     """Dtypes, dim and number of keys of an embedding variable, without reading any.
+
+    Args:
+      owner, partitioned: as of `kvarn.formats.embedding_names.embedding_sources`.
 
     Raises:
       NotFoundError: it is not in the file, or a part lacks keys, values or versions.
       DataLossError: the parts do not fit together.
     """
-    sources = embedding_sources(reader, name)
+    sources = embedding_sources(reader, name, owner=owner, partitioned=partitioned)
     if not sources:
         raise NotFoundError.of(
             f"Key {name}{KEYS} not found in checkpoint\n  embedding variable '{name}' in '{reader.prefix}'",
@@ -117,17 +106,6 @@ def embedding_info(reader: TensorReader, name: str) -> EmbeddingInfo:
     return EmbeddingInfo(tuple(sources), found[0], found[1], found[2], total)
 
 
-def _parts(reader: TensorReader, primary: str, rest: str) -> list[str]:
-    found: list[str] = []
-    while reader.contains(f"{primary}/part_{len(found)}{rest}{KEYS}"):
-        found.append(f"{primary}/part_{len(found)}{rest}")
-    return found
-
-
-def _single(reader: TensorReader, name: str) -> list[str]:
-    return [name] if reader.contains(name + KEYS) else []
-
-
 def _others(reader: TensorReader) -> str:
     names = [group.name for group in embedding.group_embeddings(reader.keys())]
     if not names:
@@ -153,7 +131,7 @@ class StoredPart:
     """One part of an embedding variable or slot as it lies in a checkpoint; columns come as they are asked for.
 
     Args:
-      source: its name, one of `embedding_sources`.
+      source: its name, one of `EmbeddingInfo.sources`.
       verified: names of tensors whose checksums were found right; those compared now are added.
 
     Raises (of every column):

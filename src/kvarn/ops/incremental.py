@@ -35,6 +35,7 @@ from kvarn.ops.checkpoint import _add, _parse_slice, _prefix, _read, _strings
 from kvarn.ops.kv_blocks import standing_still
 from kvarn.ops.kv_checkpoint import _saves_filtered
 from kvarn.ops.kv_resource import KIND, EmbeddingResource, initialized
+from kvarn.ops.kv_restore import is_part
 from kvarn.ops.save_marks import (
     RowRecorder,
     Written,
@@ -407,9 +408,15 @@ class kv_resource_incr_import:
         path = np.ravel(prefix)[0].decode()
         name = _strings(tensor_names)[0]
         attrs = ctx.attrs
+        owner = name if resource.slot == 0 else name.rpartition("/")[0]
         with open_checkpoint(path) as reader:
             found = read_increment(
-                reader, name, partition_id=attrs["partition_id"], partition_num=attrs["partition_num"]
+                reader,
+                name,
+                owner=owner,
+                partitioned=is_part(attrs, name, owner),
+                partition_id=attrs["partition_id"],
+                partition_num=attrs["partition_num"],
             )
             for increment, values in found:
                 _import(resource, increment, values, path)

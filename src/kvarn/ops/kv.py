@@ -23,7 +23,7 @@ from kvarn.graph.shape_inference import InferenceContext, Shape, no_outputs, sca
 from kvarn.graph.tensor import IndexedSlices, Tensor
 from kvarn.ops import kv_key_sets, kv_options
 from kvarn.ops.kv_resource import KIND, EmbeddingResource, find_or_create, initialized
-from kvarn.ops.kv_restore import restore
+from kvarn.ops.kv_restore import is_part, restore
 from kvarn.ops.kv_storage import cache_of
 
 # On an importing node: columns that the checkpoint does not have are 0 (docs/adr/0004).  An attr whose name
@@ -110,12 +110,22 @@ def _initialize(ctx: Any, resource_self: Any, resource_primary: Any, value: Any,
 
 def _restore_initial(resource: EmbeddingResource, attrs: Any) -> None:
     """Adds the rows of the checkpoint that a `CheckpointOption` names."""
-    partition_id, partition_num = attrs.get(kv_options.INITIAL_PARTITION, (0, 1))
+    part = attrs.get(kv_options.INITIAL_PARTITION)
+    partition_id, partition_num = (0, 1) if part is None else part
     prefix, name = (
         value.decode() if isinstance(value, bytes) else value
         for value in (attrs[kv_options.INITIAL_CHECKPOINT], attrs[kv_options.INITIAL_NAME])
     )
-    restore(resource, prefix, name, partition_id=partition_id, partition_num=partition_num)
+    # Another name than the variable's own can be that of any part.
+    partitioned = part is not None if part is not None or name == resource.name else None
+    restore(
+        resource,
+        prefix,
+        name,
+        partitioned=partitioned,
+        partition_id=partition_id,
+        partition_num=partition_num,
+    )
 
 
 @op(
@@ -521,10 +531,12 @@ class kv_resource_import_v3:
 
 def _restore(ctx: Any, resource: EmbeddingResource, prefix: Any, tensor_names: Any) -> None:
     attrs = ctx.attrs
+    name = tensor_name(tensor_names)
     restore(
         resource,
         np.ravel(prefix)[0].decode(),
-        tensor_name(tensor_names),
+        name,
+        partitioned=is_part(attrs, name, name if resource.slot == 0 else name.rpartition("/")[0]),
         partition_id=attrs["partition_id"],
         partition_num=attrs["partition_num"],
         reset_version=attrs["reset_version"],

@@ -21,7 +21,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from kvarn.formats.ssd_record import SsdRecord
 
 
+# On an importing node: the variable is not partitioned, though it is called as if it were the only part of one.
+UNPARTITIONED: Final = "_kvarn_unpartitioned"
+
 _running: ContextVar[EmbeddingRestore | None] = ContextVar("running", default=None)
 
 
@@ -44,6 +47,7 @@ def restore(
     prefix: str,
     name: str,
     *,
+    partitioned: bool | None = None,
     partition_id: int = 0,
     partition_num: int = 1,
     reset_version: bool = False,
@@ -60,6 +64,7 @@ def restore(
 
     Args:
       name: the variable's name in the checkpoint, such as ``ev/part_0/Adagrad``.
+      partitioned: whether the name is that of a part; None to go by the checkpoint.
       partition_id, partition_num: only keys with ``key mod 1000 mod partition_num == partition_id``.
       reset_version: let all versions be 0; so does the environment variable ``TF_EV_RESET_VERSION``.
       key_mismatch: what to do if a slot has other keys than its variable, see `kvarn.ops.kv_key_sets`.
@@ -80,10 +85,18 @@ def restore(
         return
     with open_checkpoint(prefix) as reader:
         run = EmbeddingRestore(reader)
-        key_dtype = resource.shared.key_dtype
-        run.look_at(name, variable=resource.name, key_dtype=key_dtype, family=name, key_mismatch=key_mismatch)
-        primary = name.rpartition("/")[0]
-        if resource.slot != 0 and run.is_stored(primary):
+        primary = name if resource.slot == 0 else name.rpartition("/")[0]
+        run.look_at(
+            name,
+            variable=resource.name,
+            key_dtype=resource.shared.key_dtype,
+            family=name,
+            owner=primary,
+            partitioned=partitioned,
+            part=(partition_id, partition_num),
+            key_mismatch=key_mismatch,
+        )
+        if primary != name and run.is_stored(primary, partitioned):
             run.compare_keys(primary, [name], key_mismatch)
         run.add(member)
 
@@ -134,6 +147,8 @@ class EmbeddingRestore:
         self.renamed: Mapping[str, str] = renamed or {}
         self._verified: set[str] = set()
         self._infos: dict[str, EmbeddingInfo | None] = {}
+        # By name: the variable that it is a slot of, or itself, and whether that is partitioned.
+        self._places: dict[str, tuple[str | None, bool | None]] = {}
         self._parts: dict[str, StoredPart] = {}
         self._families: dict[Any, _Family] = {}
         self._family_of: dict[str, _Family] = {}
@@ -153,6 +168,9 @@ class EmbeddingRestore:
         variable: str,
         key_dtype: DType,
         family: Any,
+        owner: str | None = None,
+        partitioned: bool | None = None,
+        part: tuple[int, int] = (0, 1),
         is_primary: bool = False,
         key_mismatch: str | bytes | None = None,
     ) -> None:
@@ -161,11 +179,17 @@ class EmbeddingRestore:
         Args:
           variable: what errors call the variable.
           family: equal for a primary and its slots.
+          owner: the name of the primary in the checkpoint; None if it is not known which that is.
+          partitioned: whether the variable is a part of another.
+          part: its number, and of how many.
 
         Raises: see `restore`.
         """
+        self._places.setdefault(name, (owner, partitioned))
         info = self._info(name)
         if info is not None:
+            if owner == name and info.sources != (name,):
+                _tell_of_gaps(info.sources, self.reader.prefix, part)
             _check_types(variable, info, name, self.reader.prefix, key_dtype)
             for source in info.sources:
                 self._part(source).verify()
@@ -217,11 +241,12 @@ class EmbeddingRestore:
         for name, keys in kv_key_sets.left_out(rule, primary, slots, differences).items():
             self._without[self._sources(name)] = keys
 
-    def is_stored(self, name: str) -> bool:
-        """Whether the checkpoint has an embedding variable ``name``."""
-        from kvarn.formats.embedding_rows import embedding_sources
+    def is_stored(self, name: str, partitioned: bool | None) -> bool:
+        """Whether the checkpoint has an embedding variable ``name``, which is no slot."""
+        from kvarn.formats.embedding_names import embedding_sources
 
-        return bool(name) and bool(embedding_sources(self.reader, name))
+        self._places.setdefault(name, (name, partitioned))
+        return bool(name) and bool(embedding_sources(self.reader, name, owner=name, partitioned=partitioned))
 
     # -- filling ----------------------------------------------------------------------------------
 
@@ -315,11 +340,16 @@ class EmbeddingRestore:
 
     def _ssd_records_of(self, members: Sequence[_Member]) -> list[SsdRecord]:
         """The records that the members' table takes rows from; they have room for its slots."""
-        from kvarn.formats.embedding_rows import embedding_sources
+        from kvarn.formats.embedding_names import embedding_sources
 
         first = members[0]
-        primary = first.name if first.resource.slot == 0 else first.name.rpartition("/")[0]
-        sources = embedding_sources(self.reader, primary) if self._ssd_records else []
+        owner, partitioned = self._places[first.name]
+        primary = owner or (first.name if first.resource.slot == 0 else first.name.rpartition("/")[0])
+        sources = (
+            embedding_sources(self.reader, primary, owner=primary, partitioned=partitioned)
+            if self._ssd_records
+            else []
+        )
         found = [self._ssd_records[source] for source in sources if source in self._ssd_records]
         for record in found:
             record.check_slots(self._stored_dims(members))
@@ -353,7 +383,8 @@ class EmbeddingRestore:
 
         if name not in self._infos:
             try:
-                self._infos[name] = embedding_info(self.reader, name)
+                owner, partitioned = self._places[name]
+                self._infos[name] = embedding_info(self.reader, name, owner=owner, partitioned=partitioned)
             except errors.NotFoundError as error:
                 if not _passes_over_missing():
                     raise
@@ -378,6 +409,43 @@ class EmbeddingRestore:
         if len(pairs) != max(len(self._sources(first)), len(self._sources(second))):
             return False
         return all(a == b or self._part(a).has_keys_of(self._part(b)) for a, b in pairs)
+
+
+def is_part(attrs: Mapping[str, Any], name: str, owner: str | None) -> bool:
+    """Whether an importing operation fills a part of a partitioned variable.
+
+    Args:
+      attrs: of the operation.
+      name: that it asks for.
+      owner: the variable that this is a slot of, or ``name`` itself; None if that is not known.
+    """
+    from kvarn.formats.embedding_names import is_only_part
+
+    if attrs.get(UNPARTITIONED):
+        return False
+    return attrs["partition_num"] > 1 or is_only_part(owner or name)
+
+
+def _tell_of_gaps(sources: Sequence[str], prefix: str, part: tuple[int, int]) -> None:
+    """Warns of parts that the checkpoint does not have, though it has later ones.
+
+    Args:
+      part: the number of the part that is restored, and of how many.  If the checkpoint has it, and not more
+        parts, all is well: a Saver of some parts has saved it.
+    """
+    from kvarn.formats.embedding import split_part
+
+    numbers = {split[1] for source in sources if (split := split_part(source)) is not None}
+    if len(numbers) < len(sources) or (part[0] in numbers and max(numbers) < part[1]):
+        return
+    gaps = sorted(set(range(max(numbers))) - numbers)
+    if gaps:
+        tf_logging.warning(
+            "'%s' has %s, but not part %s of it: their keys are not restored",
+            prefix,
+            ", ".join(map(repr, sources)),
+            ", ".join(map(str, gaps)),
+        )
 
 
 def _import_rows(members: Sequence[_Member], rows: EmbeddingRows, counted: bool) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from kvarn import errors
 from kvarn.checkpoint.verbs.patterns import Pattern, nearest, renamed, text_of
-from kvarn.formats import embedding
+from kvarn.formats.embedding_names import full_name
 from kvarn.formats.reader import TensorReader
 from kvarn.formats.tensor_slice import parse_shape_and_slice
 from kvarn.saver import restore_plan
@@ -164,13 +164,13 @@ class _Names:
     def match(self, demand: Demand) -> tuple[str, str | None, Match]:
         """The name in the checkpoint to read for a demand, the rule that led to it, and how that fits."""
         source, rule = self._source(demand)
-        if rule is None and _without_part(demand) in self._gone:
+        if rule is None and demand.whole_key in self._gone:
             note = "what is stored under this name counts as another"
             return source, None, Match(None, (restore_plan.MISSING,), note)
         return source, rule, self._index.match(demand, source)
 
     def _source(self, demand: Demand) -> tuple[str, str | None]:
-        name = _without_part(demand)
+        name = demand.whole_key
         if name in self._renamed:
             old, rule = self._renamed[name]
             stored = self._index.get(old)
@@ -198,12 +198,6 @@ class _Names:
             has = self._index.get(OBJECT_GRAPH_PROTO_KEY) is not None
             self._objects = object_graph_key_mapping(self._index.reader.prefix) if has else {}
         return self._objects
-
-
-def _without_part(demand: Demand) -> str:
-    """The name that is asked for; of an embedding variable without its part."""
-    split = None if demand.importing is None else embedding.split_part(demand.key)
-    return demand.key if split is None else split[0] + split[2]
 
 
 def _owners(demands: RestoreDemands) -> dict[Demand, str]:
@@ -250,8 +244,7 @@ class NearNames:
     def names(self, row: PlanRow) -> tuple[str, ...]:
         """Up to three for a missing one, the most likely first: unread ones, then those of its shape and type."""
         assert row.key is not None
-        split = embedding.split_part(row.key) if row.kind == EMBEDDING else None
-        name = row.key if split is None else split[0] + split[2]
+        name = full_name(row.key) if row.kind == EMBEDDING else row.key
         tail = name.rpartition("/")[2]
         shape = parse_shape_and_slice(row.slice)[0] if row.slice else row.shape
         candidates: dict[str, Stored] = {}

@@ -252,7 +252,7 @@ class _Restore:
                 family=family,
                 owner=owner,
                 partitioned=kv_restore.is_part(demand.importing.attrs, source, owner),
-                part=demand.importing.attrs["partition_id"],
+                part=(demand.importing.attrs["partition_id"], demand.importing.attrs["partition_num"]),
                 is_primary=bool(is_primary),
                 key_mismatch=demand.importing.attrs.get(kv_key_sets.ATTR),
             )

@@ -124,7 +124,7 @@ class RestoreCheck:
                 family=family,
                 owner=owners[op],
                 partitioned=is_part(op.attrs, name, owners[op]),
-                part=op.attrs["partition_id"],
+                part=(op.attrs["partition_id"], op.attrs["partition_num"]),
                 is_primary=bool(is_primary),
                 key_mismatch=op.attrs.get(kv_key_sets.ATTR),
             )

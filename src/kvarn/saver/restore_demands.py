@@ -15,12 +15,13 @@ from functools import cached_property
 from typing import Any
 
 from kvarn import errors
+from kvarn.formats.embedding_names import full_name
 from kvarn.formats.names import decode_name
 from kvarn.graph.graph import Graph, GraphKeys
 from kvarn.graph.operation import Operation
 from kvarn.graph.tensor import Tensor
 from kvarn.graph.tensor_util import constant_value
-from kvarn.saver.restore_check import NAMES_AT, demanded_shape, embedding_family
+from kvarn.saver.restore_check import NAMES_AT, demanded_shape, embedding_family, embedding_owners
 
 # Operations that read an ordinary tensor.
 _READERS = ("RestoreV2", "RestoreSlice", "Restore")
@@ -40,6 +41,7 @@ class Demand:
       tensor: what the reading operation gives out; None for an embedding variable.
       importing: the operation that reads an embedding variable; None for a tensor.
       key_dtype: of an embedding variable.
+      owner: the key of the embedding variable that this is a slot of, its own if it is none; None if not known.
     """
 
     key: str
@@ -51,6 +53,22 @@ class Demand:
     tensor: Tensor | None = None
     importing: Operation | None = None
     key_dtype: Any = None
+    owner: str | None = None
+
+    @property
+    def is_part(self) -> bool:
+        """Whether the embedding variable is a part of another, by the operation that reads it."""
+        from kvarn.ops.kv_restore import is_part
+
+        assert self.importing is not None
+        return is_part(self.importing.attrs, self.key, self.owner)
+
+    @property
+    def whole_key(self) -> str:
+        """The name that is asked for; of an embedding variable without its part."""
+        if self.importing is None:
+            return self.key
+        return full_name(self.key, owner=self.owner, partitioned=self.is_part)
 
     @property
     def family(self) -> tuple[Any, bool | None]:
@@ -91,6 +109,10 @@ class RestoreDemands:
             unit = Unit(operation, list(self._below(operation)))
             if unit.demands:
                 self.units.append(unit)
+        imports = {d.importing: d for d in self._by_source.values() if d.importing is not None}
+        owners = embedding_owners({operation: demand.key for operation, demand in imports.items()})
+        for operation, demand in imports.items():
+            demand.owner = owners[operation]
         self.demands = sorted(self._by_source.values(), key=lambda demand: (demand.key, demand.variable))
 
     def _below(self, leaf: Operation) -> Iterator[Demand]:

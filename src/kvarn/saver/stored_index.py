@@ -13,9 +13,11 @@ from kvarn import dtypes, errors
 from kvarn.checkpoint.embeddings.stored_table import stored_tables, tensor_names
 from kvarn.checkpoint.verbs.casting import can_cast
 from kvarn.formats import embedding
-from kvarn.formats.embedding_rows import embedding_info, embedding_sources
+from kvarn.formats.embedding_names import embedding_sources
+from kvarn.formats.embedding_rows import embedding_info
 from kvarn.formats.reader import TensorReader
 from kvarn.formats.tensor_slice import TensorSlice, parse_shape_and_slice
+from kvarn.ops.kv_restore import is_part
 from kvarn.saver import restore_plan
 from kvarn.saver.restore_demands import Demand
 from kvarn.saver.restore_plan import EMBEDDING, TENSOR, Stored
@@ -54,6 +56,8 @@ class StoredIndex:
         self._owners: dict[str, str] = {}
         # The names in `_by_name` by the stems of an embedding variable's tensors.
         self._by_stem: dict[str, str] = {}
+        # The stem of the variable by that of its slot.
+        self._owner_stems: dict[str, str] = {}
         infos = {info.name: info for info in reader.tensors()}
         taken: set[str] = set()
         for table in stored_tables(reader):
@@ -74,6 +78,7 @@ class StoredIndex:
                 owner = table.owner(rest)
                 if owner is not None:
                     self._owners[name] = table.name + owner
+                    self._owner_stems |= {stem: stem.rpartition("/")[0] for stem in stems}
         for name, info in infos.items():
             if name not in taken:
                 slices = tuple(map(str, info.slices))
@@ -107,18 +112,21 @@ class StoredIndex:
         return Match(stored, tuple(status) or (restore_plan.MATCHED,), _note(stored, demand, status))
 
     def _match_embedding(self, demand: Demand, source: str) -> Match:
-        sources = embedding_sources(self.reader, source)
+        assert demand.importing is not None
+        assert demand.shape is not None
+        # What counts as another name has the owner that it has in the checkpoint.
+        owner = demand.owner if source == demand.key else self._owner_stems.get(source, source)
+        partitioned = is_part(demand.importing.attrs, source, owner)
+        sources = embedding_sources(self.reader, source, owner=owner, partitioned=partitioned)
         if not sources:
             stored = self._by_name.get(source)
             note = "" if stored is None else "an ordinary tensor is stored under this name"
             return Match(None, (restore_plan.MISSING,), note)
         stored = self._by_name.get(self._by_stem.get(sources[0], ""))
         try:
-            info = embedding_info(self.reader, source)
+            info = embedding_info(self.reader, source, owner=owner, partitioned=partitioned)
         except errors.OpError as e:
             return Match(stored, (restore_plan.DAMAGED,), e.without_hint.partition("\n")[0])
-        assert demand.importing is not None
-        assert demand.shape is not None
         status: list[str] = []
         notes: list[str] = []
         if (info.key_dtype, info.value_dtype) != (demand.key_dtype, demand.dtype):

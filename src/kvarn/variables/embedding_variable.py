@@ -29,11 +29,12 @@ from kvarn.graph.graph import (
     get_default_graph,
     name_scope,
 )
+from kvarn.graph.operation import Operation
 from kvarn.graph.proto_functions import prepend_name_scope, strip_name_scope
 from kvarn.graph.resources import ResourceHandle
 from kvarn.graph.tensor import Tensor
 from kvarn.graph.tensor_shape import TensorShape
-from kvarn.ops import array, gather, kv, kv_options, kv_storage, math, ranges
+from kvarn.ops import array, gather, kv, kv_options, kv_restore, kv_storage, math, ranges
 from kvarn.ops.kv_resource import KIND, EmbeddingResource, initialized
 from kvarn.variables import initializers
 from kvarn.variables.dependencies import guard
@@ -472,9 +473,17 @@ class EmbeddingVariable(ResourceVariable):
             **engine,
         )
         restore_op.attrs.update(self._own_attrs)
+        self._say_whether_part(restore_op)
         if zeros:
             restore_op.attrs[kv.FILL_WITH_ZEROS] = True
         return restore_op
+
+    def _say_whether_part(self, importing: Operation) -> None:
+        """Marks an operation that fills the variable if its name alone would mislead."""
+        from kvarn.formats.embedding import split_part
+
+        if self._get_save_slice_info() is None and split_part(self._shared_name) is not None:
+            importing.attrs[kv_restore.UNPARTITIONED] = True
 
     def _set_save_slice_info(self, save_slice_info: Any) -> None:
         super()._set_save_slice_info(save_slice_info)

@@ -14,6 +14,7 @@ from kvarn import dtypes, errors
 from kvarn.formats import embedding as ev
 from kvarn.formats import embedding_rows
 from kvarn.formats.bundle import BundleReader, BundleWriter
+from kvarn.formats.embedding_names import embedding_sources
 from kvarn.io import MemoryFileSystem
 
 GOLDEN = Path(__file__).parents[2] / "golden/checkpoints"
@@ -179,7 +180,7 @@ def test_a_scope_called_part_does_not_confuse() -> None:
     with BundleWriter("m", fs) as writer:
         write(writer, "my_part_0/b/part_0", [2])
         write(writer, "my_part_0/b/part_1", [1])
-    assert embedding_rows.embedding_sources(BundleReader("m", fs), "my_part_0/b") == [
+    assert embedding_sources(BundleReader("m", fs), "my_part_0/b") == [
         "my_part_0/b/part_0",
         "my_part_0/b/part_1",
     ]

@@ -10,6 +10,7 @@ import pytest
 from kvarn.errors import DataLossError, InvalidArgumentError, NotFoundError
 from kvarn.formats import embedding_increment as inc
 from kvarn.formats.bundle import BundleReader, BundleWriter
+from kvarn.formats.embedding_names import embedding_sources
 from kvarn.io import MemoryFileSystem
 
 # By bucket, ascending inside: -997 and 3 and 2003 are of bucket 3.
@@ -144,9 +145,12 @@ def test_sources_are_the_parts_that_are_there() -> None:
                 keys = KEYS[np.mod(KEYS, 1000) % 2 == part]
                 inc.write_increment(writer, stem, keys, np.zeros((len(keys), 2), np.float32), dim=2)
     with BundleReader("m", fs) as reader:
-        assert inc.increment_sources(reader, "b/part_5") == ["b/part_0", "b/part_1"]
-        assert inc.increment_sources(reader, "b") == ["b/part_0", "b/part_1"]
-        assert inc.increment_sources(reader, "b/Adagrad") == ["b/part_0/Adagrad", "b/part_1/Adagrad"]
+        for name in ("b/part_5", "b"):
+            assert embedding_sources(reader, name, keys=inc.KEYS) == ["b/part_0", "b/part_1"]
+        assert embedding_sources(reader, "b/Adagrad", keys=inc.KEYS) == [
+            "b/part_0/Adagrad",
+            "b/part_1/Adagrad",
+        ]
         with pytest.raises(NotFoundError, match="not found"):
             list(inc.read_increment(reader, "c"))
 
