@@ -26,7 +26,12 @@ from bars import HERE, Bars, lines_of
 ROOT = HERE.parent
 # Recorded with TensorFlow 1.15.5 (bench/README.md); used where no TensorFlow is at hand.
 RECORDED_TF115_READ_CPU_SECS = 0.9
-RECORDED_TF115_US = {"build, per op (1,000-op graph)": 310.0, "session.run of a constant": 91.0}
+RECORDED_TF115_US = {
+    "build, per op (1,000-op graph)": 310.0,
+    "session.run of a constant": 91.0,
+    "later run, per op (chain of 1,000 scalar multiplies)": 0.47,
+    "session.run, scalar feed and fetch": 152.0,
+}
 
 
 def verify() -> None:
@@ -116,7 +121,12 @@ def w6(bars: Bars, reps: int) -> None:
             f"     {case}: {row['median']:.4g} {row['unit']}"
             + (f", TensorFlow {theirs[case]['median']:.4g}" if case in theirs else "")
         )
-    for case, bar in (("session.run of a constant", 0.25), ("build, per op (1,000-op graph)", 0.1)):
+    for case, bar in (
+        ("session.run of a constant", 0.25),
+        ("session.run, scalar feed and fetch", 0.25),
+        ("build, per op (1,000-op graph)", 0.1),
+        ("later run, per op (chain of 1,000 scalar multiplies)", 2.0),
+    ):
         reference = theirs[case]["median"] if case in theirs else RECORDED_TF115_US[case]
         bars.show(f"W6 {case}, against TensorFlow 1.15", ours[case]["median"] / reference, bar)
     imported = ours["import"]
@@ -149,13 +159,18 @@ def reshard(bars: Bars, reps: int) -> None:
     bars.missed += done.returncode != 0
 
 
+def variables(bars: Bars) -> None:
+    done = subprocess.run([sys.executable, "many_variables.py"], cwd=HERE, check=False)
+    bars.missed += done.returncode != 0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--only",
-        default="verify,w1,w2,start,memory,w3,w4,threads,w5,w6,w7,snapshots,scale,groups,reshard,size",
+        default="verify,w1,w2,start,memory,w3,w4,threads,w5,w6,w7,snapshots,scale,groups,reshard,variables,size",
     )
     parser.add_argument("--reps", type=int, default=3)
     options = parser.parse_args()
@@ -179,6 +194,8 @@ def main() -> None:
         embedding.threads(bars, options.reps)
     if "w5" in chosen:
         w5(options.reps)
+    if "variables" in chosen:
+        variables(bars)
     if "w6" in chosen:
         w6(bars, options.reps)
     if "w7" in chosen:
