@@ -352,10 +352,8 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.variables.sampled_losses": "nce_loss sampled_softmax_loss",
         "kvarn.variables.swish": "swish",
         "kvarn.ops.nn_convolution": """
-            atrous_conv2d conv1d conv1d_transpose conv2d conv2d_backprop_filter conv2d_backprop_input
-            conv2d_transpose conv3d conv3d_transpose convolution depthwise_conv2d depthwise_conv2d_native
-            depthwise_conv2d_native_backprop_filter depthwise_conv2d_native_backprop_input separable_conv2d
-            with_space_to_batch
+            conv1d conv1d_transpose conv2d conv2d_backprop_filter conv2d_backprop_input conv2d_transpose conv3d
+            conv3d_transpose
         """,
         "kvarn.ops.nn_convolution_nd": "atrous_conv2d conv_transpose convolution",
         "kvarn.ops.nn_depthwise": """
