@@ -918,7 +918,11 @@ def init_scope() -> Iterator[None]:
     graph = next((g for g in reversed(_default_graph_stack.graphs) if not g._building_function), None)
     if graph is None:
         graph = _global_graph()
-    with graph.as_default(), graph.name_scope(scope + "/" if scope else None), graph.control_dependencies(None):
+    with (
+        graph.as_default(),
+        graph.name_scope(scope + "/" if scope else None),
+        graph.control_dependencies(None),
+    ):
         yield
 
 
