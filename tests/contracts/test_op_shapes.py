@@ -28,9 +28,13 @@ ELSEWHERE = frozenset(
         "checkpoint",
         "control",
         "control_flow",
+        "csv",
+        "datasets",
         "encoding",
+        "examples",
         "files",
         "functional",
+        "image_resize",
         "incremental",
         "kv",
         "kv_group",
@@ -66,7 +70,7 @@ ELSEWHERE = frozenset(
 def _own_ops() -> dict[str, OpFunction]:
     found: dict[str, OpFunction] = {}
     for module in kvarn.ops.MODULES:
-        if module in ELSEWHERE:
+        if module.split(".")[0] in ELSEWHERE:
             continue
         loaded = importlib.import_module(f"kvarn.ops.{module}")
         for value in vars(loaded).values():

@@ -37,6 +37,7 @@ MODULES = [
     "files",
     "functional",
     "gather",
+    "image_resize",
     "incremental",
     "joining",
     "kv",

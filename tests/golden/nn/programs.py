@@ -123,3 +123,22 @@ def moments_of_a_batch(tf):
 
 
 PROGRAMS["moments_of_a_batch"] = moments_of_a_batch
+
+
+for way, options in {
+    "": {},
+    "_aligned": {"align_corners": True},
+    "_half": {"half_pixel_centers": True},
+}.items():
+    for size in ([7, 3], [2, 9]):
+        suffix = f"{way}_{size[0]}_{size[1]}"
+        with_gradients(
+            "bilinear" + suffix,
+            lambda tf, x, size=size, options=options: tf.image.resize_bilinear(x, size, **options),
+            X,
+        )
+        with_gradients(
+            "nearest" + suffix,
+            lambda tf, x, size=size, options=options: tf.image.resize_nearest_neighbor(x, size, **options),
+            X,
+        )

@@ -163,6 +163,19 @@ def test_what_is_refused_while_running():
         ),
         (conv, {x: X, f: np.zeros((9, 3, 3, 5))}, "Computed output size would be negative: -3 "),
         (tf.nn.max_pool(x, 2, 1, "VALID"), {x: X[0]}, "tensor_in_shape must have 2 spatial dimensions"),
+        (tf.image.resize_bilinear(X, [0, 2]), {}, "output dimensions must be positive"),
+        (tf.image.resize_bilinear(x, [2, 2]), {x: X[0]}, r"input must be 4-dimensional\["),
+        (tf.image.resize_bilinear(x, [2, 2]), {x: X[:, :0]}, "input image must be of non-zero size"),
+        (
+            tf.image.resize_nearest_neighbor(x, [2, 2]),
+            {x: X[..., :0]},
+            "image must have at least one channel",
+        ),
+        (
+            tf.image.resize_nearest_neighbor(X, [2, 2], align_corners=True, half_pixel_centers=True),
+            {},
+            "If half_pixel_centers is True, align_corners must be False.",
+        ),
     ]
     for fetch, feeds, message in cases:
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
@@ -208,3 +221,21 @@ def test_pooling_and_transposes_of_any_rank():
         nn_pooling.max_pool_v2(line[0], 2, 1, "SAME")
     with pytest.raises(ValueError, match="output_shape must be of length 3, 4 or 5 but was 2"):
         tf.nn.conv_transpose(X, FILTER, [1, 2], 1)
+
+
+def test_images_of_unknown_size_have_gradients():
+    images = tf.placeholder(tf.float32, [None, None, None, 3])
+    resized = tf.image.resize_nearest_neighbor(images, [2, 2])
+    assert resized.shape.as_list() == [None, 2, 2, 3]
+    found = _run(tf.gradients(resized, images)[0], {images: X})
+    assert found.sum() == 2 * 2 * 2 * 3
+    assert set(found.ravel()) == {0.0, 1.0}
+
+
+def test_gradients_of_resized_images_are_added_up_in_one_order():
+    """As TensorFlow adds: any other order gives other last bits."""
+    images = tf.constant(np.random.RandomState(0).rand(2, 5, 7, 2).astype(np.float32))
+    resized = tf.image.resize_bilinear(images, [9, 18])
+    found = _run(tf.gradients(resized * np.float32(1.1), images)[0], {})
+    first = [2.9129629135131836, 3.972222328186035, 4.148764610290527, 4.0604939460754395, 4.060493469238281]
+    assert found[0, 0, :5, 0].tolist() == first

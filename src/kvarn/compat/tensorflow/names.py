@@ -377,6 +377,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.variables.group_embedding_ops": "group_embedding_lookup group_embedding_lookup_sparse",
     },
     "bitwise": {
+    "image": {"kvarn.ops.image_resize": "resize_bilinear resize_nearest_neighbor"},
         "kvarn.ops.bitwise": "bitwise_and bitwise_or bitwise_xor invert left_shift right_shift",
     },
     "math": {
@@ -842,6 +843,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "tf:contrib.framework",
     ),
     "python.ops.io_ops": ("kvarn.ops.checkpoint", "kvarn.ops.files"),
+    "python.ops.image_ops": ("kvarn.ops.image_resize",),
+    "python.ops.image_ops_impl": ("kvarn.ops.image_resize",),
     "python.ops.kv_variable_ops": (
         "kvarn.variables.embedding_variable",
         "kvarn.variables.dynamic_embedding_variable",
