@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fuzz.contract import Broken, attempt
+from kvarn.checkpoint.embeddings.stored_table import embedding_groups
 from kvarn.checkpoint.embeddings.table import EmbeddingTable
-from kvarn.formats import embedding, embedding_rows
+from kvarn.formats import embedding_rows
 from kvarn.formats.bundle.reader import BundleReader
 from kvarn.formats.reader import TensorReader
 from kvarn.formats.tensor_slice import TensorSlice
@@ -54,9 +55,9 @@ def _read_tensor(reader: TensorReader, name: str) -> None:
         same(name, whole[cut], part)
 
 
-def read_embeddings(reader: BundleReader, names: list[str]) -> None:
+def read_embeddings(reader: BundleReader) -> None:
     """The embedding variables among the tensors."""
-    for group in embedding.group_embeddings(names)[:3]:
+    for group in (attempt(embedding_groups, reader) or [])[:3]:
         attempt(embedding_rows.embedding_info, reader, group.name)
         attempt(lambda group=group: list(embedding_rows.read_embedding(reader, group.name, chunk_bytes=16)))
         attempt(
@@ -67,9 +68,9 @@ def read_embeddings(reader: BundleReader, names: list[str]) -> None:
         attempt(embedding_rows.verify_embedding, reader, group.name, set())
 
 
-def read_tables(reader: TensorReader, names: list[str]) -> None:
+def read_tables(reader: TensorReader) -> None:
     """The same, each with its slots as one thing."""
-    for group in embedding.group_embeddings(names)[:2]:
+    for group in (attempt(embedding_groups, reader) or [])[:2]:
         table = attempt(EmbeddingTable, reader, group.name)
         if table is None:
             continue

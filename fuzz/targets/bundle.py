@@ -80,9 +80,8 @@ def check(data: bytes) -> None:
         if flags & TOGETHER:
             read_together(reader)
         elif flags & EMBEDDINGS:
-            names = attempt(reader.keys) or []
-            read_embeddings(reader, names)
-            read_tables(reader, names)
+            read_embeddings(reader)
+            read_tables(reader)
         else:
             read_tensors(reader)
 

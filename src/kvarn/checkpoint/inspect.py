@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kvarn.checkpoint.embeddings.stored_table import EmbeddingGroup, embedding_groups
 from kvarn.checkpoint.load import checkpoint_filename
 from kvarn.formats import embedding
 from kvarn.formats.bundle.reader import BundleReader
@@ -112,9 +113,7 @@ def describe(
     with open_checkpoint(checkpoint_filename(ckpt_dir_or_file, fs), fs) as reader:
         infos = {info.name: info for info in reader.tensors()}
         tensors = tuple(map(_tensor, infos.values()))
-        counts = {name: _num_elements(info) for name, info in infos.items()}
-        groups = embedding.group_embeddings(list(infos), counts)
-        embeddings = tuple(_embedding(reader, group, infos, ranges) for group in groups)
+        embeddings = tuple(_embedding(reader, group, infos, ranges) for group in embedding_groups(reader))
         return CheckpointDescription(
             reader.prefix,
             reader.format,
@@ -138,7 +137,7 @@ def _tensor(info: TensorInfo) -> TensorDescription:
 
 def _embedding(
     reader: TensorReader,
-    group: embedding.EmbeddingGroup,
+    group: EmbeddingGroup,
     infos: dict[str, TensorInfo],
     ranges: bool,
 ) -> EmbeddingDescription:
@@ -174,7 +173,7 @@ def _dim(infos: dict[str, TensorInfo], stem: str) -> int:
 
 
 def _range(
-    reader: TensorReader, group: embedding.EmbeddingGroup, infos: dict[str, TensorInfo], suffix: str
+    reader: TensorReader, group: EmbeddingGroup, infos: dict[str, TensorInfo], suffix: str
 ) -> tuple[int, int] | None:
     """Least and greatest value of a column over all parts."""
     columns: list[npt.NDArray[Any]] = [

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from kvarn.checkpoint.chain import Link
 from kvarn.checkpoint.embeddings.replay import ReplayedTable, replay
-from kvarn.checkpoint.embeddings.stored_table import StoredTable, stored_tables
+from kvarn.checkpoint.embeddings.stored_table import StoredTable, places_of_parts, stored_tables
 from kvarn.checkpoint.verbs.merge import check_v2_target
 from kvarn.checkpoint.verbs.progress import Counter, Progress
 from kvarn.checkpoint.verbs.transfer import aborting, copy_tensor
@@ -73,7 +73,10 @@ def replay_links(
             hint=f"There can be 1 to {embedding.SAVED_PARTITION_NUM}, or 0: not partitioned.",
         )
     with naming(links), contextlib.ExitStack() as stack:
-        opened = [_Opened(link, stack.enter_context(BundleReader(link.prefix, fs))) for link in links]
+        opened: list[_Opened] = []
+        for link in links:
+            reader = stack.enter_context(BundleReader(link.prefix, fs))
+            opened.append(_Opened(link, reader, opened[0] if opened else None))
         check_v2_target(output, [one.reader for one in opened], output_fs, overwrite)
         for one in opened:
             one.check()
@@ -145,22 +148,49 @@ def naming(links: Sequence[Link]) -> Iterator[None]:
 class _Opened:
     """A link with its checkpoint open.
 
+    Args:
+      full: the full save that it follows; None if it is that itself.
+
     Attributes:
       tables: by variable or slot without part (``b/Adagrad``) the stems of its parts, in their order.
       plain: names of the ordinary tensors.
     """
 
-    def __init__(self, link: Link, reader: BundleReader) -> None:
+    def __init__(self, link: Link, reader: BundleReader, full: _Opened | None) -> None:
         self.link = link
         self.manifest: Manifest = link.manifest
         self.reader = reader
         self.tables: dict[str, list[str]] = {}
-        for stem in sorted(self.manifest.variables, key=_in_order_of_parts):
-            self.tables.setdefault(_without_part(stem), []).append(stem)
+        self._parts = self._find_parts(full)
+        for stem in sorted(self.manifest.variables, key=self._in_order_of_parts):
+            self.tables.setdefault(self._in_order_of_parts(stem)[0], []).append(stem)
         suffixes = embedding.SUFFIXES if self.is_full else increment.SUFFIXES
         taken = {stem + suffix for stem in self.manifest.variables for suffix in suffixes}
         taken |= {name + s for name in self.manifest.rows for s in (increment.KEYS, increment.VALUES)}
         self.plain = [name for name in list(reader.keys()) if name not in taken]
+
+    def _find_parts(self, full: _Opened | None) -> dict[str, tuple[str, int, str]]:
+        """What is before, in and behind the part, of stems that are parts.
+
+        What is no part in the full save is none in an increment, whose keys are too few to tell.
+        """
+        if full is not None:
+            counts = {stem: rows.upserts for stem, rows in self.manifest.variables.items()}
+            whole = full.manifest.variables.keys() - full._parts.keys()
+            return {stem: place for stem, place in places_of_parts(counts).items() if stem not in whole}
+        return {
+            stem: (table.name, part, rest)
+            for table in stored_tables(self.reader)
+            if table.partitioned
+            for rest, stems in table.families.items()
+            for part, stem in enumerate(stems)
+            if stem is not None
+        }
+
+    def _in_order_of_parts(self, stem: str) -> tuple[str, int]:
+        """The variable or slot without part, and the number of the part."""
+        place = self._parts.get(stem)
+        return (stem, 0) if place is None else (place[0] + place[2], place[1])
 
     @property
     def is_full(self) -> bool:
@@ -186,7 +216,7 @@ class _Opened:
     def table(self, variable: str, splits: dict[str, str]) -> ReplayedTable:
         """A variable or slot as the one family of a table."""
         stems = self.tables[variable]
-        split = embedding.split_part(stems[0])
+        split = self._parts.get(stems[0])
         rest = splits.get(variable, "") if split is None else split[2]
         name = variable.removesuffix(rest) if rest else variable
         families: dict[str, list[str | None]] = {rest: list(stems)}
@@ -210,8 +240,7 @@ class _Opened:
             self._check_length(stem + increment.VALUES, rows.upserts)
         for stems in self.tables.values():
             for number, stem in enumerate(stems):
-                split = embedding.split_part(stem)
-                if (split[1] if split else 0) != number:
+                if self._in_order_of_parts(stem)[1] != number:
                     raise self._unfit(f"it has '{stem}', but not all parts before it", stem)
 
     def _check_length(self, name: str, number: int) -> None:
@@ -240,16 +269,6 @@ def _check_same_variables(full: _Opened, other: _Opened) -> None:
             path=lacks.reader.prefix,
             hint="Both were saved with other variables: give the Savers of full saves and increments the same.",
         )
-
-
-def _without_part(stem: str) -> str:
-    split = embedding.split_part(stem)
-    return stem if split is None else split[0] + split[2]
-
-
-def _in_order_of_parts(stem: str) -> tuple[str, int]:
-    split = embedding.split_part(stem)
-    return (stem, 0) if split is None else (split[0] + split[2], split[1])
 
 
 # Ordinary variables ---------------------------------------------------------------------------------

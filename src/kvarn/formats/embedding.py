@@ -38,8 +38,7 @@ storage.h; tensorflow/core/kernels/save_restore_tensor.h.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -223,66 +222,3 @@ def _invalid(name: str, what: str) -> OpError:
         name=name,
         hint="Nothing was saved. `kvarn.formats.embedding.bucket_order(keys)` sorts keys and their rows.",
     )
-
-
-# Finding --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddingGroup:
-    """An embedding variable as its tensor names tell of it.
-
-    Attributes:
-      name: without part and slot.
-      parts: names of its parts in order; the name itself if it is not partitioned.
-      slots: names of its slots, such as ``Adagrad``.
-    """
-
-    name: str
-    parts: tuple[str, ...]
-    slots: tuple[str, ...]
-
-    def tensor_names(self, names: Iterable[str]) -> list[str]:
-        """Those of ``names`` that belong to it."""
-        own = {stem + suffix for part in self.parts for stem in self._stems(part) for suffix in SUFFIXES}
-        return [name for name in names if name in own]
-
-    def _stems(self, part: str) -> list[str]:
-        return [part, *(f"{part}/{slot}" for slot in self.slots)]
-
-
-def group_embeddings(names: Sequence[str], num_keys: Mapping[str, int] | None = None) -> list[EmbeddingGroup]:
-    """The embedding variables among the tensor names of a checkpoint, in the order of their names.
-
-    A stem with keys, values and versions is one; ``<stem>/<slot>`` with the same is its slot.
-
-    Args:
-      num_keys: elements of each ``-keys`` tensor, if known.  A slot has as many as its owner, which tells it
-        from another embedding variable in a scope of that name.
-    """
-    known = set(names)
-    stems = [
-        name.removesuffix(KEYS)
-        for name in names
-        if name.endswith(KEYS)
-        and name.removesuffix(KEYS) + VALUES in known
-        and name.removesuffix(KEYS) + VERSIONS in known
-    ]
-    all_stems = set(stems)
-    primaries: dict[str, list[tuple[int, str]]] = {}
-    slots: dict[str, dict[str, None]] = {}
-    for stem in sorted(stems):
-        split = split_part(stem)
-        owner, _, slot = stem.rpartition("/")
-        alike = num_keys is None or num_keys.get(owner + KEYS) == num_keys.get(stem + KEYS)
-        if owner in all_stems and alike and (split is None or split[2]):
-            owner_split = split_part(owner)
-            slots.setdefault(owner_split[0] if owner_split else owner, {})[slot] = None
-        elif split is not None and not split[2]:
-            primaries.setdefault(split[0], []).append((split[1], stem))
-        else:
-            primaries.setdefault(stem, []).append((0, stem))
-    return [
-        EmbeddingGroup(name, tuple(stem for _, stem in sorted(parts)), tuple(slots.get(name, ())))
-        for name, parts in sorted(primaries.items())
-    ]

@@ -15,6 +15,7 @@ All parts that are there count, whatever their numbers: a Saver of some parts le
 
 from __future__ import annotations
 
+import math
 import re
 import weakref
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,8 @@ from kvarn.formats.reader import TensorReader
 _PART = re.compile(r"/part_(0|[1-9]\d*)(?=/|\Z)")
 # What may stand behind the part in the name of a variable that is no slot.
 _BLOCK = re.compile(r"/block\d+\Z")
+# Fewer could lie where they lie by chance.
+_ENOUGH_KEYS = 8
 
 # Before and behind the part; the second is None for a variable that has none.
 _Layout = tuple[str, str | None]
@@ -97,19 +100,22 @@ def embedding_sources(
 
 
 def are_parts(reader: TensorReader, stems: Mapping[int, str]) -> bool:
-    """Whether stems, by number, are parts of one variable by their keys: in part p those of its buckets.
+    """Whether stems, by number, are parts of one variable, even if damaged: each has keys of its own buckets.
 
-    More than a third in other parts is not damage: of two variables that have nothing to do with each other it is one
-    half.  What cannot be read is no evidence.
+    That they are called so decides, unless there are keys enough to tell.  Then for some number of parts more than
+    two thirds of the keys lie together with those of the same remainder of the bucket; of variables that have nothing
+    to do with each other it is about one half at most.  What cannot be read is no evidence.
     """
-    num = max(stems) + 1
-    part_of_bucket = np.arange(SAVED_PARTITION_NUM) % num
-    total = wrong = 0
-    for part, stem in stems.items():
-        counts = _keys_of_buckets(reader, stem)
-        total += int(counts.sum())
-        wrong += int(counts[part_of_bucket != part].sum())
-    return 3 * wrong <= total and (total > 0 or len(stems) == num)
+    counts = [_keys_of_buckets(reader, stem) for stem in stems.values()]
+    total = sum(int(each.sum()) for each in counts)
+    if total < _ENOUGH_KEYS or max(stems) == 0:
+        return True
+    buckets = np.arange(SAVED_PARTITION_NUM)
+    for num in range(max(2, len(stems)), SAVED_PARTITION_NUM + 1):
+        together = sum(int(np.bincount(buckets % num, each).max()) for each in counts)
+        if 3 * together > 2 * total:
+            return True
+    return False
 
 
 def _at_owner(name: str, owner: str | None) -> tuple[str, str]:
@@ -184,13 +190,14 @@ def _numbers_of(reader: TensorReader, before: str, behind: str, keys: str) -> li
 def _keys_of_buckets(reader: TensorReader, stem: str) -> Int64s:
     """How many keys of each bucket there are: int64 [1000]."""
     try:
+        num_keys = math.prod(reader.lookup_dtype_and_shape(stem + KEYS)[1])
         if reader.contains(stem + PARTITION_OFFSET):
             offsets: npt.NDArray[Any] = reader.lookup(stem + PARTITION_OFFSET)
-            if offsets.shape == (SAVED_PARTITION_NUM + 1,):
-                return np.diff(offsets).clip(0).astype(np.int64)
-        elif reader.contains(stem + KEYS):
-            buckets = embedding.bucket_of(np.ravel(reader.lookup(stem + KEYS)))
-            return np.bincount(buckets, minlength=SAVED_PARTITION_NUM).astype(np.int64)
+            if offsets.shape == (SAVED_PARTITION_NUM + 1,) and offsets[0] == 0 and offsets[-1] == num_keys:
+                counts = np.diff(offsets)
+                if (counts >= 0).all():
+                    return counts.astype(np.int64)
+        buckets = embedding.bucket_of(np.ravel(reader.lookup(stem + KEYS)))
+        return np.bincount(buckets, minlength=SAVED_PARTITION_NUM).astype(np.int64)
     except OpError:
-        pass
-    return np.zeros(SAVED_PARTITION_NUM, np.int64)
+        return np.zeros(SAVED_PARTITION_NUM, np.int64)

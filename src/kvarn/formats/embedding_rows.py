@@ -39,7 +39,7 @@ from kvarn.formats.embedding import (
     Keys,
     Values,
 )
-from kvarn.formats.embedding_names import embedding_sources
+from kvarn.formats.embedding_names import embedding_sources, full_name
 from kvarn.formats.reader import CHUNK_BYTES, TensorReader
 
 # Of maps of files about so much is in memory.
@@ -107,7 +107,8 @@ def embedding_info(
 
 
 def _others(reader: TensorReader) -> str:
-    names = [group.name for group in embedding.group_embeddings(reader.keys())]
+    stems = (name.removesuffix(KEYS) for name in reader.keys() if name.endswith(KEYS))  # noqa: SIM118
+    names = list(dict.fromkeys(map(full_name, stems)))
     if not names:
         return f"'{reader.prefix}' has no embedding variables."
     return f"'{reader.prefix}' has the embedding variables {', '.join(map(repr, names[:5]))}" + (

@@ -252,24 +252,3 @@ def test_rows_that_cannot_be_saved(keys: Any, values: Any, columns: Any, message
     with pytest.raises(errors.InvalidArgumentError, match=message):
         save()
     assert not fs.files
-
-
-def test_groups() -> None:
-    with BundleReader(GOLDEN / "tf115/ev_deeprec/model.ckpt") as reader:
-        a, b = ev.group_embeddings(reader.keys())
-    assert (a.name, a.parts, a.slots) == ("a", ("a",), ("Adagrad",))
-    assert (b.name, b.parts, b.slots) == ("b", tuple(f"b/part_{i}" for i in range(4)), ("Adagrad",))
-
-
-def test_eleven_parts_are_in_their_order() -> None:
-    names = [f"b/part_{part}{suffix}" for part in range(11) for suffix in ev.SUFFIXES]
-    (group,) = ev.group_embeddings(sorted(names))
-    assert group.parts == tuple(f"b/part_{part}" for part in range(11))
-    assert sorted(group.tensor_names(names)) == sorted(names)
-
-
-def test_an_embedding_variable_in_the_scope_of_another_is_no_slot() -> None:
-    names = [f"{stem}{suffix}" for stem in ("user", "user/city", "user/Adagrad") for suffix in ev.SUFFIXES]
-    counts = {"user-keys": 5, "user/Adagrad-keys": 5, "user/city-keys": 3}
-    found = {group.name: group.slots for group in ev.group_embeddings(names, counts)}
-    assert found == {"user": ("Adagrad",), "user/city": ()}

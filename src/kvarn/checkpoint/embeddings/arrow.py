@@ -31,6 +31,7 @@ from kvarn.checkpoint.embeddings.stored_table import StoredTable
 from kvarn.checkpoint.embeddings.union import EmbeddingSource, Family, check_alike, groups_of, where
 from kvarn.errors import InvalidArgumentError, OpError, UnimplementedError
 from kvarn.formats import embedding
+from kvarn.formats.embedding_names import may_follow_part
 from kvarn.formats.reader import CHUNK_BYTES, TensorInfo
 from kvarn.formats.whole_tensors import WholeTensorReader
 from kvarn.io import AtomicFile, FileSystem, Path, as_path, directory_of
@@ -361,7 +362,8 @@ class ArrowReader(WholeTensorReader):
 
 def read_source(path: Path, name: str, fs: FileSystem | None = None) -> ArrowReader:
     """The table at a path as the embedding variable ``name``."""
-    if not name or embedding.split_part(name) is not None:
+    split = embedding.split_part(name)
+    if not name or (split is not None and may_follow_part(split[2])):
         raise InvalidArgumentError.of(
             f"'{name}' cannot be the name of an embedding variable",
             hint="Say which one the table is: `--embedding NAME`, without part_i.",

@@ -36,7 +36,7 @@ from kvarn.checkpoint.verbs.transfer import check_target, open_source
 from kvarn.errors import InvalidArgumentError, OpError, UnimplementedError
 from kvarn.formats.bundle import BundleReader
 from kvarn.formats.detect import V2
-from kvarn.formats.embedding import KEYS, SAVED_PARTITION_NUM, split_part
+from kvarn.formats.embedding import KEYS, SAVED_PARTITION_NUM, SUFFIXES
 from kvarn.formats.names import encode_name
 from kvarn.formats.reader import TensorInfo, TensorReader
 from kvarn.io import FileSystem, Path, as_path, file_system_of
@@ -188,7 +188,13 @@ def _plan(reader: TensorReader, partitions: int | Mapping[str, int] | None, axis
             continue
         plan.copied += [infos[name] for name in own]
         if table.partitioned:
-            plan.parts |= {name: split[1] for name in own if (split := split_part(name))}
+            plan.parts |= {
+                stem + suffix: part
+                for stems in table.families.values()
+                for part, stem in enumerate(stems)
+                if stem is not None
+                for suffix in SUFFIXES
+            }
     for name, info in infos.items():
         if name in taken:
             continue

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kvarn.checkpoint import findings as kinds
+from kvarn.checkpoint.embeddings.stored_table import embedding_groups
 from kvarn.checkpoint.embeddings.table import EmbeddingTable, embedding_names
 from kvarn.checkpoint.findings import Finding
 from kvarn.checkpoint.management import get_checkpoint_state
@@ -27,7 +28,6 @@ from kvarn.checkpoint.verbs.layout import check_cover, check_data_files
 from kvarn.checkpoint.verbs.progress import Progress
 from kvarn.checkpoint.verbs.salvage import open_damaged, open_damaged_tables
 from kvarn.errors import DataLossError, NotFoundError, OpError, OutOfRangeError
-from kvarn.formats import embedding
 from kvarn.formats.bundle.reader import BundleReader
 from kvarn.formats.detect import V1, checkpoint_exists, find_files
 from kvarn.formats.meta_graph import meta_graph_filename, read_meta_graph_file
@@ -248,7 +248,7 @@ class _Verifier:
         names = _sorted(names)
         broken: set[str] = set()
         intact: set[str] = set()
-        for group in embedding.group_embeddings(names):  # of all names, those of lost tensors too
+        for group in embedding_groups(reader, names):  # those of lost tensors too
             damaged = [name for name in group.tensor_names(names) if name in self.broken]
             if damaged:
                 some = ", ".join(damaged[:4]) + (" …" if len(damaged) > 4 else "")
