@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kvarn import errors
+from kvarn.formats import multihash_parts
+from kvarn.formats.multihash_parts import is_cut_otherwise, is_of_multihash
 from kvarn.formats.names import decode_name
 from kvarn.graph.operation import Operation
 from kvarn.graph.shape_inference import fmt
@@ -130,12 +132,23 @@ class RestoreCheck:
             )
         run.settle()
 
+    def _cut_otherwise(self, reader: TensorReader) -> tuple[str, Operation] | None:
+        """A tensor of a multi-hash variable that has other parts in the checkpoint, and what reads it."""
+        for op in self._readers:
+            for name, part in asked_tensors(op) if op.type == "RestoreV2" else ():
+                if is_of_multihash(name) and reader.contains(name):
+                    info = reader.info(name)
+                    if is_cut_otherwise(name, part, info.shape, info.slices):
+                        return name, op
+        return None
+
     def _check_shapes(self, prefix: str) -> None:
         from kvarn.formats.detect import open_checkpoint
 
         wrong: list[tuple[str, tuple[int, ...], tuple[int, ...], Operation]] = []
         try:
             with open_checkpoint(prefix) as reader:
+                cut_otherwise = self._cut_otherwise(reader)
                 for name, shape, op in self._wanted:
                     if reader.contains(name):
                         _, stored = reader.lookup_dtype_and_shape(name)
@@ -143,6 +156,16 @@ class RestoreCheck:
                             wrong.append((name, shape, stored, op))
         except errors.OpError:
             return
+        if cut_otherwise is not None:
+            name, op = cut_otherwise
+            raise errors.InvalidArgumentError(
+                op.node_def,
+                op,
+                f"The multi-hash variable of '{name}' is stored in other parts\n\t [[node {op.name} ({op.type})]]",
+                name=name,
+                path=prefix,
+                hint=multihash_parts.HINT,
+            )
         if not wrong:
             return
         name, shape, stored, op = wrong[0]
@@ -196,16 +219,21 @@ def _demands(below: dict[Operation, None]) -> Iterator[tuple[str, tuple[int, ...
     for op in below:
         if op.type != "RestoreV2":
             continue
-        names, slices = constant_value(op.inputs[1]), constant_value(op.inputs[2])
-        if names is None or slices is None:
-            continue
-        for name, part, output in zip(names, slices, op.outputs, strict=True):
+        for (name, part), output in zip(asked_tensors(op), op.outputs, strict=False):
             if part:
                 continue
             for assign in _assigning(output, below):
                 shape = demanded_shape(assign)
                 if shape is not None:
-                    yield decode_name(name), shape, assign
+                    yield name, shape, assign
+
+
+def asked_tensors(restoring: Operation) -> list[tuple[str, str]]:
+    """Name and slice of each tensor that a RestoreV2 reads; none if they are only known when it runs."""
+    names, slices = constant_value(restoring.inputs[1]), constant_value(restoring.inputs[2])
+    if names is None or slices is None:
+        return []
+    return [(decode_name(name), decode_name(part)) for name, part in zip(names, slices, strict=True)]
 
 
 def operations_below(*ops: Operation) -> dict[Operation, None]:

@@ -44,13 +44,14 @@ CAST: Final = "cast"
 RESHAPED: Final = "reshaped"
 # Why it cannot.
 OTHER_SHAPE: Final = "other shape"
+OTHER_PARTS: Final = "other parts"
 OTHER_TYPE: Final = "other type"
 MISSING: Final = "missing"
 DAMAGED: Final = "damaged"
 # Of what is stored: no variable takes it.
 UNUSED: Final = "unused"
 
-OBSTACLES: Final = frozenset((OTHER_SHAPE, OTHER_TYPE, MISSING, DAMAGED))
+OBSTACLES: Final = frozenset((OTHER_SHAPE, OTHER_PARTS, OTHER_TYPE, MISSING, DAMAGED))
 
 
 @dataclass(frozen=True, slots=True)

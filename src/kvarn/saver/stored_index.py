@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from kvarn import dtypes, errors
 from kvarn.checkpoint.embeddings.stored_table import stored_tables, tensor_names
 from kvarn.checkpoint.verbs.casting import can_cast
-from kvarn.formats import embedding
+from kvarn.formats import embedding, multihash_parts
 from kvarn.formats.embedding_names import embedding_sources
 from kvarn.formats.embedding_rows import embedding_info
+from kvarn.formats.multihash_parts import is_cut_otherwise
 from kvarn.formats.reader import TensorReader
 from kvarn.formats.tensor_slice import TensorSlice, parse_shape_and_slice
 from kvarn.ops.kv_restore import is_part
@@ -154,15 +155,24 @@ def _shape_status(stored: Stored, demand: Demand) -> Iterator[str]:
         if full_shape != stored.shape:
             yield restore_plan.OTHER_SHAPE
             return
-        kept = [TensorSlice.parse(text) for text in stored.slices] or [TensorSlice.full(len(full_shape))]
+        if is_cut_otherwise(stored.name, demand.slice, full_shape, _slices(stored)):
+            yield restore_plan.OTHER_PARTS
+            return
+        kept = _slices(stored) or [TensorSlice.full(len(full_shape))]
         if wanted.resolve(full_shape) not in [piece.resolve(full_shape) for piece in kept]:
             yield restore_plan.RESHARDED
         return
     if demand.shape is not None and demand.shape != stored.shape:
         alike = demand.reshapes and math.prod(demand.shape) == math.prod(stored.shape)
         yield restore_plan.RESHAPED if alike else restore_plan.OTHER_SHAPE
-    if stored.slices:
+    if is_cut_otherwise(stored.name, "", stored.shape, _slices(stored)):
+        yield restore_plan.OTHER_PARTS
+    elif stored.slices:
         yield restore_plan.JOINED
+
+
+def _slices(stored: Stored) -> list[TensorSlice]:
+    return [TensorSlice.parse(text) for text in stored.slices]
 
 
 def _note(stored: Stored, demand: Demand, status: Sequence[str]) -> str:
@@ -171,6 +181,8 @@ def _note(stored: Stored, demand: Demand, status: Sequence[str]) -> str:
         notes.append(f"{stored.dtype} to {demand.dtype.name}")
     if restore_plan.RESHARDED in status:
         notes.append(f"from {len(stored.slices)} slices" if stored.slices else "from the whole tensor")
+    if restore_plan.OTHER_PARTS in status:
+        notes.append(multihash_parts.HINT)
     return "; ".join(notes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import kvarn as tf
+from kvarn import checkpoint
 from kvarn.variables.multihash_variable import MultiHashVariable
 
 JOIN: dict[str, Callable[[Any, Any], Any]] = {
@@ -139,6 +141,54 @@ def test_it_is_saved_as_two_variables_and_trained_by_name(tmp_path: Path) -> Non
         np.testing.assert_array_equal(sess.run(rows), trained)
     assert tf.train.list_variables(path) == [("m/multhash_Q", [4, 3]), ("m/multhash_R", [4, 3])]
     assert tf.train.list_variables(other) == [("x/multhash_Q", [4, 3]), ("x/multhash_R", [4, 3])]
+
+
+@contextlib.contextmanager
+def partitioned(parts: int | None) -> Iterator[tuple[Any, Any, Any, Any]]:
+    """A session of a model with parts, the rows of some ids, a step of training, a Saver."""
+    with tf.Graph().as_default():
+        partitioner = tf.fixed_size_partitioner(parts) if parts else None
+        v = tf.get_multihash_variable("m", [[9, 2], [9, 2]], operation="concat", partitioner=partitioner)
+        rows = tf.nn.embedding_lookup(v, [0, 1, 57, 80])
+        train = tf.train.AdagradOptimizer(1.0).minimize(tf.reduce_sum(rows * rows), var_list=[v])
+        with started() as sess:
+            yield sess, rows, train, tf.train.Saver()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(3, 2), (3, 1), (3, None), (None, 3), (2, 3), (None, 1), (1, None)]
+)
+def test_other_parts_would_give_ids_the_rows_of_others(
+    tmp_path: Path, before: int | None, after: int | None
+) -> None:
+    with partitioned(before) as (sess, rows, train, saver):
+        sess.run(train)
+        path = saver.save(sess, str(tmp_path / "m"))
+        saved = sess.run(rows)
+    with partitioned(after) as (sess, rows, _, saver):
+        fresh = sess.run(rows)
+        if {before, after} == {None, 1}:  # the same
+            saver.restore(sess, path)
+            np.testing.assert_array_equal(sess.run(rows), saved)
+        else:
+            with pytest.raises(
+                tf.errors.InvalidArgumentError, match=r"'m/multhash_Q.*is stored in other parts"
+            ):
+                saver.restore(sess, path)
+            np.testing.assert_array_equal(sess.run(rows), fresh)
+            assert {row.status for row in saver.plan(path).variables} == {("other parts",)}
+    with partitioned(before) as (sess, rows, _, saver):
+        saver.restore(sess, path)
+        np.testing.assert_array_equal(sess.run(rows), saved)
+
+
+def test_reshard_leaves_it_as_it_is(tmp_path: Path) -> None:
+    with partitioned(3) as (sess, _, _, saver):
+        path = saver.save(sess, str(tmp_path / "m"))
+    assert checkpoint.reshard(path, str(tmp_path / "two"), partitions=2).changed == ()
+    with pytest.raises(tf.errors.InvalidArgumentError, match="cannot reshard: 2 parts of 'm/multhash_Q'"):
+        checkpoint.reshard(path, str(tmp_path / "other"), partitions={"m/multhash_Q": 2})
+    assert checkpoint.diff(path, str(tmp_path / "two")).same
 
 
 @pytest.mark.parametrize(

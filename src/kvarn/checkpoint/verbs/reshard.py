@@ -34,9 +34,11 @@ from kvarn.checkpoint.verbs.patterns import matcher
 from kvarn.checkpoint.verbs.progress import Counter, Progress
 from kvarn.checkpoint.verbs.transfer import check_target, open_source
 from kvarn.errors import InvalidArgumentError, OpError, UnimplementedError
+from kvarn.formats import multihash_parts
 from kvarn.formats.bundle import BundleReader
 from kvarn.formats.detect import V2
 from kvarn.formats.embedding import KEYS, SAVED_PARTITION_NUM, SUFFIXES
+from kvarn.formats.multihash_parts import is_of_multihash
 from kvarn.formats.names import encode_name
 from kvarn.formats.reader import TensorInfo, TensorReader
 from kvarn.io import FileSystem, Path, as_path, file_system_of
@@ -100,8 +102,8 @@ def reshard(
       target: prefix of the new one.
       partitions: parts for every variable that is partitioned; or parts by pattern of names
         (kvarn.checkpoint.verbs.patterns), where the first that fits decides, 0 is "not partitioned", and what fits
-        none stays as it is.  Embedding variables go by their own name, their slots with them; slots of
-        dense variables by their own.
+        none stays as it is; so do multi-hash variables under a number for all.  Embedding variables go by their
+        own name, their slots with them; slots of dense variables by their own.
       shards: data files to write; fewer if there is not enough to put in.
       axis: along which dense tensors are cut; by default that along which they are cut already, else 0.
       overwrite: replace another checkpoint of that prefix, once the new one is whole.
@@ -205,7 +207,9 @@ def _plan(reader: TensorReader, partitions: int | Mapping[str, int] | None, axis
                 path=reader.prefix,
                 hint="Only DeepRec itself can write it again.",
             )
-        parts = parts_of(name, bool(info.slices))
+        parts = parts_of(name, bool(info.slices) and not is_of_multihash(name))
+        if parts is not None and is_of_multihash(name) and parts != len(info.slices):
+            raise _wrong(f"{parts} parts of '{name}'", multihash_parts.HINT)
         if parts and not info.shape and isinstance(wanted, Mapping) and name in wanted:
             raise _wrong(f"{parts} parts of '{name}'", "A scalar cannot be cut.")
         cut = None if parts is None else cut_of(info, parts, axis)
