@@ -158,13 +158,22 @@ EXAMPLES: dict[str, list[Any]] = {
     "PlaceholderWithDefault": [((f(2, 3),), {"shape": [2, None]})],
     **{
         n: [(f(2, 3),)]
-        for n in ("Identity", "StopGradient", "PreventGradient", "GuaranteeConst", "Shape", "Size", "Rank")
+        for n in (
+            "Identity",
+            "StopGradient",
+            "PreventGradient",
+            "GuaranteeConst",
+            "Snapshot",
+            "Shape",
+            "Size",
+            "Rank",
+        )
     },
     "CheckNumerics": [((f(2, 3),), {"message": "bad"})],
     "ZerosLike": [(f(2, 3),)],
     "OnesLike": [(f(2, 3),)],
-    "IdentityN": [([f(2, 3), f(4)],)],
-    "ShapeN": [([f(2, 3), f(4)],)],
+    "IdentityN": [([f(2, 3), f(4)],), ([f(2, 3)],)],
+    "ShapeN": [([f(2, 3), f(4)],), ([f(2, 3)],)],
     "Fill": [(i(2, 3), f())],
     "Reshape": [(f(2, 6), i(3, -1)), (f(2, 3, 4), i(-1))],
     "ExpandDims": [(f(2, 3), np.int32(1)), (f(2, 3), np.int32(-1))],
@@ -208,19 +217,23 @@ EXAMPLES: dict[str, list[Any]] = {
     "UniqueV2": [(np.array([[1, 2, 1], [3, 4, 3]], np.int32), i(1))],
     "UniqueWithCountsV2": [(np.array([[1, 2, 1], [3, 4, 3]], np.int32), i(1))],
     "ListDiff": [(i(5, 1, 7), i(1, 2))],
-    "DynamicPartition": [((f(4, 3), i(1, 0, 1, 1)), {"num_partitions": 3})],
+    "DynamicPartition": [
+        ((f(4, 3), i(*places)), {"num_partitions": n}) for places, n in (((1, 0, 1, 1), 3), ((0, 0, 0, 0), 1))
+    ],
     **{n: [([i(0, 3), i(2, 1, 4)], [f(2, 4), f(3, 4)])] for n in ("DynamicStitch", "ParallelDynamicStitch")},
     # joining
     "Pack": [
         ([f(2, 3), f(2, 3, seed=1), f(2, 3, seed=2), f(2, 3, seed=3)],),
         (([f(2, 3), f(2, 3, seed=1)],), {"axis": -1}),
     ],
-    "Unpack": [((f(2, 3, 4),), {"num": 3, "axis": 1})],
+    "Unpack": [((f(2, n, 4),), {"num": n, "axis": 1}) for n in (3, 1)],
     "ConcatV2": [([f(2, 3), f(2, 5)], np.int32(1)), ([f(2, 3), f(4, 3)], np.int32(-2))],
     "Concat": [(np.int32(1), [f(2, 3), f(2, 5)])],
     "ConcatOffset": [(np.int32(1), [i(2, 3), i(2, 5)])],
-    "Split": [((np.int32(1), f(2, 6)), {"num_split": 3})],
-    "SplitV": [((f(2, 6), i(1, -1, 2), np.int32(1)), {"num_split": 3})],
+    "Split": [((np.int32(1), f(2, 6)), {"num_split": n}) for n in (3, 1)],
+    "SplitV": [
+        ((f(2, 6), i(*sizes), np.int32(1)), {"num_split": len(sizes)}) for sizes in ([1, -1, 2], [-1])
+    ],
     # layout
     "Transpose": [(f(2, 3, 4), i(2, 0, 1))],
     "ConjugateTranspose": [(f(2, 3, 4), i(2, 0, 1))],
@@ -280,6 +293,7 @@ EXAMPLES: dict[str, list[Any]] = {
         ]
     },
     "Atan2": [_PAIR],
+    "NextAfter": [_PAIR],
     "FloorMod": [(f(2, 3) * 5, f(2, 3, seed=5) + 0.3)],
     "TruncateMod": [(i(5, -3), i(2, 2))],
     "Mod": [(i(5, -3), i(2, 2))],

@@ -938,5 +938,10 @@ def _op_to_colocate_with(value: Any, graph: Graph) -> Operation | None:
     if graph._building_function and isinstance(value, (Tensor, Operation)):
         # The place of something outside will do, too.
         return value.op if isinstance(value, Tensor) else value
+    if isinstance(value, (int, float, list, tuple)):
+        # A value takes its place as a constant.
+        from kvarn.graph.convert import convert_to_tensor
+
+        return convert_to_tensor(value).op
     element = graph.as_graph_element(value)
     return element.op if isinstance(element, Tensor) else element

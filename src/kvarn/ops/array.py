@@ -21,10 +21,11 @@ import kvarn.ops.reduction as reduction_ops
 from kvarn import dtypes, errors
 from kvarn.graph import tensor_shape
 from kvarn.graph.convert import constant, convert_to_tensor
+from kvarn.graph.functions import packed
 from kvarn.graph.graph import name_scope
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
 from kvarn.graph.shape_inference import broadcast_shapes, from_attr, same_as, scalar
-from kvarn.graph.tensor import SparseTensor, Tensor
+from kvarn.graph.tensor import SparseTensor, SparseTensorValue, Tensor
 
 _ELSEWHERE = {
     "joining": "concat concat_v2 concat_offset pack parallel_stack split split_v stack unpack unstack",
@@ -170,7 +171,7 @@ def shape_internal(
     input: Any, name: str | None = None, optimize: bool = True, out_type: Any = dtypes.int32
 ) -> Tensor:
     with name_scope(name, "Shape", [input]) as scope:
-        if isinstance(input, SparseTensor):
+        if isinstance(input, (SparseTensor, SparseTensorValue)):
             dense_shape: Tensor = casting.cast(input.dense_shape, out_type)
             return dense_shape
         tensor = convert_to_tensor(input)
@@ -366,7 +367,7 @@ class shape_n:
         return [(None if s is None else len(s),) for s in input]
 
     def kernel(ctx, input):
-        return tuple(np.array(x.shape, ctx.attrs["out_type"].np) for x in input)
+        return packed([np.array(x.shape, ctx.attrs["out_type"].np) for x in input])
 
     grad = NOT_DIFFERENTIABLE
 
@@ -402,23 +403,33 @@ class rank_:
 
 def size(input: Any, name: str | None = None, out_type: Any = dtypes.int32) -> Tensor:
     """The number of elements of a tensor; a constant where it is known."""
+    return size_internal(input, name, True, out_type)
+
+
+def size_internal(
+    input: Any, name: str | None = None, optimize: bool = True, out_type: Any = dtypes.int32
+) -> Tensor:
     with name_scope(name, "Size", [input]) as scope:
-        if isinstance(input, SparseTensor):
+        if isinstance(input, (SparseTensor, SparseTensorValue)):
             return reduction_ops.reduce_prod(casting.cast(input.dense_shape, out_type), 0, name=scope)
         tensor = convert_to_tensor(input)
         known = tensor.static_shape
-        if known is not None and None not in known:
+        if optimize and known is not None and None not in known:
             return constant(_math.prod(known), out_type, name=scope)
         return size_(tensor, out_type=out_type, name=scope)
 
 
 def rank(input: Any, name: str | None = None) -> Tensor:
     """The number of dimensions of a tensor; a constant where it is known."""
+    return rank_internal(input, name)
+
+
+def rank_internal(input: Any, name: str | None = None, optimize: bool = True) -> Tensor:
     with name_scope(name, "Rank", [input]) as scope:
-        if isinstance(input, SparseTensor):
+        if isinstance(input, (SparseTensor, SparseTensorValue)):
             return size_(input.dense_shape, name=scope)
         tensor = convert_to_tensor(input)
-        if tensor.static_shape is not None:
+        if optimize and tensor.static_shape is not None:
             return constant(len(tensor.static_shape), dtypes.int32, name=scope)
         return rank_(tensor, name=scope)
 
@@ -512,6 +523,8 @@ class expand_dims_:
 
     def shape(c, input, dim):
         axis = c.constant_value(1)
+        if axis is not None and axis.size != 1:
+            raise ValueError("'dim' input must be a tensor with a single value")
         if input is None:
             return None
         rank = len(input) + 1
@@ -524,6 +537,8 @@ class expand_dims_:
         return (*input[:axis], 1, *input[axis:])
 
     def kernel(ctx, input, dim):
+        if dim.size != 1:
+            raise errors.InvalidArgumentError.of("'dim' must be a tensor with a single value")
         axis, rank = int(np.ravel(dim)[0]), len(input.shape) + 1
         if not -rank <= axis < rank:
             raise errors.InvalidArgumentError.of(
@@ -746,7 +761,7 @@ class identity_n:
         return input
 
     def kernel(ctx, input):
-        return tuple(input)
+        return packed(input)
 
     def grad(op, *d):
         return list(d)
@@ -780,6 +795,16 @@ class prevent_gradient:
     grad = _prevented
 
 
+@op("Snapshot", inputs="input: T", outputs="output: T", attrs="T: type")
+class snapshot:
+    """`input` itself."""
+
+    shape = same_as(0)
+
+    def kernel(ctx, input):
+        return input
+
+
 @op("GuaranteeConst", inputs="input: T", outputs="output: T", attrs="T: type", stateful=True)
 class guarantee_const:
     """`input` itself, promised to be constant."""
@@ -787,6 +812,8 @@ class guarantee_const:
     shape = same_as(0)
 
     def kernel(ctx, input):
+        if ctx.attrs["T"] is dtypes.resource:
+            raise errors.InvalidArgumentError.of("Input tensor cannot be a resource variable handle.")
         return input
 
     grad = _pass

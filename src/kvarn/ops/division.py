@@ -13,7 +13,7 @@ import kvarn.ops._broadcast_grad as broadcast_grad
 import kvarn.ops.casting as casting
 import kvarn.ops.math as math_ops
 from kvarn import dtypes
-from kvarn.graph.convert import convert_to_tensor
+from kvarn.graph.convert import constant, convert_to_tensor
 from kvarn.graph.graph import name_scope
 from kvarn.graph.op import op
 from kvarn.graph.shape_inference import broadcast
@@ -246,6 +246,15 @@ def floordiv(x: Any, y: Any, name: str | None = None) -> Tensor:
 def div_no_nan(x: Any, y: Any, name: str | None = None) -> Tensor:
     """x / y, zero where y is zero."""
     return _no_nan(div_no_nan_, "div_no_nan", x, y, name)
+
+
+def reciprocal_no_nan(x: Any, name: str | None = None) -> Tensor:
+    """1 / x, zero where x is zero."""
+    with name_scope(name, "reciprocal_no_nan", [x]) as scope:
+        x = convert_to_tensor(x, name="x")
+        one = constant(1, dtype=x.dtype.base_dtype, name="one")
+        result: Tensor = div_no_nan_(one, x, name=scope)
+        return result
 
 
 def multiply_no_nan(x: Any, y: Any, name: str | None = None) -> Tensor:

@@ -20,6 +20,7 @@ import kvarn.ops.reduction as reduction_ops
 from kvarn import _native, dtypes, errors
 from kvarn.graph import tensor_util
 from kvarn.graph.convert import convert_to_tensor
+from kvarn.graph.functions import packed
 from kvarn.graph.graph import colocate_with, name_scope
 from kvarn.graph.op import op
 from kvarn.graph.shape_inference import fmt, merge, merge_prefix, with_rank, with_rank_at_least
@@ -355,15 +356,74 @@ class gather_nd_:
         return scatter_nd(indices, d, shape), None
 
 
-def gather_nd(params: Any, indices: Any, name: str | None = None, batch_dims: int = 0) -> Tensor:
-    """Slices of `params` at the places that the last dimension of `indices` holds."""
-    if batch_dims:
-        raise NotImplementedError("gather_nd with batch_dims")
+def gather_nd(params: Any, indices: Any, name: str | None = None, batch_dims: Any = 0) -> Tensor:
+    """Slices of `params` at the places that the last dimension of `indices` holds.
+
+    The first `batch_dims` dimensions of both go in pairs.
+    """
+    known = tensor_util.constant_value(batch_dims)
+    if known is not None:
+        batch_dims = int(np.asarray(known).item())
+    if batch_dims != 0:
+        return batch_gather_nd(params, indices, batch_dims, name=name)
     sparse_read = getattr(params, "gather_nd", None)
     if sparse_read is not None:
         found: Tensor = sparse_read(indices, name=name)
         return found
     return gather_nd_(params, indices, name=name)
+
+
+def batch_gather_nd(params: Any, indices: Any, batch_dims: Any, name: str | None = None) -> Tensor:
+    """`gather_nd` where the first `batch_dims` dimensions of both inputs go in pairs.
+
+    Raises:
+      TypeError: `batch_dims` is not an int.
+      ValueError: it is negative, or one of the inputs has too few dimensions.
+    """
+    with name_scope(name, "BatchGatherND", [params, indices]):
+        indices = convert_to_tensor(indices, name="indices")
+        params = convert_to_tensor(params, name="params")
+        _check_batch_dims(params, indices, batch_dims)
+        expand = batch_dims == 0
+        if expand:
+            params = array_ops.expand_dims(params, axis=0)
+            indices = array_ops.expand_dims(indices, axis=0)
+            batch_dims = 1
+        params_shape, indices_shape = array_ops.shape(params), array_ops.shape(indices)
+        batch_shape = params_shape[:batch_dims]
+        batch_size = reduction_ops.prod_(batch_shape, [0])
+        inner_dims = array_ops.rank(indices) - batch_dims - 1
+        inner_shape = indices_shape[batch_dims:-1]
+        # Each index tuple gets the place of its batch in front.
+        counts = [
+            casting.cast_(ranges.range_(0, n, 1), indices.dtype) for n in joining.unstack(batch_shape, axis=0)
+        ]
+        places = [array_ops.reshape(m, shape=(-1,)) for m in layout.meshgrid(*counts, indexing="ij")]
+        grid = layout.transpose(joining.stack(places, axis=0))
+        grid_shape = array_ops.shape(grid)
+        wide = [grid_shape[:1], array_ops.ones(inner_dims, dtype=dtypes.int32), grid_shape[1:]]
+        grid = array_ops.reshape(grid, joining.concat(wide, axis=0))
+        grid = layout.tile(grid, multiples=joining.concat(((1,), inner_shape, (1,)), axis=0))
+        flat_shape = joining.concat(([batch_size], indices_shape[batch_dims:]), axis=0)
+        flat_indices = array_ops.reshape(indices, shape=flat_shape)
+        out: Any = gather_nd_(params, joining.concat((grid, flat_indices), axis=-1))
+        out_shape = array_ops.shape(out)
+        out = array_ops.reshape(out, shape=joining.concat((batch_shape, out_shape[1:]), axis=0))
+        if expand:
+            out = array_ops.squeeze(out, axis=0)
+        result: Tensor = out
+    return result
+
+
+def _check_batch_dims(params: Tensor, indices: Tensor, batch_dims: Any) -> None:
+    if not isinstance(batch_dims, int):
+        raise TypeError(f"batch_dims must be an int; got {batch_dims!r}")
+    if batch_dims < 0:
+        raise ValueError("tf.gather_nd does not allow negative batch_dims.")
+    for what, tensor in (("indices", indices), ("params", params)):
+        shape = tensor.static_shape
+        if shape is not None and batch_dims >= len(shape):
+            raise ValueError(f"batch_dims = {batch_dims} must be less than rank({what}) = {len(shape)}")
 
 
 @op(
@@ -677,7 +737,7 @@ class dynamic_partition:
                 f"partitions{place_text(partitions.shape, first)} = {flat[first]} is not in [0, {num})"
             )
         rows = data.reshape(flat.size, *data.shape[len(partitions.shape) :])
-        return tuple(rows[flat == i] for i in range(num))
+        return packed([rows[flat == i] for i in range(num)])
 
     def grad(op, *d):
         data, partitions = op.inputs

@@ -17,6 +17,7 @@ from kvarn import dtypes, errors
 from kvarn.graph import tensor_util
 from kvarn.graph.control_flow_util import GetOutputContext
 from kvarn.graph.convert import constant, convert_to_tensor
+from kvarn.graph.functions import packed
 from kvarn.graph.graph import name_scope
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
 from kvarn.graph.shape_inference import merge, merge_all
@@ -102,7 +103,7 @@ class unpack:
                 f"Input shape axis {axis} must equal {num}, got shape {dims_text(value)}"
             )
         moved = np.moveaxis(value, axis, 0)
-        return tuple(moved[i, ...] for i in range(num))
+        return packed([moved[i, ...] for i in range(num)])
 
     def grad(op, *d):
         return stack(list(d), axis=op.attrs["axis"])
@@ -407,7 +408,7 @@ class split_equal:
                 "Number of ways to split should evenly divide the split dimension, but got split_dim "
                 f"{axis % rank} (size = {size}) and num_split {num}"
             )
-        return tuple(np.split(value, num, axis))
+        return packed(np.split(value, num, axis))
 
     def grad(op, *d):
         return None, concat(list(d), op.inputs[0])
@@ -453,7 +454,7 @@ class split_v:
                 "specified, or be "
                 f"less than the size of the input along split_dim if not fully specified.  Got: {sum(sizes)}"
             )
-        return tuple(np.split(value, np.cumsum(sizes)[:-1], axis))
+        return packed(np.split(value, np.cumsum(sizes)[:-1], axis))
 
     def grad(op, *d):
         return concat(list(d), op.inputs[2]), None, None

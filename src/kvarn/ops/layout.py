@@ -21,7 +21,7 @@ from kvarn.graph import tensor_util
 from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.graph import name_scope
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
-from kvarn.graph.shape_inference import same_as
+from kvarn.graph.shape_inference import same_as, with_rank
 from kvarn.graph.tensor import IndexedSlices, Tensor
 from kvarn.ops._elementwise import dims_text
 
@@ -351,6 +351,18 @@ def pad(
 # -- reversing -------------------------------------------------------------------------------------
 
 
+def _bad_axes(axes, rank):
+    """What is wrong with axes to reverse; None if nothing is."""
+    seen = set()
+    for i, axis in enumerate(axes):
+        if not -rank <= axis < rank:
+            return f"'axis'[{i}] = {axis} is out of valid range [0, {rank - 1}"
+        if axis % rank in seen:
+            return f"axis {axis % rank} specified more than once."
+        seen.add(axis % rank)
+    return None
+
+
 @op(
     "ReverseV2",
     inputs="tensor: T, axis: Tidx",
@@ -366,16 +378,26 @@ def pad(
 class reverse_v2:
     """`tensor` with its elements in opposite order along the dimensions `axis`."""
 
-    shape = same_as(0)
+    def shape(c, tensor, axis):
+        with_rank(axis, 1)
+        if tensor is not None and len(tensor) > 8:
+            raise ValueError("reverse does not work on tensors with more than 8 dimensions")
+        axes = c.constant_value(1)
+        if axes is not None and tensor is not None:
+            problem = _bad_axes(axes.tolist(), len(tensor))
+            if problem:
+                raise ValueError(problem)
+        return tensor
 
     def kernel(ctx, tensor, axis):
-        rank = len(tensor.shape)
+        if axis.ndim != 1:
+            raise errors.InvalidArgumentError.of(f"'dims' must be 1-dimension, not {axis.ndim}")
+        if tensor.ndim > 8:
+            raise errors.UnimplementedError.of("reverse is not implemented for tensors of rank > 8.")
         axes = axis.tolist()
-        for a in axes:
-            if not -rank <= a < rank:
-                raise errors.InvalidArgumentError.of(f"'axis'[0] = {a} is out of valid range [0, {rank - 1}")
-        if len({a % rank for a in axes}) != len(axes):
-            raise errors.InvalidArgumentError.of("axis 0 specified more than once.")
+        problem = _bad_axes(axes, len(tensor.shape))
+        if problem:
+            raise errors.InvalidArgumentError.of(problem)
         return np.ascontiguousarray(np.flip(tensor, tuple(axes))) if axes else tensor
 
     def grad(op, d):

@@ -325,6 +325,27 @@ class atan2:
             return x * d_inv, -y * d_inv
 
 
+@op("NextAfter", inputs="x1: T, x2: T", outputs="output: T", attrs="T: {double, float} = DT_FLOAT")
+class nextafter:
+    """The number next to `x1` in the direction of `x2`."""
+
+    shape = broadcast
+
+    def kernel(ctx, x1, x2):
+        return np.nextafter(x1, x2)
+
+    def grad(op, d):
+        x1, x2 = op.inputs
+        shapes = array_ops.shape(x1), array_ops.shape(x2)
+        axes = array_ops.broadcast_gradient_args(*shapes)
+        with control_dependencies([d]):
+            partials = array_ops.ones(shapes[0], dtype=x1.dtype), array_ops.zeros(shapes[1], dtype=x2.dtype)
+            return tuple(
+                array_ops.reshape(reduction_ops.reduce_sum(partial * d, over), shape)
+                for partial, over, shape in zip(partials, axes, shapes, strict=True)
+            )
+
+
 @op(
     "Neg",
     inputs="x: T",

@@ -26,7 +26,7 @@ from kvarn import dtypes, errors
 from kvarn.graph.convert import constant, convert_to_tensor
 from kvarn.graph.graph import colocate_with, device, get_default_graph, name_scope
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
-from kvarn.graph.shape_inference import same_as
+from kvarn.graph.shape_inference import same_as, with_rank
 from kvarn.graph.tensor import SparseTensor, Tensor
 from kvarn.graph.tensor_util import constant_value
 from kvarn.ops._elementwise import dims_text
@@ -44,18 +44,16 @@ def _axes(x, reduction_indices):
             raise errors.InvalidArgumentError.of(
                 f"Invalid reduction dimension ({a} for input with {rank} dimension(s)"
             )
-        a %= rank
-        if a in axes:
-            raise errors.InvalidArgumentError.of(
-                f"Invalid reduction arguments: Axes contains duplicate dimension: {a}"
-            )
-        axes.append(a)
-    return tuple(axes)
+        axes.append(a % rank)
+    # An axis that is named twice is reduced once.
+    return tuple(dict.fromkeys(axes))
 
 
 def _reduced(c, input, reduction_indices):
     """The shape after reducing the axes that the second input names."""
     keep = c.attrs["keep_dims"]
+    if reduction_indices is not None and len(reduction_indices) > 1:
+        raise ValueError(f"Shape must be at most rank 1 but is rank {len(reduction_indices)}")
     if input is None:
         return None
     axes = c.constant_value(1)
@@ -346,6 +344,7 @@ class euclidean_norm:
 
 
 def _without_axis(c, input, dimension):
+    with_rank(dimension, 0)
     if input is None:
         return None
     axis = c.constant_value(1)
@@ -360,6 +359,10 @@ def _without_axis(c, input, dimension):
 
 def _arg(function):
     def kernel(ctx, input, dimension):
+        if dimension.ndim:
+            raise errors.InvalidArgumentError.of(
+                f"dim must be a scalar, but received tensor of shape: {dims_text(dimension)}"
+            )
         rank, axis = len(input.shape), int(dimension)
         if not -rank <= axis < rank:
             raise errors.InvalidArgumentError.of(

@@ -264,9 +264,12 @@ def _assigned(var, begin, end, strides, value, ctx):
     target = var.writable()
     index = numpy_index(target.shape, begin, end, strides, ctx.attrs)
     part = target[index]
+    if part.size == 0:
+        return
     if part.shape != value.shape:
-        raise errors.InvalidArgumentError.of(
-            f"Input shape {dims_text(value)} does not match the shape of the slice {dims_text(part)}"
+        raise errors.UnimplementedError.of(
+            f"sliced l-value shape {dims_text(part)} does not match r-value shape {dims_text(value)}. Automatic "
+            "broadcasting not yet implemented."
         )
     target[index] = value
 
@@ -368,9 +371,8 @@ def strided_slice(
     return part
 
 
-_BAD_INDEX = (
-    "Only integers, slices (`:`), ellipsis (`...`), tf.newaxis (`None`) and scalar tf.int32/tf.int64 "
-    "tensors are "
+_SLICE_TYPE_ERROR = (
+    "Only integers, slices (`:`), ellipsis (`...`), tf.newaxis (`None`) and scalar tf.int32/tf.int64 tensors are "
     "valid indices"
 )
 
@@ -385,7 +387,7 @@ def _check_index(index: Any) -> None:
         except TypeError:
             dtype = None
     if dtype not in (dtypes.int16, dtypes.int32, dtypes.int64) or (index.shape and len(index.shape) == 1):
-        raise TypeError(f"{_BAD_INDEX}, got {index!r}")
+        raise TypeError(f"{_SLICE_TYPE_ERROR}, got {index!r}")
 
 
 def _given(bound: Any) -> bool:

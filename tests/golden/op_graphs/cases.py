@@ -640,3 +640,59 @@ def cross_entropy_of_sequences(tf):
     w = tf.nn.softmax_cross_entropy_with_logits_v2(labels=tf.one_hot(z, 3), logits=x)
     feed = {x: np.arange(12, dtype=np.float32).reshape(2, 2, 3) % 5, z: np.array([[0, 2], [1, 1]], np.int32)}
     return [y, w, *tf.gradients([y, w], x)], feed
+
+
+@case
+def one_part(tf):
+    x, feed = _x(tf)
+    y = tf.expand_dims(x, 0)
+    parts = [*tf.unstack(y), *tf.split(y, 1), *tf.split(y, [1]), *tf.dynamic_partition(y, [0], 1)]
+    return [*parts, *tf.gradients(parts, x)], feed
+
+
+@case
+def gathers_in_batches(tf):
+    x = tf.placeholder(tf.float32, [None, None, 3], name="x")
+    known = tf.constant(np.arange(24, dtype=np.float32).reshape(2, 2, 2, 3), name="known")
+    one = tf.gather_nd(x, [[[1, 2]], [[0, 0]]], batch_dims=1)
+    two = tf.gather_nd(known, [[[1], [0]], [[1], [1]]], batch_dims=2, name="two")
+    return [one, two, *tf.gradients(one, x)], {x: np.arange(12, dtype=np.float32).reshape(2, 2, 3)}
+
+
+@case
+def repeats(tf):
+    x, feed = _x(tf)
+    known = _known(tf)
+    anything = tf.placeholder(tf.float32, name="anything")
+    feed[anything] = np.arange(6, dtype=np.float32).reshape(2, 3)
+    made = [
+        tf.repeat(known, 2),
+        tf.repeat(known, 2, axis=0),
+        tf.repeat(known, [1, 0, 2], axis=-1),
+        tf.repeat(x, [1, 2], axis=0),
+        tf.repeat(x, 3, axis=1),
+        tf.repeat(4.0, 3),
+        tf.repeat([1, 2], [0, 2]),
+        tf.repeat(anything, 2, axis=1),
+    ]
+    return [*made, *tf.gradients(made[4], x)], feed
+
+
+@case
+def neighbours(tf):
+    x, feed = _x(tf)
+    y = tf.math.nextafter(x, [[2.0], [-4.0]])
+    z = tf.math.reciprocal_no_nan(x * [0.0, 1.0, 2.0])
+    return [y, z, *tf.gradients([y, z], x), tf.math.nextafter(np.float64(1), np.float64(2))], feed
+
+
+@case
+def sizes_of_sparse_values(tf):
+    x = tf.SparseTensorValue(np.array([[0, 1]]), np.array([2.0], np.float32), np.array([4, 5]))
+    return [tf.shape(x), tf.size(x), tf.rank(x)]
+
+
+@case
+def same_axis_twice(tf):
+    x, feed = _x(tf)
+    return [tf.reduce_sum(x, [1, -1]), tf.reduce_max(_known(tf), [0, 0], keepdims=True)], feed

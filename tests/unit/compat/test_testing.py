@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import kvarn as tf
-from kvarn.compat.tensorflow.testing import decorators, environment, graphs
+from kvarn.compat.tensorflow.testing import decorators, environment, gradient_checker_v2, graphs
 
 
 def run(cls: type) -> unittest.TestResult:
@@ -309,3 +309,20 @@ def test_a_program_of_tests_exits_with_its_result(tmp_path) -> None:
     assert folder.startswith(str(tmp_path / "room"))
     assert not os.path.exists(folder)
     assert outcome("--n=2").returncode == 1
+
+
+def test_gradients_of_functions_and_differences() -> None:
+    with tf.Graph().as_default(), tf.Session():
+        product = gradient_checker_v2.compute_gradient(
+            lambda x, y: x * x * y, [np.array([1.0, 2.0, 3.0]), np.array([2.0, 0.5, 1.0])]
+        )
+        rows = gradient_checker_v2.compute_gradient(lambda x: tf.gather(x, [1, 1]), [np.ones((2, 2))])
+        with pytest.raises(ValueError, match="`x` must be a list of Tensors"):
+            gradient_checker_v2.compute_gradient(lambda x: x, np.ones(1))
+    for by_x, by_y in product:
+        np.testing.assert_allclose(by_x, np.diag([4.0, 2.0, 6.0]), atol=1e-6)
+        np.testing.assert_allclose(by_y, np.diag([1.0, 4.0, 9.0]), atol=1e-6)
+    for (by_rows,) in rows:
+        np.testing.assert_allclose(by_rows, [[0] * 4, [0] * 4, [1, 0, 1, 0], [0, 1, 0, 1]], atol=1e-6)
+    assert gradient_checker_v2.max_error(*product) < 1e-6
+    assert gradient_checker_v2.max_error((), ()) == 0

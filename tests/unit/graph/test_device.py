@@ -7,6 +7,7 @@ import types
 import pytest
 
 from kvarn.graph import device
+from kvarn.graph.convert import constant
 from kvarn.graph.device import DeviceSpec
 from kvarn.graph.graph import Graph
 
@@ -100,3 +101,10 @@ def test_scopes_of_a_graph_nest() -> None:
     assert inner.device == "/job:ps/task:1/device:CPU:0"
     assert free.device == ""
     assert other.device == "/job:worker/task:1/device:CPU:0"
+
+
+def test_a_value_to_be_near_to_becomes_a_constant() -> None:
+    with Graph().as_default() as graph, graph.colocate_with([1.0]):
+        constant(2.0, name="beside")
+    assert [op.name for op in graph.get_operations()] == ["Const", "beside"]
+    assert graph.get_operation_by_name("beside").colocation_groups() == [b"loc:@Const"]

@@ -11,7 +11,7 @@ from kvarn import dtypes, errors
 from kvarn.graph.convert import constant
 from kvarn.graph.graph import Graph
 from kvarn.graph.session import Session
-from kvarn.ops import array, gather, joining, layout, selection, slicing
+from kvarn.ops import array, gather, joining, layout, reduction, repeating, selection, slicing
 
 
 def run(build, feed=None):
@@ -77,6 +77,27 @@ def unknown(value):
         ),
         (lambda: array.broadcast_to(unknown(np.zeros((2, 3))), [4, 3]), "Incompatible shapes"),
         (lambda: slicing.slice(unknown([1, 2, 3]), [2], [2]), r"Expected size\[0\] in \[0, 1\], but got 2"),
+        (
+            lambda: layout.reverse_v2(unknown(np.zeros((2, 4, 3))), unknown([0, -4])),
+            r"'axis'\[1\] = -4 is out of valid range \[0, 2",
+        ),
+        (
+            lambda: layout.reverse_v2(unknown(np.zeros((2, 4, 3))), unknown([1, 1])),
+            r"axis 1 specified more than once\.",
+        ),
+        (
+            lambda: layout.reverse_v2(unknown([1, 2]), array.placeholder_with_default(0, None)),
+            "'dims' must be 1-dimension, not 0",
+        ),
+        (
+            lambda: array.expand_dims(unknown([1, 2]), unknown([0, 1])),
+            "'dim' must be a tensor with a single value",
+        ),
+        (
+            lambda: reduction.argmax(unknown([1, 2]), array.placeholder_with_default([0], None)),
+            r"dim must be a scalar, but received tensor of shape: \[1\]",
+        ),
+        (lambda: repeating.repeat(unknown([1, 2]), -1), r"Expected multiples\[1\] >= 0, but got -1"),
     ],
 )
 def test_message(build, message):
@@ -93,10 +114,58 @@ def test_message(build, message):
         (lambda: selection.boolean_mask([1, 2], True), "mask cannot be scalar."),
         (lambda: joining.split([1, 2, 3], 2), "must be evenly divisible by 2 but is 3"),
         (lambda: array.expand_dims([1]), "Must specify an axis"),
+        (lambda: array.expand_dims([1], [0, 1]), "'dim' input must be a tensor with a single value"),
+        (
+            lambda: layout.reverse_v2(np.zeros((2, 4, 3)), [3]),
+            r"'axis'\[0\] = 3 is out of valid range \[0, 2",
+        ),
+        (lambda: layout.reverse_v2(np.zeros((2, 4, 3)), [1, -2]), "axis 1 specified more than once"),
+        (lambda: layout.reverse_v2([1, 2], 0), "Shape must be rank 1 but is rank 0"),
+        (
+            lambda: layout.reverse_v2(np.zeros([1] * 9), [0]),
+            "reverse does not work on tensors with more than 8",
+        ),
+        (lambda: reduction.reduce_sum([1], [[0]]), "Shape must be at most rank 1 but is rank 2"),
+        (lambda: reduction.argmax([1], [0]), "Shape must be rank 0 but is rank 1"),
+        (lambda: gather.gather_nd([[1]], [[0]], batch_dims=-1), "does not allow negative batch_dims"),
+        (
+            lambda: gather.gather_nd([[1]], [[0]], batch_dims=2),
+            r"batch_dims = 2 must be less than rank\(indices\) = 2",
+        ),
+        (
+            lambda: gather.gather_nd([1], [[0]], batch_dims=1),
+            r"batch_dims = 1 must be less than rank\(params\) = 1",
+        ),
+        (lambda: repeating.repeat([[1, 2]], 2, axis=3), "axis=3 out of bounds: expected -2<=axis<2"),
+        (lambda: repeating.repeat([1, 2], [1, 2, 3], axis=0), "Dimensions 2 and 3 are not compatible"),
+        (lambda: repeating.repeat([1, 2], [[1, 2]], axis=0), r"Shape \(1, 2\) must have rank at most 1"),
+        (
+            lambda: repeating.repeat(array.placeholder("float32"), 2, axis=-1),
+            "axis may only be negative if ndims is statically known",
+        ),
     ],
 )
 def test_refused_while_building(build, message):
     with Graph().as_default(), pytest.raises(ValueError, match=message):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: repeating.repeat([1, 2], 2, axis=1.5), "axis must be an int; got float"),
+        (
+            lambda: repeating.repeat([1, 2], 1.5),
+            "repeats must be an integer tensor; dtype=<dtype: 'float32'>",
+        ),
+        (
+            lambda: gather.gather_nd([1], [[0]], batch_dims=array.placeholder("int32")),
+            "batch_dims must be an int",
+        ),
+    ],
+)
+def test_types_that_are_refused(build, message):
+    with Graph().as_default(), pytest.raises(TypeError, match=message):
         build()
 
 

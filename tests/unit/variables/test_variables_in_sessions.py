@@ -173,6 +173,23 @@ def test_sliced_assignment(v: Any) -> None:
         np.testing.assert_array_equal(sess.run(done), [1, 8, 9])
 
 
+def test_sliced_assignment_of_another_shape(v: Any) -> None:
+    other, none = v[1:].assign([8.0]), v[1:1].assign([8.0, 9.0])
+    message = r"sliced l-value shape \[2\] does not match r-value shape \[1\]. Automatic broadcasting not yet"
+    with Session() as sess:
+        sess.run(v.initializer)
+        with pytest.raises(errors.UnimplementedError, match=message):
+            sess.run(other)
+        np.testing.assert_array_equal(sess.run(none), [1, 2, 3])
+
+
+def test_a_handle_is_no_constant() -> None:
+    handle = VariableV1(1.0, use_resource=True).handle
+    promised = array.guarantee_const(handle)
+    with Session() as sess, pytest.raises(errors.InvalidArgumentError, match="cannot be a resource variable"):
+        sess.run(promised)
+
+
 def test_sparse_read_and_gather_nd() -> None:
     v = VariableV1([[1.0, 2.0], [3.0, 4.0]], use_resource=True)
     rows, element = v.sparse_read([[1, 0]]), v.gather_nd([[1, 0]])

@@ -80,6 +80,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             transpose unique unique_with_counts unstack where zeros zeros_like
         """,
         "kvarn.ops.ranges": "lin_space=linspace linspace range",
+        "kvarn.ops.repeating": "repeat",
         "kvarn.ops.math": """
             abs accumulate_n acos acosh add add_n argmax argmin asin atan atan2 cast ceil complex conj cos
             cosh count_nonzero cumprod cumsum div div_no_nan divide einsum equal erf erfc exp expm1 floor
@@ -386,12 +387,12 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             count_nonzero cumprod cumsum divide divide_no_nan=div_no_nan equal erf erfc exp expm1 floor
             floordiv floormod greater greater_equal imag is_finite is_inf is_nan less less_equal lgamma log
             log1p log_sigmoid logical_and logical_not logical_or logical_xor maximum minimum mod multiply
-            multiply_no_nan negative not_equal pow real reciprocal reduce_all reduce_any
-            reduce_euclidean_norm reduce_logsumexp reduce_max reduce_mean reduce_min reduce_prod reduce_std
-            reduce_sum reduce_variance rint round rsqrt scalar_mul segment_max segment_mean segment_min
-            segment_prod segment_sum sigmoid sign sin sinh sqrt square squared_difference subtract tan tanh
-            truediv unsorted_segment_max unsorted_segment_mean unsorted_segment_min unsorted_segment_prod
-            unsorted_segment_sqrt_n unsorted_segment_sum xdivy xlogy
+            multiply_no_nan negative nextafter not_equal pow real reciprocal reciprocal_no_nan reduce_all
+            reduce_any reduce_euclidean_norm reduce_logsumexp reduce_max reduce_mean reduce_min reduce_prod
+            reduce_std reduce_sum reduce_variance rint round rsqrt scalar_mul segment_max segment_mean
+            segment_min segment_prod segment_sum sigmoid sign sin sinh sqrt square squared_difference subtract
+            tan tanh truediv unsorted_segment_max unsorted_segment_mean unsorted_segment_min
+            unsorted_segment_prod unsorted_segment_sqrt_n unsorted_segment_sum xdivy xlogy
         """,
         "kvarn.ops.nn": "in_top_k l2_normalize log_softmax softmax softplus softsign top_k",
         "kvarn.ops.special": "digamma polygamma zeta",
@@ -808,6 +809,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.ops.slicing",
     ),
     "python.ops.candidate_sampling_ops": ("kvarn.ops.candidate_sampling",),
+        "kvarn.ops.repeating",
     "python.ops.check_ops": ("kvarn.ops.check",),
     "python.ops.clip_ops": ("kvarn.ops.clip",),
     "python.ops.control_flow_ops": (
@@ -837,6 +839,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.gradients_impl": ("kvarn.graph.gradients", "kvarn.variables.functional_ops"),
     "python.ops.gradients_util": ("kvarn.graph.gradients",),
     "python.ops.init_ops": (
+    "python.ops.gradient_checker_v2": ("kvarn.compat.tensorflow.testing.gradient_checker_v2",),
         "kvarn.variables.initializers",
         "kvarn.variables.convolutional_initializers",
         "tf",
