@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kvarn.checkpoint.chain import Link
+from kvarn.checkpoint.embeddings.part_numbers import write_numbers
 from kvarn.checkpoint.embeddings.replay import ReplayedTable, replay
 from kvarn.checkpoint.embeddings.stored_table import StoredTable, places_of_parts, stored_tables
 from kvarn.checkpoint.verbs.merge import check_v2_target
@@ -28,6 +29,7 @@ from kvarn.formats import embedding
 from kvarn.formats import embedding_increment as increment
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.manifest import FREQS, FULL, VERSIONS, Manifest, RowCounts
+from kvarn.formats.part_numbers import has_number_per_part
 from kvarn.formats.reader import TensorInfo
 from kvarn.formats.tensor_slice import TensorSlice, parse_shape_and_slice
 from kvarn.io import FileSystem, Path, as_path
@@ -87,26 +89,33 @@ def replay_links(
         counter = Counter(progress, sum(one.size_bytes for one in opened))
         writer = BundleWriter(output, output_fs)
         with aborting(writer):
+            recut: dict[str, int] = {}
             for variable in sorted(last.tables):
                 tables = [one.table(variable, opened[0].splits) for one in opened]
                 keeps = {what for one in opened for what in one.keeps(variable)}
                 parts = tables[-1].table.num_partitions if tables[-1].table.partitioned else 0
+                if partitions is not None and partitions != parts:
+                    recut[variable] = parts = partitions
                 replay(
                     writer,
                     tables,
-                    partitions=parts if partitions is None else partitions,
+                    partitions=parts,
                     keeps_versions=VERSIONS in keeps,
                     keeps_freqs=FREQS in keeps,
                     count=counter,
                 )
             for name, number in sorted(plain.items()):
+                reader, new_parts = opened[number].reader, recut.get(name.rpartition("/")[0])
+                if new_parts is not None and has_number_per_part(opened[0].reader, name):
+                    write_numbers(reader, reader.info(name), new_parts, lambda _: writer)
+                    continue
                 overlays = [
                     (one, stem, rows)
                     for one in opened[number + 1 :]
                     for stem, rows in one.manifest.rows.items()
                     if rows.tensor == name
                 ]
-                _write_plain(writer, opened[number].reader, name, overlays, counter)
+                _write_plain(writer, reader, name, overlays, counter)
     with BundleReader(output, output_fs) as made:
         keys = {
             table.name: sum(

@@ -10,8 +10,10 @@ DeepRec's attributes ``ev_key_types`` and ``has_ev`` of SaveV2, and SaveV3.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +28,24 @@ if TYPE_CHECKING:
     from kvarn.formats.reader import TensorReader
     from kvarn.formats.writer import TensorWriter
     from kvarn.graph.operation import Operation
+
+# By checkpoint, name and slice: what `RestoreV2` gives for it.
+_given: ContextVar[Mapping[tuple[str, str, str], Any] | None] = ContextVar("given", default=None)
+
+
+@contextlib.contextmanager
+def giving(prefix: str, values: Mapping[tuple[str, str], Any]) -> Iterator[None]:
+    """Inside, `RestoreV2` of this thread gives values of its own for tensors and slices of a checkpoint.
+
+    Args:
+      prefix: of the checkpoint.
+      values: by name and shape_and_slice; of the type that is asked for.
+    """
+    token = _given.set({(prefix, *place): value for place, value in values.items()})
+    try:
+        yield
+    finally:
+        _given.reset(token)
 
 
 def _check_names(c, names, *others):
@@ -177,7 +197,8 @@ class restore_v2:
             _check_dtypes(reader, names, wanted)
             values: list[Any] = [None] * len(names)
             for i in sorted(range(len(names)), key=names.__getitem__):
-                values[i] = _read(reader, names[i], slices[i])
+                given = (_given.get() or {}).get((path, names[i], slices[i]))
+                values[i] = _read(reader, names[i], slices[i]) if given is None else given
         return values[0] if len(values) == 1 else values
 
     grad = NOT_DIFFERENTIABLE

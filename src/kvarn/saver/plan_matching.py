@@ -209,7 +209,8 @@ def _owners(demands: RestoreDemands) -> dict[Demand, str]:
             family, is_primary = demand.family
             if is_primary:
                 primaries[family] = demand.key
-    keys = {demand.key: demand for demand in demands.demands}
+    # Ordinary slots of a partitioned embedding variable lie below its whole name.
+    keys = {key for demand in demands.demands for key in (demand.key, demand.whole_key)}
     found = {}
     for demand in demands.demands:
         if demand.importing is not None:

@@ -14,8 +14,11 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from kvarn import errors
 from kvarn.checkpoint.verbs.casting import cast
+from kvarn.formats.part_numbers import number_of_all_parts
 from kvarn.formats.reader import TensorReader
 from kvarn.formats.tensor_slice import parse_shape_and_slice
 from kvarn.graph.operation import Operation
@@ -81,6 +84,7 @@ class _Restore:
         self._rows: dict[Demand, PlanRow] = {}
         self._sources: dict[Demand, str] = {}
         self._resets: list[Operation] = []
+        self._numbers: dict[str, Any] = {}
         self.reasons: list[str] = []
         self.reasons += self._compare_graph(plan)
         self.reasons += self._compare_stored(plan)
@@ -221,8 +225,15 @@ class _Restore:
 
     def _value(self, demand: Demand) -> Any:
         source = self._sources[demand]
-        if demand.slice:
-            full_shape, wanted, _ = parse_shape_and_slice(demand.slice)
+        full_shape, wanted, shape = (
+            parse_shape_and_slice(demand.slice) if demand.slice else ((), None, demand.shape)
+        )
+        found = self._index.match(demand, source).stored
+        if found is not None and self._index.has_number_per_part(demand, found):
+            if source not in self._numbers:
+                self._numbers[source] = number_of_all_parts(self._reader, source)
+            value: Any = np.full(shape or (), self._numbers[source])
+        elif wanted is not None:
             value = self._reader.lookup_slice(source, wanted, full_shape)
         else:
             value = self._reader.lookup(source)

@@ -13,12 +13,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from kvarn import errors
 from kvarn.formats import multihash_parts
+from kvarn.formats.embedding_names import full_name
 from kvarn.formats.multihash_parts import is_cut_otherwise, is_of_multihash
 from kvarn.formats.names import decode_name
+from kvarn.formats.part_numbers import has_number_per_part, number_of_all_parts
+from kvarn.formats.tensor_slice import parse_shape_and_slice
 from kvarn.graph.operation import Operation
 from kvarn.graph.shape_inference import fmt
 from kvarn.graph.tensor_util import constant_value
@@ -65,21 +71,25 @@ class RestoreCheck:
         """
         from kvarn.formats.detect import open_checkpoint
 
-        self._check_shapes(prefix)
         if all(op.type == "RestoreV2" for op in self._readers):
+            self._check_shapes(prefix, {})
             if len(self._readers) > 1:
                 with self._naming_operations(), open_checkpoint(prefix) as reader:
                     self._check_tensors(reader)
             yield
             return
-        from kvarn.ops import kv_restore
+        from kvarn.ops import checkpoint, kv_restore
 
         with contextlib.ExitStack() as stack:
             with self._naming_operations():
                 reader = stack.enter_context(open_checkpoint(prefix))
+                numbers = self._numbers_of_parts(reader)
+            self._check_shapes(prefix, numbers)
+            with self._naming_operations():
                 self._check_tensors(reader)
                 run = kv_restore.EmbeddingRestore(reader)
                 self._look_at_embeddings(run)
+            stack.enter_context(checkpoint.giving(prefix, numbers))
             stack.enter_context(kv_restore.running(run))
             yield
 
@@ -105,18 +115,51 @@ class RestoreCheck:
             if known is not None:
                 checkpoint.verify(reader, [decode_name(name) for name in known], op.attrs["dtypes"])
 
-    def _look_at_embeddings(self, run: EmbeddingRestore) -> None:
-        from kvarn.ops import kv_key_sets
+    @cached_property
+    def _embeddings(self) -> dict[Operation, str]:
+        """By importing operation, the name that it asks for."""
         from kvarn.ops.kv import tensor_name
-        from kvarn.ops.kv_restore import is_part
 
-        asked = {}
+        found = {}
         for op in self._readers:
             known = None if op.type == "RestoreV2" else constant_value(op.inputs[NAMES_AT[op.type]])
             if known is not None:
-                asked[op] = tensor_name(known)
-        owners = embedding_owners(asked)
-        for op, name in asked.items():
+                found[op] = tensor_name(known)
+        return found
+
+    def _numbers_of_parts(self, reader: TensorReader) -> dict[tuple[str, str], Any]:
+        """What to give for numbers of parts of embedding variables that are cut otherwise, by name and slice."""
+        from kvarn.ops.kv_restore import is_part
+
+        owners = embedding_owners(self._embeddings)
+        variables = {
+            full_name(name, owner=owners[op], partitioned=is_part(op.attrs, name, owners[op]))
+            for op, name in self._embeddings.items()
+        }
+        whole = {name: shape for name, shape, _ in self._wanted}
+        numbers: dict[str, Any] = {}
+        found: dict[tuple[str, str], Any] = {}
+        for op in self._readers:
+            for name, part in asked_tensors(op) if op.type == "RestoreV2" else ():
+                if name.rpartition("/")[0] not in variables or not has_number_per_part(reader, name):
+                    continue
+                self._looked_at = op
+                full_shape, wanted = (
+                    parse_shape_and_slice(part)[::2] if part else (whole.get(name), whole.get(name))
+                )
+                _, stored = reader.lookup_dtype_and_shape(name)
+                if full_shape is not None and full_shape != stored and len(full_shape) == 1:
+                    if name not in numbers:
+                        numbers[name] = number_of_all_parts(reader, name)
+                    found[name, part] = np.full(wanted, numbers[name])
+        return found
+
+    def _look_at_embeddings(self, run: EmbeddingRestore) -> None:
+        from kvarn.ops import kv_key_sets
+        from kvarn.ops.kv_restore import is_part
+
+        owners = embedding_owners(self._embeddings)
+        for op, name in self._embeddings.items():
             self._looked_at = op
             family, is_primary = embedding_family(op)
             run.look_at(
@@ -142,7 +185,7 @@ class RestoreCheck:
                         return name, op
         return None
 
-    def _check_shapes(self, prefix: str) -> None:
+    def _check_shapes(self, prefix: str, given: Mapping[tuple[str, str], Any]) -> None:
         from kvarn.formats.detect import open_checkpoint
 
         wrong: list[tuple[str, tuple[int, ...], tuple[int, ...], Operation]] = []
@@ -150,7 +193,7 @@ class RestoreCheck:
             with open_checkpoint(prefix) as reader:
                 cut_otherwise = self._cut_otherwise(reader)
                 for name, shape, op in self._wanted:
-                    if reader.contains(name):
+                    if (name, "") not in given and reader.contains(name):
                         _, stored = reader.lookup_dtype_and_shape(name)
                         if stored != shape:
                             wrong.append((name, shape, stored, op))

@@ -16,6 +16,7 @@ from kvarn.formats import embedding, multihash_parts
 from kvarn.formats.embedding_names import embedding_sources
 from kvarn.formats.embedding_rows import embedding_info
 from kvarn.formats.multihash_parts import is_cut_otherwise
+from kvarn.formats.part_numbers import has_number_per_part
 from kvarn.formats.reader import TensorReader
 from kvarn.formats.tensor_slice import TensorSlice, parse_shape_and_slice
 from kvarn.ops.kv_restore import is_part
@@ -106,11 +107,22 @@ class StoredIndex:
         if stored is None or stored.kind != TENSOR:
             note = "" if stored is None else "an embedding variable is stored under this name"
             return Match(None, (restore_plan.MISSING,), note)
-        status = [
-            *_type_status(dtypes.as_dtype(stored.dtype), demand.dtype),
-            *_shape_status(stored, demand),
-        ]
-        return Match(stored, tuple(status) or (restore_plan.MATCHED,), _note(stored, demand, status))
+        if self.has_number_per_part(demand, stored):
+            shape_status, note = [restore_plan.RESHARDED], f"one number of {stored.shape[0]} parts"
+        else:
+            shape_status, note = list(_shape_status(stored, demand)), ""
+        status = [*_type_status(dtypes.as_dtype(stored.dtype), demand.dtype), *shape_status]
+        return Match(stored, tuple(status) or (restore_plan.MATCHED,), note or _note(stored, demand, status))
+
+    def has_number_per_part(self, demand: Demand, stored: Stored) -> bool:
+        """Whether ``stored`` has a number for each part of an embedding variable, and the demand other parts."""
+        wanted = parse_shape_and_slice(demand.slice)[0] if demand.slice else demand.shape
+        return (
+            wanted is not None
+            and len(wanted) == 1
+            and wanted != stored.shape
+            and has_number_per_part(self.reader, stored.name)
+        )
 
     def _match_embedding(self, demand: Demand, source: str) -> Match:
         assert demand.importing is not None

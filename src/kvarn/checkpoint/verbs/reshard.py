@@ -24,9 +24,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kvarn.checkpoint.embeddings.moves import move_table, unfit
+from kvarn.checkpoint.embeddings.part_numbers import write_numbers
 from kvarn.checkpoint.embeddings.stored_table import StoredTable, stored_tables, tensor_names
 from kvarn.checkpoint.sharded_output import ShardedOutput
 from kvarn.checkpoint.verbs.dense_cuts import DenseCut, copy, cut_anew, cut_of
@@ -40,6 +41,7 @@ from kvarn.formats.detect import V2
 from kvarn.formats.embedding import KEYS, SAVED_PARTITION_NUM, SUFFIXES
 from kvarn.formats.multihash_parts import is_of_multihash
 from kvarn.formats.names import encode_name
+from kvarn.formats.part_numbers import has_number_per_part
 from kvarn.formats.reader import TensorInfo, TensorReader
 from kvarn.io import FileSystem, Path, as_path, file_system_of
 
@@ -134,6 +136,9 @@ def reshard(
                 cut_anew(reader, cut, output, count)
             for table, parts in plan.tables:
                 move_table(reader, table, parts, output, count)
+            for info, parts in plan.numbers:
+                write_numbers(reader, info, parts, output.of_part)
+                count(info.size_bytes)
         changed = [ReshardedVariable(c.info.name, "dense", c.before, c.after) for c in plan.cuts]
         changed += [
             ReshardedVariable(t.name, "embedding", t.num_partitions if t.partitioned else 0, n)
@@ -157,16 +162,17 @@ class _Plan:
     """What becomes of each tensor; ``parts`` has the number of the part of copied tensors that belong to one."""
 
     infos: dict[str, TensorInfo]
-    copied: list[TensorInfo]
-    cuts: list[DenseCut]
-    tables: list[tuple[StoredTable, int]]
-    parts: dict[str, int]
+    copied: list[TensorInfo] = field(default_factory=list)
+    cuts: list[DenseCut] = field(default_factory=list)
+    tables: list[tuple[StoredTable, int]] = field(default_factory=list)
+    numbers: list[tuple[TensorInfo, int]] = field(default_factory=list)
+    parts: dict[str, int] = field(default_factory=dict)
 
 
 def _plan(reader: TensorReader, partitions: int | Mapping[str, int] | None, axis: int | None) -> _Plan:
     wanted = _checked(partitions)
     infos = {info.name: info for info in reader.tensors()}
-    plan = _Plan(infos, [], [], [], {})
+    plan = _Plan(infos)
     taken: set[str] = set()
     used: set[str] = set()
 
@@ -187,6 +193,11 @@ def _plan(reader: TensorReader, partitions: int | Mapping[str, int] | None, axis
             _refuse_gaps(reader, table)
         if parts is not None and parts != (table.num_partitions if table.partitioned else 0):
             plan.tables.append((table, parts))
+            owners = [table.name + rest for rest in table.families if table.owner(rest) is None]
+            numbers = [name for name in infos if name.rpartition("/")[0] in owners and name not in own]
+            numbers = [name for name in numbers if has_number_per_part(reader, name)]
+            plan.numbers += [(infos[name], parts) for name in numbers]
+            taken.update(numbers)
             continue
         plan.copied += [infos[name] for name in own]
         if table.partitioned:
