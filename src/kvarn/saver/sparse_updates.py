@@ -29,6 +29,8 @@ _READS = (
     "VariableShape",
     "VarIsInitializedOp",
 )
+# Inputs of updates of rows that have no rows themselves.
+_NUMBERS = ("beta1_power", "beta2_power")
 _RESTORES = ("RestoreV2", "Restore", "RestoreSlice", "IncrRestore")
 
 
@@ -44,11 +46,12 @@ def record_sparse_updates(variable: Any) -> bool:
     owner: Operation = variable.op
     if variable.shape.rank in (None, 0):
         return False
-    updates = _updates(owner.outputs[0], variable)
-    if not updates or any(_indices(op) is None for op in updates):
+    source = owner.outputs[0]
+    updates = _updates(source, variable)
+    if not updates or any(_indices(op, source) is None for op in updates):
         return False
     for op in updates:
-        _record(op, owner.name, _indices(op))
+        _record(op, owner.name, _indices(op, source))
     _record_restores_of(owner)
     if variable.initializer is not None:
         # Run again, or by `load`, it changes every row.
@@ -111,12 +114,14 @@ def _restores(op: Operation) -> bool:
     return value.op.type in _RESTORES
 
 
-def _indices(op: Operation) -> Tensor | None:
-    """The rows that an operation changes; None if it may change any."""
+def _indices(op: Operation, source: Tensor) -> Tensor | None:
+    """The rows that an operation changes of a variable; None if it may change any."""
     if "Scatter" in op.type and "Nd" in op.type:
         return None
     names = [arg.name for arg in op.registration.op_def.inputs]
-    return op.inputs[names.index("indices")] if "indices" in names else None
+    # AdamAsync's powers change with every step, whatever its rows.
+    numbers = {x for name, x in zip(names, op.inputs, strict=False) if name in _NUMBERS}
+    return op.inputs[names.index("indices")] if "indices" in names and source not in numbers else None
 
 
 def _is_recorded(op: Operation, name: str) -> bool:
