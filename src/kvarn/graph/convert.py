@@ -191,7 +191,7 @@ def _autopack_conversion(
         return NotImplemented
     inferred = _dtype_inside(value)
     if dtype is not None and inferred is not None and inferred is not dtype.base_dtype:
-        return NotImplemented
+        return _pack(_cast_inside(value, dtype.base_dtype), dtype.base_dtype, name or "packed")
     return _pack(value, inferred or dtype, name or "packed")
 
 
@@ -213,6 +213,20 @@ def _dtype_inside(value: Any) -> DType | None:
         if found is not None:
             return found
     return None
+
+
+def _cast_inside(value: Any, dtype: DType) -> Any:
+    """Nested lists with their tensors as ``dtype``; what is no tensor becomes one of it anyway."""
+    if isinstance(value, (list, tuple)):
+        return [_cast_inside(item, dtype) for item in value]
+    if not isinstance(value, Tensor) and not hasattr(value, "_as_graph_element"):
+        return value
+    tensor = convert_to_tensor(value)
+    source = tensor.dtype.base_dtype
+    if source is dtype:
+        return tensor
+    attrs = {"SrcT": source, "DstT": dtype, "Truncate": False}
+    return get_default_graph().add_op(registry.look_up("Cast"), [tensor], attrs, "Cast").outputs[0]
 
 
 def _pack(value: Any, dtype: DType | None, name: str) -> Tensor:

@@ -314,7 +314,9 @@ class _Builder:
                 for (value, index, _, _), v in zip(carried, following, strict=True):
                     slots[value], slots[index] = v, _LATER_ROUND
 
-        inputs = [self.slot(op._inputs[0]) for op in enters]
+        inputs = [
+            self.slot(flow.sources(op)[0] if op.attrs["is_constant"] else op._inputs[0]) for op in enters
+        ]
         for op in enters:
             inputs.extend(self._waited_for(op))
         outputs = [self.slot(op._outputs[0]) for op in exits] + [self.done_slot(op) for op in exits]

@@ -31,12 +31,14 @@ class Body:
       inputs: the placeholders of its arguments, flat.
       outputs: what it returns, flat.
       effects: what runs although nothing that is returned needs it.
+      required: those of them that the function itself says must run.
     """
 
     graph: Graph
     inputs: list[Tensor]
     outputs: list[Tensor]
     effects: list[Operation]
+    required: list[Operation]
 
 
 def body_of(
@@ -111,7 +113,7 @@ class _Reader:
             for op in body.get_operations()
             if op in waited or (op.registration.op_def.is_stateful and op.name not in arguments)
         ]
-        return Body(body, inputs, outputs, effects)
+        return Body(body, inputs, outputs, effects, [op for op in effects if op in waited])
 
     def _add_argument(self, arg: Any) -> None:
         from kvarn.graph.operation import arg_types
@@ -238,6 +240,9 @@ def callee(
         if function is None:
             function = context.attrs[key]
         body = body_of(context.op.graph, function.name, dict(function.attrs))
+        if context.attrs.get("_lower_using_switch_merge"):
+            # TensorFlow makes the function part of the graph, of which only what is needed runs.
+            body.effects = body.required
         if change is not None:
             with body.graph.as_default():
                 change(body)

@@ -161,7 +161,7 @@ def _of_flow(
         return [x if x.op._control_inputs else _source(x, fed) for x in op._inputs]
 
     made = flow.build(needed, fetches, feeds, adapt, sources, run_steps, resources, session)
-    return Plan(*made, [t.dtype.is_ref and t not in fed for t in fetches])
+    return Plan(*made, [_is_buffer(t, fed) for t in fetches])
 
 
 def evaluate(
@@ -331,6 +331,20 @@ def _source(x: Tensor, fed: set[Tensor]) -> Tensor:
     return x
 
 
+def _is_buffer(x: Tensor, fed: set[Tensor]) -> bool:
+    """Whether the value of ``x`` is the buffer of a reference variable, to be read by whoever uses it.
+
+    Reads of one that come into a loop or a branch share it there too: each round sees what the last one assigned.
+    """
+    while x not in fed and not x.dtype.is_ref:
+        op = x.op
+        passes = op.type == "Switch" or (op.type == "Enter" and op.attrs["is_constant"])
+        if not passes or op._inputs[0].op._control_inputs:
+            return False
+        x = _source(op._inputs[0], fed)
+    return x not in fed
+
+
 def _adapted(
     op: Operation, kernel: Callable[..., Any], sources: Sequence[Tensor], fed: set[Tensor]
 ) -> Callable[..., Any]:
@@ -341,10 +355,8 @@ def _adapted(
     start = 0
     for arg in definition.inputs:
         length = arg_length(arg, op.attrs)
-        if not arg.is_ref:
-            deref.extend(
-                i for i in range(start, start + length) if sources[i].dtype.is_ref and sources[i] not in fed
-            )
+        if not arg.is_ref and not (op.type == "Switch" and arg.name == "data"):
+            deref.extend(i for i in range(start, start + length) if _is_buffer(sources[i], fed))
         groups.append((start, start + length, arg.is_list))
         start += length
     has_lists = any(is_list for _, _, is_list in groups)

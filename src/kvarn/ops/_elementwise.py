@@ -61,7 +61,7 @@ def dividing(function):
     """As `binary`, for functions that cannot divide integers by zero."""
 
     def divide(x, y):
-        if y.dtype.kind in "iu" and not np.all(y):
+        if y.dtype.kind in "iu" and x.size and not np.all(y):
             raise errors.InvalidArgumentError.of("Integer division by zero")
         return function(x, y)
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from kvarn import dtypes, tf_logging
 from kvarn.graph import tensor_util
+from kvarn.graph.control_flow_util import EnableControlFlowV2
 from kvarn.graph.convert import convert_to_tensor
-from kvarn.graph.graph import colocate_with, control_dependencies, device, name_scope
+from kvarn.graph.graph import colocate_with, control_dependencies, device, get_default_graph, name_scope
 from kvarn.graph.operation import Operation
 from kvarn.graph.tensor import Tensor
 from kvarn.graph.tensor_shape import TensorShape, as_shape
@@ -39,6 +40,16 @@ class TensorArray:
       ValueError: arguments for a new array and for one that exists.
       TypeError: ``handle`` is no Tensor.
     """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> TensorArray:
+        # An array is a list of tensors where conditionals and loops are functions, and where its flow is one.
+        flow = kwargs.get("flow", args[6] if len(args) > 6 else None)
+        is_list = isinstance(flow, Tensor) and flow.dtype is dtypes.variant
+        if cls is TensorArray and (is_list or EnableControlFlowV2(get_default_graph())):
+            from kvarn.ops.list_tensor_array import ListTensorArray
+
+            return object.__new__(ListTensorArray)
+        return object.__new__(cls)
 
     def __init__(
         self,
@@ -121,6 +132,13 @@ class TensorArray:
         return self._element_shape[0]
 
     def _with_flow(self, flow: Tensor) -> TensorArray:
+        if EnableControlFlowV2(get_default_graph()):
+            raise NotImplementedError(
+                "Attempting to build a graph-mode TF2-style TensorArray from either an eager-mode TensorArray or a "
+                "TF1-style TensorArray.  This is not currently supported.  You may be attempting to capture a "
+                "TensorArray inside a tf.function or tf.data map function. Instead, construct a new TensorArray "
+                "inside the function."
+            )
         new = TensorArray(
             dtype=self._dtype,
             handle=self._handle,

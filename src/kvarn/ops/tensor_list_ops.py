@@ -63,14 +63,8 @@ def _element_of_output(handle: Tensor) -> tuple[Shape, DType] | None:
     node = handle.op
     index = _SHAPE_INPUT.get(node.type)
     if index is not None:
-        c = InferenceContext(node.attrs, node._inputs)
-        shape = shape_input(c, index)
-        if node.type == "TensorListFromTensor":
-            shape = shapes.merge(_without_first(node._inputs[0]._shape), shape)
-        elif node.type == "TensorListSplit":
-            rest = _without_first(node._inputs[0]._shape)
-            shape = shapes.merge(None if rest is None else (None, *rest), shape)
-        return shape, node.attrs["element_dtype"]
+        # That input alone: TensorFlow does not keep what a tensor made a list of says of it, too.
+        return shape_input(InferenceContext(node.attrs, node._inputs), index), node.attrs["element_dtype"]
     if node.type not in _SAME_KIND or handle.value_index:
         return None
     known = element_of(node._inputs[0])

@@ -17,6 +17,8 @@ from kvarn.graph.operation import Operation
 from kvarn.graph.proto_functions import prepend_name_scope, register_proto_function, strip_name_scope
 from kvarn.graph.tensor import IndexedSlices, SparseTensor, Tensor
 from kvarn.graph.tensor_shape import TensorShape
+from kvarn.graph.tensor_spec import TensorSpec
+from kvarn.graph.type_spec import TypeSpec
 from kvarn.ops import array, comparison, control_flow, joining, math
 from kvarn.ops.control import identity_of
 from kvarn.ops.control_flow_context import ControlFlowContext
@@ -576,23 +578,32 @@ def add_next_and_back_edge(merged: Tensor, value: Any, enforce_shape_invariant: 
     return following
 
 
-def invariants_of(value: Any, shape: TensorShape | None = None) -> Any:
+def invariants_of(value: Any, shape: Any = None) -> Any:
     """The shapes that a variable of a loop keeps in all rounds: of a tensor, or a list for a composite's tensors.
 
     Args:
       value: a tensor, a `TensorArray`, IndexedSlices or a SparseTensor.
       shape: what is known, by default what the static shape says: for IndexedSlices the shape of the values,
-        for a SparseTensor its dense shape.
+        for a SparseTensor the shape of its dense shape.  Or a TensorSpec or TypeSpec that ``value`` fits.
 
     Raises:
-      TypeError: ``shape`` is no TensorShape where one is needed.
+      TypeError: ``shape`` is no TensorShape where one is needed, or a TypeSpec that ``value`` does not fit.
+      ValueError: ``shape`` of a SparseTensor is not that of a vector.
     """
+    if isinstance(shape, TensorSpec) and isinstance(value, Tensor) and value.dtype is shape.dtype:
+        return shape.shape
+    if isinstance(shape, (TensorSpec, TypeSpec)):
+        if isinstance(shape, TensorSpec) or not shape.is_compatible_with(value):
+            raise TypeError(f"TypeSpec {shape!r} is not compatible with {value!r}")
+        return [part.shape for part in nest.flatten(shape._component_specs)]
     if not isinstance(value, (IndexedSlices, SparseTensor)):
         return flow_of(value).get_shape() if shape is None else shape
     if shape is not None and not isinstance(shape, TensorShape):
         raise TypeError(f"Expected shape to be a TypeSpec or TensorShape, got {shape!r}")
     if isinstance(value, SparseTensor):
-        rank = (value.get_shape() if shape is None else shape).ndims
+        if shape is not None and shape.ndims not in (None, 1):
+            raise ValueError("Expected a shape with 1 dimension")
+        rank = (value.dense_shape.shape if shape is None else shape)[0].value
         return [TensorShape([None, rank]), TensorShape([None]), TensorShape([rank])]
     if shape is None:
         rows = value.indices.get_shape()

@@ -369,6 +369,54 @@ def loop_with_control_inputs(tf):
 
 
 @program
+def loop_that_assigns_what_it_reads(tf):
+    v, w = tf.Variable([2.0, 3.0], name="v"), tf.Variable([1.0, 2.0], name="w")
+
+    def body(i):
+        changed = tf.cond(i < 2, lambda: tf.assign(v, tf.square(v)), lambda: v)
+        with tf.control_dependencies([changed]):
+            return i + 1
+
+    def doubled(i):
+        with tf.control_dependencies([tf.assign_add(w, w)]):
+            return i + 1
+
+    def nested(i):
+        with tf.control_dependencies([tf.while_loop(lambda j: j < 2, doubled, [0])]):
+            return i + 1
+
+    i = tf.while_loop(lambda i: i < 3, body, [0])
+    j = tf.while_loop(lambda i: i < 2, nested, [0])
+    with tf.control_dependencies([i, j]):
+        return [{}], [v.read_value(), w.read_value()]
+
+
+@program
+def loop_with_invariants_of_sparse_tensors(tf):
+    x = tf.SparseTensor([[0], [3]], [2.0, 4.0], [10])
+
+    def body(i, x):
+        places = tf.concat([x.indices, [[i], [i]]], axis=1)
+        return i + 1, tf.SparseTensor(places, x.values * 2.0, tf.concat([x.dense_shape, [10]], axis=0))
+
+    shapes = [tf.TensorShape([]), tf.TensorShape([None])]
+    _, y = tf.while_loop(lambda i, _: i < 2, body, [0, x], shapes)
+    return [{}], [y.indices, y.values, y.dense_shape]
+
+
+@program
+def array_written_and_read(tf):
+    x = tf.placeholder(tf.float32, [None, 2], name="x")
+    array = tf.TensorArray(tf.float32, 2, dynamic_size=True, clear_after_read=False, element_shape=[2])
+    array = array.write(0, x[0]).write(2, x[1]).write(1, [5.0, 6.0]).identity()
+    y = array.read(2, name="read") + array.read(0)
+    closed = tf.TensorArray(tf.float32, 1).close()
+    with tf.control_dependencies([closed]):
+        found = [array.stack("all"), array.gather([1, 0], name="some"), array.size("count"), y]
+    return [{x: [[1.0, 2.0], [3.0, 4.0]]}], [*found, *tf.gradients([y, found[0]], x)]
+
+
+@program
 def array_written_in_a_loop(tf):
     n = scalar(tf, "n", "int32")
     array = tf.TensorArray(tf.float32, n, clear_after_read=False)
@@ -468,3 +516,18 @@ def second_derivatives(tf):
     x = tf.placeholder(tf.float32, [2], name="x")
     y = x[0] * x[0] * x[1] + tf.reduce_sum(x * x)
     return [{x: [1.0, 2.0]}], tf.hessians(y, x)
+
+
+# Those that are built with conditionals and loops as functions, too: there arrays are lists of tensors.
+FUNCTIONAL = (
+    "array_written_and_read",
+    "array_written_in_a_loop",
+    "array_that_grows",
+    "array_gradients",
+    "array_split_and_joined",
+    "arrays_in_conditionals",
+    "mapped",
+    "mapped_with_variables",
+    "folded",
+    "scanned",
+)

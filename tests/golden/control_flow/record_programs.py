@@ -1,4 +1,7 @@
-"""Records what TensorFlow makes of programs.py in programs.json.gz; run with TensorFlow 1.15.5."""
+"""Records what TensorFlow makes of programs.py; run with TensorFlow 1.15.5.
+
+In programs.json.gz as they are, in functional_programs.json.gz with conditionals and loops as functions.
+"""
 
 import gzip
 import json
@@ -52,12 +55,17 @@ def json_of(key, value):
 
 def main():
     import tensorflow as tf
-    from programs import PROGRAMS
+    from programs import FUNCTIONAL, PROGRAMS
 
-    found = {name: observed(tf, function) for name, function in PROGRAMS.items()}
-    with gzip.GzipFile(os.path.join(HERE, "programs.json.gz"), "wb", mtime=0) as f:
+    record("programs", {name: observed(tf, function) for name, function in PROGRAMS.items()})
+    tf.compat.v1.enable_control_flow_v2()
+    record("functional_programs", {name: observed(tf, PROGRAMS[name]) for name in FUNCTIONAL})
+
+
+def record(file, found):
+    with gzip.GzipFile(os.path.join(HERE, file + ".json.gz"), "wb", mtime=0) as f:
         f.write(json.dumps(found, separators=(",", ":")).encode())
-    print(len(found), "programs")
+    print(len(found), file)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from kvarn import dtypes, errors
 from kvarn.graph.convert import constant
 from kvarn.graph.graph import Graph
 from kvarn.graph.session import Session
-from kvarn.ops import array, gather, joining, layout, reduction, repeating, selection, slicing
+from kvarn.ops import array, division, gather, joining, layout, reduction, repeating, selection, slicing
 
 
 def run(build, feed=None):
@@ -167,6 +167,18 @@ def test_refused_while_building(build, message):
 def test_types_that_are_refused(build, message):
     with Graph().as_default(), pytest.raises(TypeError, match=message):
         build()
+
+
+def test_tensors_in_a_list_become_what_the_others_are():
+    found = run(lambda: joining.concat([constant([[1]], dtypes.int64), [[constant(3)], [4]]], 0))
+    assert (found.tolist(), found.dtype) == ([[1], [3], [4]], np.int64)
+
+
+def test_nothing_is_not_divided_by_zero():
+    zero = np.int32(0)
+    assert run(lambda: division.floormod(constant([], dtypes.int32), zero)).shape == (0,)
+    with pytest.raises(errors.InvalidArgumentError, match="Integer division by zero"):
+        run(lambda: division.floormod(constant([1]), zero))
 
 
 def test_a_tensor_is_no_index():

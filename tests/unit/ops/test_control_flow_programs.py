@@ -15,9 +15,11 @@ from google.protobuf import text_format
 
 import kvarn as tf
 from kvarn import errors, protos
+from kvarn.ops import control_flow_v2_toggles as toggles
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "control_flow"
 EXPECTED = json.loads(gzip.decompress((GOLDEN / "programs.json.gz").read_bytes()))
+AS_FUNCTIONS = json.loads(gzip.decompress((GOLDEN / "functional_programs.json.gz").read_bytes()))
 
 
 def _programs() -> Any:
@@ -48,7 +50,19 @@ def _check(value: Any, expected: list[Any]) -> None:
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_graph_and_numbers(name: str) -> None:
-    expected = EXPECTED[name]
+    _check_graph_and_numbers(name, EXPECTED[name])
+
+
+@pytest.mark.parametrize("name", AS_FUNCTIONS)
+def test_graph_and_numbers_as_functions(name: str) -> None:
+    toggles.enable_control_flow_v2()
+    try:
+        _check_graph_and_numbers(name, AS_FUNCTIONS[name])
+    finally:
+        toggles.disable_control_flow_v2()
+
+
+def _check_graph_and_numbers(name: str, expected: dict[str, Any]) -> None:
     with tf.Graph().as_default() as graph:
         runs, fetches = PROGRAMS[name](tf)
         assert _nodes(graph) == expected["nodes"]
@@ -97,3 +111,34 @@ def test_gone_through_a_meta_graph(name: str) -> None:
                     if not isinstance(wanted, dict):
                         scoped = {"again/" + k: v for k, v in feeds.items()}
                         _check(session.run("again/" + fetch.name, scoped), wanted)
+
+
+@pytest.mark.parametrize("as_functions", [False, True])
+def test_invariants_of_loops(as_functions: bool) -> None:
+    def loop(value: Any, invariant: Any) -> Any:
+        shapes = [tf.TensorShape([]), invariant]
+        return tf.while_loop(lambda i, _: i < 2, lambda i, x: (i + 1, x), [0, value], shapes)[1]
+
+    def shape_of(value: Any, invariant: Any) -> Any:
+        return loop(value, invariant).get_shape()
+
+    if as_functions:
+        toggles.enable_control_flow_v2()
+    try:
+        with tf.Graph().as_default():
+            x, sparse = tf.constant(1.0), tf.SparseTensor([[0], [3]], [2.0, 4.0], [10])
+            assert shape_of(x, tf.TensorSpec(None, tf.float32)).ndims is None
+            assert shape_of(sparse, tf.SparseTensorSpec([None], tf.float32)).ndims == 1
+            with pytest.raises(
+                TypeError, match=r"TypeSpec TensorSpec\(shape=\(\), .* is not compatible with"
+            ):
+                loop(x, tf.TensorSpec([], tf.int32))
+            with pytest.raises(TypeError, match=r"TypeSpec SparseTensorSpec\(.*is not compatible with"):
+                loop(sparse, tf.SparseTensorSpec([None], tf.int32))
+            with pytest.raises(ValueError, match="Expected a shape with 1 dimension"):
+                loop(sparse, tf.TensorShape([5, 5]))
+            if not as_functions:  # functions take the shape for granted
+                with pytest.raises(ValueError, match="is not compatible with the initial shape"):
+                    loop(sparse, tf.TensorShape([5]))
+    finally:
+        toggles.disable_control_flow_v2()

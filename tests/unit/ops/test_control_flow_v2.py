@@ -142,3 +142,90 @@ def test_the_switch_is_off_again() -> None:
     assert not control_flow_util.ENABLE_CONTROL_FLOW_V2
     y = tf.cond(tf.placeholder(tf.bool, []), lambda: 1.0, lambda: 2.0)
     assert y.op.type == "Merge"
+
+
+def _afterwards(build: Any) -> tuple[Any, list[float]]:
+    """What ``build`` of a variable of [2, 3] gives, and the variable then."""
+    v = tf.get_variable("v", initializer=[2.0, 3.0], use_resource=True)
+    out = build(v)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        return session.run(out), session.run(v).tolist()
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_what_nothing_waits_for_does_not_run(waits: bool) -> None:
+    def assigned(v: Any, result: Any) -> Any:
+        with tf.control_dependencies([v.assign_add([1.0, 1.0])] if waits else []):
+            return tf.identity(result)
+
+    def branch(v: Any) -> Any:
+        return tf.cond(tf.constant(True), lambda: assigned(v, 5.0), lambda: tf.constant(0.0))
+
+    def loop(v: Any) -> Any:
+        return tf.while_loop(lambda i: i < 3, lambda i: assigned(v, i + 1), [0])
+
+    def unused(v: Any) -> Any:
+        v.assign_add([1.0, 1.0])
+        return 5.0
+
+    assert _afterwards(branch) == (5.0, [3.0, 4.0] if waits else [2.0, 3.0])
+    with tf.Graph().as_default():
+        assert _afterwards(loop) == (3, [5.0, 6.0] if waits else [2.0, 3.0])
+    with tf.Graph().as_default():
+        dropped = _afterwards(lambda v: tf.cond(tf.constant(True), lambda: unused(v), lambda: 0.0))
+        assert dropped == (5.0, [2.0, 3.0])
+
+
+def test_arrays_are_lists_of_tensors() -> None:
+    array = tf.TensorArray(tf.float32, 2, element_shape=[2])
+    assert array.handle is None
+    assert array.flow.dtype is tf.variant
+    assert _run([array.read(0)]) == [[0.0, 0.0]]
+    refused = [
+        (lambda: tf.TensorArray(tf.float32), ValueError, "Size must be provided if flow is not provided"),
+        (lambda: tf.TensorArray(tf.float32, 2, flow=array.flow), ValueError, "both a flow and size"),
+        (
+            lambda: tf.TensorArray(tf.float32, flow=array.flow, element_shape=[2]),
+            ValueError,
+            "both a flow and element_shape",
+        ),
+        (
+            lambda: tf.TensorArray(tf.float32, flow=tf.constant(1.0)),
+            TypeError,
+            "flow must be a variant tensor",
+        ),
+        (lambda: tf.TensorArray(tf.float32, 2, handle=tf.constant("a")), ValueError, "has no handle"),
+        (lambda: array.write(0, [1.0]), ValueError, r"Inconsistent shapes: saw \(1,\) but expected \(2,\)"),
+        (lambda: array.grad("a"), NotImplementedError, "go through its flow"),
+        (lambda: array.split([1.0, 2.0], 2), ValueError, "Shape must be rank 1 but is rank 0"),
+    ]
+    for build, kind, message in refused:
+        with pytest.raises(kind, match=message):
+            build()
+
+
+def test_lists_in_arrays_are_checked_while_running() -> None:
+    array = tf.TensorArray(tf.float32, 2, infer_shape=False)
+    other = array.write(0, [1.0]).write(1, [1.0, 2.0])
+    for fetch, message in [
+        (array.write(2, [1.0]).stack(), "Trying to modify element 2 in a list with 2 elements."),
+        (array.read(0), "Trying to read an uninitialized tensor but element_shape is not fully defined"),
+        (other.stack(), r"Incompatible shapes during merge: \[1\] vs. \[2\]"),
+    ]:
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            _run([fetch])
+
+
+def test_an_array_with_a_handle_is_not_taken_along() -> None:
+    toggles.disable_control_flow_v2()
+    array = tf.TensorArray(tf.float32, 2)
+    toggles.enable_control_flow_v2()
+    with pytest.raises(NotImplementedError, match="Attempting to build a graph-mode TF2-style TensorArray"):
+        array.write(0, 1.0)
+
+
+def test_flows_that_are_lists_make_arrays_of_lists() -> None:
+    flow = tf.TensorArray(tf.float32, 2).write(0, 1.0).write(1, 2.0).flow
+    toggles.disable_control_flow_v2()
+    assert _run([tf.TensorArray(tf.float32, flow=flow).stack()]) == [[1.0, 2.0]]
