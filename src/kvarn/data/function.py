@@ -77,7 +77,11 @@ class StructuredFunctionWrapper:
             return [convert_to_tensor(t) for t in tensors]
 
         types = structure.get_flat_tensor_types(input_structure)
-        options = {**(defun_kwargs or {}), "func_name": self._function_name()}
+        options: dict[str, Any] = {
+            **(defun_kwargs or {}),
+            "func_name": self._function_name(),
+            "capture_resource_var_by_value": use_legacy_function,
+        }
         # Without arguments, a decorator with types would take the function for one of any types.
         self._function = (
             Defun(*types, **options)(wrapper_fn) if types else Defun(**options)(lambda: wrapper_fn())

@@ -200,11 +200,3 @@ def _complete(types: Any, shapes: Any, classes: Any) -> tuple[Any, Any, Any]:
         classes = nest.map_structure(lambda _: Tensor, types)
     nest.assert_same_structure(types, shapes)
     return types, shapes, classes
-
-
-def get_next_as_optional(iterator: Any) -> Tensor:
-    """The next element as a variant tensor that holds it or, at the end, nothing."""
-    found: Tensor = iterators.iterator_get_next_as_optional(
-        iterator._iterator_resource, **_flat(iterator.element_spec)
-    )
-    return found

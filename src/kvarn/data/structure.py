@@ -134,6 +134,25 @@ def _(spec: TensorSpec) -> Any:
 
 
 @flat_specs.register
+def _(spec: type_spec.TypeSpec) -> list[TensorSpec]:
+    found: list[TensorSpec] = spec._component_specs
+    return found
+
+
+@to_tensors.register
+def _(spec: type_spec.TypeSpec, value: Any) -> list[Tensor]:
+    found: list[Tensor] = spec._to_components(value)
+    return found
+
+
+@from_tensors.register
+def _(spec: type_spec.TypeSpec, tensors: list[Tensor]) -> Any:
+    for tensor, component in zip(tensors, flat_specs(spec), strict=True):
+        tensor.set_shape(component.shape)
+    return spec._from_components(tensors)
+
+
+@flat_specs.register
 def _(spec: SparseTensorSpec) -> list[TensorSpec]:
     # Three variants, or batches of them.
     return [TensorSpec(None, dtypes.variant)]

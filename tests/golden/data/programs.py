@@ -422,3 +422,64 @@ def shapes_of_one_size_in_a_batch(tf):
 @program
 def different_shapes_in_a_batch_not_fused(tf):
     return tf.data.Dataset.range(3).map(lambda v: tf.fill([v], v)).batch(2), "structure"
+
+
+@program
+def optionals_with_values(tf):
+    optional = tf.data.experimental.Optional
+    made = tf.data.Dataset.range(3).map(lambda x: optional.from_value({"a": x, "b": (x + 1, "s")}))
+    return made.map(lambda o: (o.has_value(), o.get_value())), "initializable"
+
+
+@program
+def optionals_of_sparse_tensors(tf):
+    def sparse(x):
+        return tf.SparseTensor([[0], [x]], [x, 7], [10])
+
+    made = tf.data.Dataset.range(1, 3).map(lambda x: tf.data.experimental.Optional.from_value(sparse(x)))
+    return made.map(lambda o: o.get_value()).map(lambda s: (s.indices, s.values, s.dense_shape)), "one_shot"
+
+
+@program
+def optionals_without_values(tf):
+    spec = tf.TensorSpec([], tf.int64)
+    made = tf.data.Dataset.range(2).map(lambda x: tf.data.experimental.Optional.none_from_structure(spec))
+    return made.map(lambda o: (o.has_value(), o.get_value(), spec.shape.as_list() or 0)), "initializable"
+
+
+@program
+def optionals_of_an_iterator(tf):
+    iterator = tf.data.Dataset.range(1).make_one_shot_iterator()
+    optional = tf.data.experimental.get_next_as_optional(iterator)
+    given = tf.data.Dataset.from_tensors(optional).map(lambda o: o.has_value())
+    return given, "initializable"
+
+
+@program
+def dataset_of_a_dataset(tf):
+    inner = tf.data.Dataset.range(3).map(lambda x: (x, tf.as_string(x)))
+    return tf.data.Dataset.from_tensors((inner, 5)).flat_map(lambda d, _: d), "one_shot"
+
+
+@program
+def datasets_in_a_batch(tf):
+    datasets = tf.data.Dataset.range(4).map(tf.data.Dataset.range)
+    return datasets.batch(2).apply(tf.data.experimental.unbatch()).flat_map(lambda d: d), "one_shot"
+
+
+@program
+def strings_chosen(tf):
+    words = tf.data.Dataset.from_tensor_slices(["a", "bb", "", "ccc"])
+    return words.filter(lambda w: tf.strings.length(w) < 3).map(lambda w: w + "!"), "one_shot"
+
+
+@program
+def variables_in_functions(tf):
+    v = tf.get_variable("v", initializer=5, dtype=tf.int32, use_resource=True)
+    return tf.data.Dataset.from_tensor_slices([1, 2]).map(lambda x: (x + v, v.assign_add(1))), "initializable"
+
+
+@program
+def variables_in_legacy_functions(tf):
+    v = tf.get_variable("v", initializer=5, dtype=tf.int32, use_resource=True)
+    return tf.data.Dataset.range(2).map_with_legacy_function(lambda x: tf.to_int32(x) + v), "initializable"

@@ -154,3 +154,15 @@ def test_a_missing_module_to_run_is_one_line(tmp_path: pathlib.Path) -> None:
     assert done.returncode == 2
     assert "no module named 'nothing.here'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_name_may_stand_for_none_and_a_switch_for_what_it_is_now(tmp_path: pathlib.Path) -> None:
+    program = (
+        "from tensorflow.python.ops import array_ops, control_flow_util, control_flow_v2_toggles as toggles\n"
+        "from tensorflow.python.data.ops import dataset_ops, optional_ops\n"
+        "print(array_ops.newaxis, dataset_ops._VariantDataset.__name__, optional_ops._OptionalImpl.__name__)\n"
+        "before = control_flow_util.ENABLE_CONTROL_FLOW_V2\n"
+        "toggles.enable_control_flow_v2()\n"
+        "print(before, control_flow_util.ENABLE_CONTROL_FLOW_V2)\n"
+    )
+    assert run(tmp_path, program).stdout == "None VariantDataset Optional\nFalse True\n"

@@ -13,6 +13,8 @@ from typing import Any
 from kvarn.compat.tensorflow import absent, gen_ops, names, namespace
 
 _PREFIXES = ("tensorflow", "tensorflow_core")
+# No value: None is one, such as `newaxis`.
+_MISSING = object()
 
 
 class _ModuleView(ModuleType):
@@ -33,14 +35,16 @@ class _ModuleView(ModuleType):
         for target in self.__dict__["_targets"]:
             if target == "protos":
                 found = _proto(name)
+                found = _MISSING if found is None else found
             elif target.startswith("tf:") or target == "tf":
                 space = target[3:]
                 wanted = names.find(space, name)
-                found = namespace.load(wanted) if wanted is not None else None
+                found = namespace.load(wanted) if wanted is not None else _MISSING
             else:
-                found = getattr(importlib.import_module(target), name, None)
-            if found is not None:
-                self.__dict__[name] = found
+                found = getattr(importlib.import_module(target), name, _MISSING)
+            if found is not _MISSING:
+                if not isinstance(found, bool):  # a switch may be turned over
+                    self.__dict__[name] = found
                 return found
         raise AttributeError(f"module '{self.__name__}' has no attribute '{name}'.{namespace.advice(name)}")
 

@@ -377,8 +377,8 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         """,
         "kvarn.variables.group_embedding_ops": "group_embedding_lookup group_embedding_lookup_sparse",
     },
-    "bitwise": {
     "image": {"kvarn.ops.image_resize": "resize_bilinear resize_nearest_neighbor"},
+    "bitwise": {
         "kvarn.ops.bitwise": "bitwise_and bitwise_or bitwise_xor invert left_shift right_shift",
     },
     "math": {
@@ -566,7 +566,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             take_while unbatch
         """,
         "kvarn.data.grouping": "bucket_by_sequence_length group_by_window",
-        "kvarn.data.iterator": "get_next_as_optional",
+        "kvarn.data.optional": "get_next_as_optional Optional OptionalStructure=OptionalSpec",
         "kvarn.data.options": """
             DistributeOptions MapVectorizationOptions OptimizationOptions StatsOptions ThreadingOptions
         """,
@@ -712,6 +712,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.data": ("tf:data",),
     "python.data.experimental.ops.batching": ("kvarn.data.experimental",),
     "python.data.experimental.ops.counter": ("kvarn.data.experimental",),
+    "python.data.experimental.ops.distribute_options": ("kvarn.data.options",),
     "python.data.experimental.ops.enumerate_ops": ("kvarn.data.experimental",),
     "python.data.experimental.ops.error_ops": ("kvarn.data.experimental",),
     "python.data.experimental.ops.get_single_element": ("kvarn.data.experimental",),
@@ -721,6 +722,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.data.experimental.ops.random_ops": ("kvarn.data.experimental",),
     "python.data.experimental.ops.scan_ops": ("kvarn.data.experimental",),
     "python.data.experimental.ops.shuffle_ops": ("kvarn.data.experimental",),
+    "python.data.experimental.ops.stats_options": ("kvarn.data.options",),
     "python.data.experimental.ops.take_while_ops": ("kvarn.data.experimental",),
     "python.data.experimental.ops.threading_options": ("kvarn.data.options",),
     "python.data.ops.dataset_ops": (
@@ -730,6 +732,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.data.options",
     ),
     "python.data.ops.iterator_ops": ("kvarn.data.iterator",),
+    "python.data.ops.optional_ops": ("kvarn.data.optional",),
     "python.data.ops.readers": ("kvarn.data.readers",),
     "python.data.util.convert": ("kvarn.data.kinds",),
     "python.data.util.nest": ("kvarn.data.nest",),
@@ -798,6 +801,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.layers.normalization": ("kvarn.layers.normalization",),
     "python.layers.pooling": ("kvarn.layers.pooling",),
     "python.layers.utils": ("kvarn.keras.layer_utils",),
+    "python.lib.io.python_io": ("kvarn.data.tf_record",),
     "python.lib.io.tf_record": ("kvarn.data.tf_record",),
     "python.lib.io.file_io": ("kvarn.compat.tensorflow.file_io",),
     "python.module.module": ("kvarn.train.tracking.module",),
@@ -805,11 +809,11 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.ops.array",
         "kvarn.ops.gather",
         "kvarn.ops.manip",
+        "kvarn.ops.repeating",
         "kvarn.ops.search",
         "kvarn.ops.slicing",
     ),
     "python.ops.candidate_sampling_ops": ("kvarn.ops.candidate_sampling",),
-        "kvarn.ops.repeating",
     "python.ops.check_ops": ("kvarn.ops.check",),
     "python.ops.clip_ops": ("kvarn.ops.clip",),
     "python.ops.control_flow_ops": (
@@ -835,19 +839,19 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "python.ops.functional_ops": ("kvarn.variables.functional_ops",),
     "python.ops.gradient_checker": ("kvarn.compat.tensorflow.testing.gradient_checker",),
+    "python.ops.gradient_checker_v2": ("kvarn.compat.tensorflow.testing.gradient_checker_v2",),
     "python.ops.gradients": ("kvarn.graph.gradients", "kvarn.variables.functional_ops"),
     "python.ops.gradients_impl": ("kvarn.graph.gradients", "kvarn.variables.functional_ops"),
     "python.ops.gradients_util": ("kvarn.graph.gradients",),
+    "python.ops.image_ops": ("kvarn.ops.image_resize",),
+    "python.ops.image_ops_impl": ("kvarn.ops.image_resize",),
     "python.ops.init_ops": (
-    "python.ops.gradient_checker_v2": ("kvarn.compat.tensorflow.testing.gradient_checker_v2",),
         "kvarn.variables.initializers",
         "kvarn.variables.convolutional_initializers",
         "tf",
         "tf:contrib.framework",
     ),
     "python.ops.io_ops": ("kvarn.ops.checkpoint", "kvarn.ops.files"),
-    "python.ops.image_ops": ("kvarn.ops.image_resize",),
-    "python.ops.image_ops_impl": ("kvarn.ops.image_resize",),
     "python.ops.kv_variable_ops": (
         "kvarn.variables.embedding_variable",
         "kvarn.variables.dynamic_embedding_variable",
@@ -1045,6 +1049,17 @@ _ALIASES: Final[dict[str, dict[str, str]]] = {
             _Enter=enter _NextIteration=next_iteration _SwitchRefOrTensor=switch_ref_or_tensor exit=exit
             merge=merge switch=switch
         """,
+    },
+    "python.data.ops.dataset_ops": {
+        "kvarn.data.dataset": "_VariantDataset=VariantDataset",
+        "kvarn.data.kinds": """
+            _GeneratorDataset=GeneratorDataset _ModelDataset=ModelDataset _OptimizeDataset=OptimizeDataset
+            _OptionsDataset=OptionsDataset _RestructuredDataset=RestructuredDataset
+            _UnbatchDataset=UnbatchDataset
+        """,
+    },
+    "python.data.ops.optional_ops": {
+        "kvarn.data.optional": "_OptionalImpl=Optional",
     },
     "python.data.ops.readers": {
         "kvarn.data.readers": """

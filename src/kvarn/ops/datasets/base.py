@@ -92,7 +92,7 @@ class Iteration:
         callee, more = found, captured.arguments
 
         def call(element: Element) -> Element:
-            return tuple(callee([*element, *more]))
+            return tuple(callee([*as_values(element), *more]))
 
         return call
 
@@ -192,6 +192,11 @@ def types_and_shapes(ctx: Any) -> tuple[Any, Any]:
 def shape_of(value: Any) -> tuple[int, ...]:
     """The shape of a component."""
     return tuple(getattr(value, "shape", ()))
+
+
+def as_values(element: Element) -> list[Any]:
+    """The components as kernels take them: strings, which iterators pass on as such, in arrays."""
+    return [np.array(x, dtype=object) if type(x) is bytes else x for x in element]
 
 
 def stacked(column: Sequence[Any], dtype: DType) -> Any:

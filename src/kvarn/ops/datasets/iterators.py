@@ -21,7 +21,7 @@ from kvarn.graph.shape_inference import Shape, fmt
 from kvarn.ops import _text
 from kvarn.ops._format import type_text
 from kvarn.ops._handles import own_handle
-from kvarn.ops.datasets.base import Dataset, Element, Iteration, shape_of
+from kvarn.ops.datasets.base import Dataset, Element, Iteration, as_values, shape_of
 from kvarn.ops.optionals import Optional
 
 _OUTPUTS = ["output_types: list(type) >= 1", "output_shapes: list(shape) >= 1"]
@@ -197,7 +197,7 @@ def _component_shapes(c: Any, iterator: Any) -> Any:
 
 def _get_next(ctx: Any, iterator: Any) -> Any:
     try:
-        return packed(list(ctx.resources.look_up(iterator).next()))
+        return packed(as_values(ctx.resources.look_up(iterator).next()))
     except StopIteration:
         raise errors.OutOfRangeError.of("End of sequence") from None
 
@@ -234,7 +234,7 @@ class iterator_get_next_as_optional:
 
     def kernel(ctx: Any, iterator: Any) -> Any:
         try:
-            return Optional(list(ctx.resources.look_up(iterator).next()))
+            return Optional(as_values(ctx.resources.look_up(iterator).next()))
         except StopIteration:
             return Optional(None)
 
@@ -259,7 +259,7 @@ class dataset_to_single_element:
                 raise errors.InvalidArgumentError.of("Dataset had more than one element.")
         finally:
             run.cancel()
-        return packed(list(element))
+        return packed(as_values(element))
 
     grad = NOT_DIFFERENTIABLE
 

@@ -1,12 +1,11 @@
 """Datasets of what files hold: lines, records, pieces of one length.
 
 Source: tensorflow/core/ops/dataset_ops.cc, tensorflow/core/kernels/data/{text_line,tf_record,fixed_length_record}
-_dataset_op.cc, tensorflow/core/lib/io/{buffered_inputstream,zlib_inputstream}.cc (1.15).
+_dataset_op.cc (1.15).
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,12 +15,12 @@ from kvarn import dtypes, errors
 from kvarn.formats.tfrecord import WINDOW_BITS, read_records
 from kvarn.graph import shape_inference as shapes
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
-from kvarn.io import ReadFile, file_system_of
+from kvarn.io import file_system_of
 from kvarn.ops import _text
+from kvarn.ops._file_bytes import BUFFER_BYTES, pieces_of
 from kvarn.ops.datasets.base import Dataset, Element, Iteration, shape_of
 
 _FILES = "filenames: string, compression_type: string, buffer_size: int64"
-_DEFAULT_BUFFER_BYTES = 256 << 10
 
 
 def filenames_of(filenames: Any) -> list[str]:
@@ -42,7 +41,7 @@ def checked_compression(compression_type: Any) -> str:
 def _checked_buffer(buffer_size: Any, text: str) -> int:
     if buffer_size < 0:
         raise errors.InvalidArgumentError.of(text)
-    return int(buffer_size) or _DEFAULT_BUFFER_BYTES
+    return int(buffer_size) or BUFFER_BYTES
 
 
 class _OfFiles(Dataset):
@@ -61,31 +60,7 @@ class _OfFiles(Dataset):
 
     def pieces(self, name: str) -> Iterator[bytes]:
         """The bytes of a file, uncompressed, in pieces of about the size of the buffer."""
-        file = file_system_of(name).open_read(name)
-        try:
-            stored = _stored(file, self.buffer_bytes)
-            yield from _inflated(stored, name, WINDOW_BITS[self.compression]) if self.compression else stored
-        finally:
-            file.close()
-
-
-def _stored(file: ReadFile, size: int) -> Iterator[bytes]:
-    for offset in range(0, file.size, size):
-        yield file.read(offset, size)
-
-
-def _inflated(stored: Iterator[bytes], name: str, window_bits: int) -> Iterator[bytes]:
-    inflate = zlib.decompressobj(window_bits)
-    try:
-        for piece in stored:
-            rest = piece
-            while rest and not inflate.eof:
-                yield inflate.decompress(rest, _DEFAULT_BUFFER_BYTES)
-                rest = inflate.unconsumed_tail
-    except zlib.error as problem:
-        raise errors.DataLossError.of(
-            f"inflate() failed: {problem} in {name}", path=name, hint="Is this the file's compression type?"
-        ) from problem
+        return pieces_of(name, self.compression, self.buffer_bytes)
 
 
 class _FilesIterator:
@@ -201,7 +176,7 @@ def _fixed_length(
     return _Pieces(
         filenames_of(filenames),
         checked_compression(compression),
-        int(buffer_size) or _DEFAULT_BUFFER_BYTES,
+        int(buffer_size) or BUFFER_BYTES,
         int(header),
         int(record),
         int(footer),
