@@ -9,7 +9,6 @@ from typing import Any
 
 from kvarn import dtypes
 from kvarn.graph import tensor_util
-from kvarn.graph.convert import convert_to_tensor
 from kvarn.graph.graph import name_scope
 from kvarn.graph.operation import Operation
 from kvarn.graph.tensor import Tensor

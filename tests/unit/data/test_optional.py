@@ -25,9 +25,7 @@ def test_elements_of_an_iterator_one_by_one() -> None:
                 [True, (1, {"a": 2})],
             ]
             assert not session.run(there)
-            with pytest.raises(
-                tf.errors.InvalidArgumentError, match="The given optional does not have a value."
-            ):
+            with pytest.raises(tf.errors.InvalidArgumentError, match="The given optional does not have"):
                 session.run(value)
             session.run(iterator.initializer)
             assert [session.run(chosen) for _ in range(3)] == [0, 1, -1]
