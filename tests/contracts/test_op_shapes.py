@@ -44,6 +44,7 @@ ELSEWHERE = frozenset(
         "optionals",
         "queues",
         "random",
+        "readers",
         "remapping",
         "resource_variable",
         "sets",

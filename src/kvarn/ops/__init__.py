@@ -55,6 +55,7 @@ MODULES = [
     "queues",
     "random",
     "ranges",
+    "readers",
     "reduction",
     "remapping",
     "resource_variable",

@@ -76,7 +76,7 @@ def _random(ctx: Any) -> ResourceHandle:
     )
 
 
-def _pair(c: Any) -> Any:
+def _pair(c: Any, *unused: Any) -> Any:
     return (2,)
 
 
@@ -150,6 +150,16 @@ class random_shuffle_queue_v2:
 
     def kernel(ctx: Any) -> Any:
         return _random(ctx)
+
+
+@op("FakeQueue", inputs="resource: resource", outputs="handle: Ref(string)", stateful=True)
+class fake_queue:
+    """The handle of a queue as the reference that older operations take."""
+
+    shape = _pair
+
+    def kernel(ctx: Any, resource: Any) -> Any:
+        return as_reference(ctx, resource)
 
 
 # -- putting in ---------------------------------------------------------------------------------------

@@ -135,6 +135,9 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             variable_creator_scope variable_op_scope variable_scope VariableScope
         """,
         "kvarn.variables.multihash_variable": "get_multihash_variable",
+        "kvarn.data.queue_readers": """
+            FixedLengthRecordReader IdentityReader ReaderBase TextLineReader TFRecordReader WholeFileReader
+        """,
         "kvarn.variables.queues": "FIFOQueue PaddingFIFOQueue QueueBase RandomShuffleQueue",
         "kvarn.variables.partitioners": """
             create_partitioned_variables fixed_size_partitioner min_max_variable_partitioner
@@ -851,7 +854,12 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "tf",
         "tf:contrib.framework",
     ),
-    "python.ops.io_ops": ("kvarn.ops.checkpoint", "kvarn.ops.files"),
+    "python.ops.io_ops": (
+        "kvarn.data.queue_readers",
+        "kvarn.ops.checkpoint",
+        "kvarn.ops.files",
+        "kvarn.ops.readers",
+    ),
     "python.ops.kv_variable_ops": (
         "kvarn.variables.embedding_variable",
         "kvarn.variables.dynamic_embedding_variable",
