@@ -256,23 +256,16 @@ _BY_NUMPY: dict[np.dtype[Any], DType] = {
 }  # fmt: skip
 _BY_NUMPY[np.dtype(np.object_)] = string
 
-# What Python's own types stand for: `float` is float32 and `int` is int32, as in TensorFlow.
-_BY_PYTHON: dict[type, DType] = {
-    float: float32,
-    int: int32,
-    builtins.bool: bool,
-    str: string,
-    bytes: string,
-    object: string,
-    complex: complex128,
-}
+# What Python's own types stand for; others, such as `int`, are ambiguous and stand for nothing.
+_BY_PYTHON: dict[type, DType] = {float: float32, builtins.bool: bool, object: string}
+_AMBIGUOUS = (int, str, bytes, complex)
 
 
 def as_dtype(type_value: Any) -> DType:
     """The DType that ``type_value`` stands for.
 
     Args:
-      type_value: a DType, a DataType number, a name, a NumPy type or dtype, or a Python type.
+      type_value: a DType, a DataType number, a name, a NumPy type or dtype, or `float`, `bool` or `object`.
 
     Raises:
       TypeError: nothing is known under that value.
@@ -286,7 +279,7 @@ def as_dtype(type_value: Any) -> DType:
         found = _BY_PYTHON.get(type_value)
     elif isinstance(type_value, int):
         found = _BY_ENUM.get(type_value)
-    if found is None:
+    if found is None and not (isinstance(type_value, type) and type_value in _AMBIGUOUS):
         numpy_dtype: np.dtype[Any] | None
         try:
             numpy_dtype = np.dtype(type_value)

@@ -14,6 +14,7 @@ from kvarn import dtypes
 from kvarn.dtypes import DType
 from kvarn.graph import registry
 from kvarn.graph.graph import get_default_graph, name_scope
+from kvarn.graph.operation import Operation
 from kvarn.graph.tensor import IndexedSlices, SparseTensor, Tensor, TensorValue
 
 ConversionFunction = Callable[..., Any]
@@ -247,6 +248,17 @@ def _pack(value: Any, dtype: DType | None, name: str) -> Tensor:
 
 
 register_tensor_conversion_function((list, tuple), _autopack_conversion, 99)
+
+
+def _refuse_operation(
+    value: Operation, dtype: DType | None = None, name: str | None = None, as_ref: bool = False
+) -> Tensor:
+    raise TypeError(
+        f"Can't convert Operation '{value.name}' to Tensor (target dtype={dtype!r}, name={name!r})"
+    )
+
+
+register_tensor_conversion_function(Operation, _refuse_operation)
 register_tensor_conversion_function(object, _constant_conversion, 200)
 
 

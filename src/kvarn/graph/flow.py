@@ -88,6 +88,13 @@ class _Frame:
         return 0 if self.parent is None else self.parent.depth + 1
 
 
+def cycle_error(stuck: Sequence[Operation]) -> errors.OpError:
+    """What is said of operations that wait for each other, or for those."""
+    some = ", ".join(op.name for op in stuck[:3])
+    text = f"Graph is invalid, contains a cycle with {len(stuck)} nodes, including: {some}"
+    return errors.InvalidArgumentError.of(text, name=stuck[0].name if stuck else None)
+
+
 def _frames(needed: set[Operation], fed: set[Tensor]) -> tuple[_Frame, dict[Operation, _Frame]]:
     """The outermost frame, and the frame that each operation runs in.
 
@@ -223,10 +230,7 @@ class _Builder:
                     heapq.heappush(heap, (nodes[following], number[following], following))
         if len(out) != len(nodes):
             stuck = [n for n in nodes if left[n] > 0 and isinstance(n, Operation)]
-            raise errors.InvalidArgumentError.of(
-                f"The graph has a cycle through {', '.join(repr(op.name) for op in stuck[:4])}.",
-                name=stuck[0].name if stuck else None,
-            )
+            raise cycle_error(stuck)
         return out
 
     def _waited_for(self, op: Operation) -> list[int]:

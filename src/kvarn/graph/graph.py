@@ -63,8 +63,30 @@ class _ControlDependenciesController:
         return op in self._seen_nodes
 
 
+class _ThreadNames(threading.local):
+    """The name scope of each thread."""
+
+    stack = ""
+
+
+class _Scopes:
+    """What scopes add to the operations that are made inside, but for their names."""
+
+    def __init__(self) -> None:
+        self.devices: list[Any] = []
+        self.control_dependencies: list[_ControlDependenciesController] = []
+        self.colocation: list[Operation] = []
+
+
+class _ThreadScopes(threading.local, _Scopes):
+    """The same for each thread."""
+
+
 class Graph:
-    """The operations of a program.  Not thread-safe while it is being built."""
+    """The operations of a program.  Not thread-safe while it is being built.
+
+    Threads that take turns have name scopes of their own, and after `switch_to_thread_local` all scopes.
+    """
 
     # How many bodies of functions are under construction; an operation on tensors then belongs to the body.
     functions_being_built = 0
@@ -77,11 +99,10 @@ class Graph:
         # Grows with every change, also of existing operations; sessions tell by it which plans are stale.
         self._version = 0
         self._names_in_use: dict[str, int] = {}
-        self._name_stack = ""
-        self._device_function_stack: list[Any] = []
+        self._names = _ThreadNames()
+        self._scopes: _Scopes | _ThreadScopes = _Scopes()
         self._default_original_op: Operation | None = None
         self._control_flow_context: Any = None
-        self._control_dependencies_stack: list[_ControlDependenciesController] = []
         self._collections: dict[Any, list[Any]] = {}
         self._seed: int | None = None
         self._attr_scope_map: dict[str, Any] = {}
@@ -90,7 +111,8 @@ class Graph:
         self._finalized = False
         self._functions: dict[str, Any] = {}
         self._container = ""
-        self._colocation_stack: list[Operation] = []
+        # Inputs that were replaced by tensors of other types, with those that they must have.
+        self._mistyped: dict[tuple[Operation, int], DType] = {}
         self._variable_creators: list[tuple[int, Callable[..., Any]]] = []
         self._unfeedable_tensors: set[Tensor] = set()
         self._unfetchable_ops: set[Operation] = set()
@@ -104,6 +126,47 @@ class Graph:
             GRAPH_DEF_VERSION_MIN_CONSUMER,
             [],
         )
+
+    # -- what belongs to threads ------------------------------------------------------------------
+
+    def switch_to_thread_local(self) -> None:
+        """Gives each thread its own scopes: devices, control dependencies and colocation, beside names."""
+        if isinstance(self._scopes, _ThreadScopes):
+            return
+        before, self._scopes = self._scopes, _ThreadScopes()
+        self._scopes.__dict__.update(before.__dict__)
+
+    @property
+    def _name_stack(self) -> str:
+        return self._names.stack
+
+    @_name_stack.setter
+    def _name_stack(self, stack: str) -> None:
+        self._names.stack = stack
+
+    @property
+    def _device_function_stack(self) -> list[Any]:
+        return self._scopes.devices
+
+    @_device_function_stack.setter
+    def _device_function_stack(self, stack: list[Any]) -> None:
+        self._scopes.devices = stack
+
+    @property
+    def _control_dependencies_stack(self) -> list[_ControlDependenciesController]:
+        return self._scopes.control_dependencies
+
+    @_control_dependencies_stack.setter
+    def _control_dependencies_stack(self, stack: list[_ControlDependenciesController]) -> None:
+        self._scopes.control_dependencies = stack
+
+    @property
+    def _colocation_stack(self) -> list[Operation]:
+        return self._scopes.colocation
+
+    @_colocation_stack.setter
+    def _colocation_stack(self, stack: list[Operation]) -> None:
+        self._scopes.colocation = stack
 
     # -- versions and finalizing ------------------------------------------------------------------
 
@@ -230,8 +293,13 @@ class Graph:
         infer_shapes: bool = True,
         compute_device: bool = True,
         stack_depth: int = 2,
+        operation: Operation | None = None,
     ) -> Operation:
-        """Adds an operation whose inputs and attribute values are complete; see `create_op`."""
+        """Adds an operation whose inputs and attribute values are complete; see `create_op`.
+
+        Args:
+          operation: a blank one to be filled.
+        """
         if self._finalized:
             raise RuntimeError("Graph is finalized and cannot be modified.")
         op_def = data.op_def
@@ -264,7 +332,8 @@ class Graph:
             if self._control_dependencies_stack
             else []
         )
-        op = Operation(self, data, name, inputs, output_types, attrs, control_inputs, "")
+        op = Operation._blank() if operation is None else operation
+        op._fill(self, data, name, inputs, output_types, attrs, control_inputs, "")
         op._stack = capture_stack(stack_depth)
         if infer_shapes:
             try:
@@ -543,7 +612,7 @@ class Graph:
     @contextlib.contextmanager
     def as_default(self) -> Iterator[Graph]:
         """Makes this the default graph of the thread."""
-        stack = _default_graph_stack.graphs
+        stack = _default_graph_stack.stack
         stack.append(self)
         try:
             yield self
@@ -582,10 +651,12 @@ class Graph:
 
             function = merge_device(function)
         old = self._device_function_stack
-        self._device_function_stack = [*old, function]
+        self._device_function_stack = mine = [*old, function]
         try:
             yield
         finally:
+            if self._device_function_stack is not mine:
+                raise RuntimeError("Exiting device scope without proper scope nesting.")
             self._device_function_stack = old
 
     @contextlib.contextmanager
@@ -756,7 +827,7 @@ class Graph:
 
 class _DefaultGraphStack(threading.local):
     def __init__(self) -> None:
-        self.graphs: list[Graph] = []
+        self.stack: list[Graph] = []
 
 
 _default_graph_stack = _DefaultGraphStack()
@@ -765,7 +836,7 @@ _global_default_graph: Graph | None = None
 
 def get_default_graph() -> Graph:
     """The innermost graph of `Graph.as_default`, or the process's global one."""
-    graphs = _default_graph_stack.graphs
+    graphs = _default_graph_stack.stack
     return graphs[-1] if graphs else _global_graph()
 
 
@@ -777,12 +848,12 @@ def _global_graph() -> Graph:
 
 
 def has_default_graph() -> bool:
-    return bool(_default_graph_stack.graphs)
+    return bool(_default_graph_stack.stack)
 
 
 def reset_default_graph() -> None:
     """Starts an empty global default graph; AssertionError inside a nested `Graph.as_default`."""
-    if _default_graph_stack.graphs:
+    if _default_graph_stack.stack:
         raise AssertionError(
             "Do not use tf.reset_default_graph() to clear nested graphs. If you need a cleared graph, exit the "
             "nesting and create a new graph."
@@ -832,6 +903,11 @@ class name_scope:
     ) -> None:
         if not (name is None or isinstance(name, (str, bytes))):
             raise TypeError(f"name for name_scope must be a string, not {type(name).__name__}.")
+        if not (default_name is None or isinstance(default_name, (str, bytes))):
+            raise TypeError(
+                f"`default_name` type ({type(default_name)}) is not a string type. You likely meant to pass this "
+                "into the `values` kwarg."
+            )
         self._default_name = default_name
         self._name = default_name if name is None else name
         self._values = values
@@ -847,7 +923,7 @@ class name_scope:
                 f"At least one of name (None) and default_name ({self._default_name}) must be provided."
             )
         graph = graph_of(values) if values else get_default_graph()
-        graphs = _default_graph_stack.graphs
+        graphs = _default_graph_stack.stack
         self._pushed = not graphs or graphs[-1] is not graph
         old = graph._name_stack
         scope = graph._enter_name_scope(self._name)
@@ -859,7 +935,37 @@ class name_scope:
     def __exit__(self, *unused: Any) -> None:
         self._graph._name_stack = self._old
         if self._pushed:
-            _default_graph_stack.graphs.pop()
+            _default_graph_stack.stack.pop()
+
+
+class name_scope_v2:
+    """Context manager for a name scope, which may be entered again, also inside itself.
+
+    Args:
+      name: the scope; TypeError unless it is a string.
+    """
+
+    def __init__(self, name: str) -> None:
+        if not isinstance(name, (str, bytes)):
+            raise TypeError("name for name_scope must be a string.")
+        self._name = name
+        self._entered: list[name_scope] = []
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def __enter__(self) -> str:
+        self._entered.append(name_scope(self._name))
+        return self._entered[-1].__enter__()
+
+    def __exit__(self, *details: Any) -> None:
+        self._entered.pop().__exit__(*details)
+
+
+def get_name_scope() -> str:
+    """`Graph.get_name_scope` of the default graph."""
+    return get_default_graph().get_name_scope()
 
 
 def op_scope(values: Iterable[Any], name: str | None, default_name: str | None = None) -> name_scope:
@@ -913,17 +1019,28 @@ def get_all_collection_keys() -> list[Any]:
 
 @contextlib.contextmanager
 def init_scope() -> Iterator[None]:
-    """Lifts what is made inside out of control-flow scopes and functions: no control dependencies, same names."""
+    """Lifts what is made inside out of control-flow scopes and functions.
+
+    There are no control dependencies; names and the innermost devices stay.
+    """
     scope = get_default_graph().get_name_scope()
-    graph = next((g for g in reversed(_default_graph_stack.graphs) if not g._building_function), None)
-    if graph is None:
-        graph = _global_graph()
+    stack = _default_graph_stack.stack
+    at = next((i for i in reversed(range(len(stack))) if not stack[i]._building_function), None)
+    graph = _global_graph() if at is None else stack[at]
+    inside = [graph, *(stack if at is None else stack[at + 1 :])]
+    devices: list[Any] = next(
+        (g._device_function_stack for g in reversed(inside) if g._device_function_stack), []
+    )
     with (
         graph.as_default(),
         graph.name_scope(scope + "/" if scope else None),
         graph.control_dependencies(None),
     ):
-        yield
+        before, graph._device_function_stack = graph._device_function_stack, devices
+        try:
+            yield
+        finally:
+            graph._device_function_stack = before
 
 
 def _op_to_colocate_with(value: Any, graph: Graph) -> Operation | None:

@@ -365,7 +365,8 @@ class _Import:
                 _check_type(name, slot, x, wanted)
         recorded = attrs.pop(OUTPUT_SHAPES, None)
         output_types = [t for arg in definition.outputs for t in arg_types(arg, attrs)]
-        op = Operation(self.graph, data, name, inputs, output_types, attrs, control_inputs, "")  # type: ignore[arg-type]
+        op = Operation._blank()
+        op._fill(self.graph, data, name, inputs, output_types, attrs, control_inputs, "")  # type: ignore[arg-type]
         op._stack = self.stack
         self.made[node.name] = op
         self.devices[op] = node.device

@@ -11,8 +11,9 @@ import sys
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
-from kvarn import dtypes
+from kvarn import dtypes, errors
 from kvarn.dtypes import DType
+from kvarn.graph.shape_inference import fmt, merge
 from kvarn.graph.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -47,7 +48,23 @@ def _line(code: CodeType, instruction: int) -> int:
 class Operation:
     """A node of a `Graph`: an op type, attributes, input tensors and output tensors.
 
-    Made by the op functions of `kvarn.ops` or by `Graph.create_op`.
+    Made by the op functions of `kvarn.ops` or by `Graph.create_op`.  The constructor adds one that a NodeDef
+    describes.
+
+    Args:
+      node_def: op type, name, attributes and device; the name is not made unique, and inputs in it do not count.
+      g: the graph.
+      inputs: the input tensors, flat.
+      output_types: element types of the outputs; they follow from the definition and need not be given.
+      control_inputs: Operations, or Tensors, to wait for.
+      input_types: element types of the inputs; by default those of the tensors.
+      original_op: what this one stands for.
+      op_def: of no effect: the registered definition of the type counts.
+
+    Raises:
+      TypeError: arguments of other types, or inputs of other types than the op type takes.
+      ValueError: not a valid name, or one that is there already.
+      NotFoundError: the op type is not registered.
 
     Attributes:
       type: name of the op type, such as ``MatMul``.
@@ -76,6 +93,27 @@ class Operation:
     )
 
     def __init__(
+        self,
+        node_def: Any,
+        g: Graph,
+        inputs: Any = None,
+        output_types: Any = None,
+        control_inputs: Any = None,
+        input_types: Any = None,
+        original_op: Operation | None = None,
+        op_def: Any = None,
+    ) -> None:
+        from kvarn.graph import node_operation
+
+        del output_types, op_def
+        node_operation.add(self, node_def, g, inputs, control_inputs, input_types, original_op)
+
+    @classmethod
+    def _blank(cls) -> Operation:
+        """One that `_fill` makes an operation of."""
+        return cls.__new__(cls)
+
+    def _fill(
         self,
         graph: Graph,
         registration: OpRegistrationData,
@@ -185,12 +223,16 @@ class Operation:
     @property
     def traceback(self) -> list[tuple[str, int, str, str]]:
         """The stack that built it, outermost first: (file, line, function, text)."""
+        return [frame[:4] for frame in self.traceback_with_start_lines]
+
+    @property
+    def traceback_with_start_lines(self) -> list[tuple[str, int, str, str, int]]:
+        """`traceback` with the line where each function begins."""
         out = []
         for code, instruction in reversed(self._stack or ()):
             line = _line(code, instruction)
-            out.append(
-                (code.co_filename, line, code.co_name, linecache.getline(code.co_filename, line).strip())
-            )
+            text = linecache.getline(code.co_filename, line).strip()
+            out.append((code.co_filename, line, code.co_name, text, code.co_firstlineno))
         return out
 
     def user_frame(self) -> tuple[str, int, str] | None:
@@ -296,10 +338,31 @@ class Operation:
         self._graph._version_bump()
 
     def _update_input(self, index: int, tensor: Tensor) -> None:
-        """Replaces input ``index``."""
+        """Replaces input ``index``.
+
+        Raises:
+          ValueError: a tensor of another graph.
+          OutOfRangeError: there is no such input.
+          InvalidArgumentError: the shapes contradict each other.
+        """
         if tensor.graph is not self._graph:
             raise ValueError(f"{tensor.name} must be from the same graph as {self._name}.")
+        if not 0 <= index < len(self._inputs):
+            raise errors.OutOfRangeError(
+                None,
+                self,
+                f"Cannot update edge. Input index [{index}] is greater than the number of total inputs "
+                f"[{len(self._inputs)}].",
+            )
         old = self._inputs[index]
+        try:
+            merge(tensor._shape, old._shape)
+        except ValueError:
+            shapes = f"{fmt(tensor._shape)} and {fmt(old._shape)}"
+            text = f"Cannot update edge, incompatible shapes: {shapes}"
+            raise errors.InvalidArgumentError(None, self, text) from None
+        if tensor.dtype.base_dtype is not old.dtype.base_dtype:
+            self._graph._mistyped.setdefault((self, index), old.dtype)
         assert old._consumers is not None
         old._consumers.remove(self)
         self._inputs[index] = tensor

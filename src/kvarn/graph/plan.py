@@ -65,10 +65,12 @@ def build(
 
     Raises:
       UnimplementedError: an operation that must run has no kernel.
-      InvalidArgumentError: the operations wait for each other in a circle.
+      InvalidArgumentError: the operations wait for each other in a circle, or one was given an input of another
+        type.
     """
     fed = set(feeds)
     needed, passed = _pruned(fetches, targets, fed)
+    _check_types(needed)
     if any(op.type in CONTROL_FLOW for op in (*needed, *passed)):
         return _of_flow(fetches, targets, feeds, resources, session)
     order = _ordered(needed, passed, fed)
@@ -122,6 +124,21 @@ def build(
 
     steps = freeing([(*step, ()) for step in raw], keep)
     return Plan(steps, template, feed_slots, fetch_slots, [t.dtype.is_ref and t not in fed for t in fetches])
+
+
+def _check_types(needed: set[Operation]) -> None:
+    """InvalidArgumentError for an input that was replaced by one of another type."""
+    op = next(iter(needed), None)
+    for (user, index), wanted in (op._graph._mistyped if op is not None else {}).items():
+        x = user._inputs[index]
+        if user in needed and x.dtype.base_dtype is not wanted.base_dtype:
+            raise errors.InvalidArgumentError(
+                user.node_def,
+                user,
+                f"Input {index} of node {user.name} was passed {x.dtype.base_dtype.name} from {x.name} incompatible "
+                f"with expected {wanted.base_dtype.name}.",
+                name=user.name,
+            )
 
 
 def _kernel(op: Operation) -> Callable[..., Any]:
@@ -273,14 +290,22 @@ def _ordered(needed: set[Operation], passed: set[Operation], fed: set[Tensor]) -
             if waits[following] == 0:
                 heapq.heappush(ready, (following._id, following))
     if len(out) != len(order):
-        stuck = sorted((op for op in order if waits[op] > 0), key=lambda op: op._id)
-        raise errors.InvalidArgumentError(
-            None,
-            stuck[0],
-            f"The graph has a cycle through {', '.join(repr(op.name) for op in stuck[:4])}.",
-            name=stuck[0].name,
-        )
+        raise flow.cycle_error(_stuck(needed | passed, fed))
     return out
+
+
+def _stuck(ops: set[Operation], fed: set[Tensor]) -> list[Operation]:
+    """Those of ``ops`` that wait for each other, or for such, in order of creation."""
+    left = set(ops)
+    while True:
+        free = {
+            op
+            for op in left
+            if not any(b in left for b in (*(x.op for x in op._inputs if x not in fed), *op._control_inputs))
+        }
+        if not free:
+            return sorted(left, key=lambda op: op._id)
+        left -= free
 
 
 def _measured(order: Sequence[Operation], asked: set[Operation], fed: set[Tensor]) -> set[Operation]:

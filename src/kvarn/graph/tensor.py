@@ -84,6 +84,13 @@ class Tensor:
                 f"Tensor {self.name}: cannot set shape {given} on shape {self._shape}: {e}"
             ) from None
 
+    def _shape_tuple(self) -> Shape:
+        return self._shape
+
+    @property
+    def _value_index(self) -> int:
+        return self.value_index
+
     def _shape_as_list(self) -> list[int | None] | None:
         return None if self._shape is None else list(self._shape)
 
@@ -95,8 +102,8 @@ class Tensor:
         return self.op.name if self.value_index == 0 else f"{self.op.name}:{self.value_index}"
 
     def consumers(self) -> list[Operation]:
-        """The operations that take this tensor, each once, in order of creation."""
-        return list(dict.fromkeys(self._consumers or ()))
+        """The operations that take this tensor, one for each input that it is, in order of creation."""
+        return list(self._consumers or ())
 
     def eval(self, feed_dict: Any = None, session: Any = None) -> Any:
         """The value in ``session`` or the default session; ValueError without one."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kvarn import dtypes
-from kvarn.graph.tensor import IndexedSlices, SparseTensor, SparseTensorValue
+from kvarn.graph.tensor import IndexedSlices, IndexedSlicesValue, SparseTensor, SparseTensorValue
 from kvarn.graph.tensor_shape import TensorShape, as_shape
 from kvarn.graph.tensor_spec import TensorSpec
 
@@ -247,7 +247,9 @@ class IndexedSlicesSpec(TypeSpec):
         parts = (value.values, value.indices)
         return parts if value.dense_shape is None else (*parts, value.dense_shape)
 
-    def _from_components(self, components: Any) -> IndexedSlices:
+    def _from_components(self, components: Any) -> IndexedSlices | IndexedSlicesValue:
+        if all(isinstance(x, np.ndarray) for x in components):
+            return IndexedSlicesValue(*components, *([None] * (3 - len(components))))
         return IndexedSlices(*components)
 
 

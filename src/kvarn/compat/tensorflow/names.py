@@ -156,7 +156,8 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         """,
         "kvarn.errors": "OpError",
         "kvarn.ops.files": "matching_files read_file write_file",
-        "kvarn.ops.encoding": "decode_base64 decode_raw encode_base64",
+        "kvarn.ops.encoding": "decode_base64 decode_raw=decode_raw_v1 encode_base64",
+        "kvarn.ops.messages": "decode_json_example parse_tensor serialize_tensor",
         "kvarn.ops.csv": "decode_csv",
         "kvarn.ops.parsing": """
             FixedLenFeature FixedLenSequenceFeature parse_example parse_single_example SparseFeature VarLenFeature
@@ -538,7 +539,8 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
     "io": {
         "kvarn.graph.graph_io": "write_graph",
         "kvarn.ops.files": "matching_files read_file write_file",
-        "kvarn.ops.encoding": "decode_base64 decode_raw encode_base64",
+        "kvarn.ops.encoding": "decode_base64 decode_raw=decode_raw_v1 encode_base64",
+        "kvarn.ops.messages": "decode_json_example parse_tensor serialize_tensor",
         "kvarn.ops.sparse_serial": "deserialize_many_sparse serialize_many_sparse",
         "kvarn.data.tf_record": """
             tf_record_iterator TFRecordCompressionType TFRecordOptions TFRecordWriter
@@ -748,7 +750,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.framework.constant_op": ("kvarn.graph.convert",),
     "python.framework.device": ("kvarn.graph.device",),
     "python.framework.device_spec": ("kvarn.graph.device",),
-    "python.framework.dtypes": ("kvarn.dtypes",),
+    "python.framework.dtypes": ("kvarn.dtypes", "kvarn.compat.tensorflow.ref_dtypes"),
     "python.framework.errors": ("kvarn.errors",),
     "python.framework.errors_impl": ("kvarn.errors",),
     "python.framework.function": ("kvarn.variables.function",),
@@ -765,6 +767,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.graph.gradients",
         "kvarn.graph.session",
         "kvarn.graph.statistics",
+        "kvarn.graph.proto_functions",
+        "kvarn.compat.tensorflow.graph_internals",
         "kvarn.compat.tensorflow.shape_functions",
         "kvarn.compat.tensorflow.versions",
     ),
@@ -900,6 +904,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.ops.csv",
         "kvarn.ops.encoding",
         "kvarn.ops.examples",
+        "kvarn.ops.messages",
     ),
     "python.ops.partitioned_variables": ("kvarn.variables.partitioners",),
     "python.ops.random_ops": ("kvarn.ops.random",),

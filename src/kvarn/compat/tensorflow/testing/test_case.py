@@ -43,7 +43,7 @@ class TestCase(Assertions):
         random.seed(DEFAULT_GRAPH_SEED)
         np.random.seed(DEFAULT_GRAPH_SEED)
         # A test that failed inside `Graph.as_default` may have left its graph there.
-        graph_lib._default_graph_stack.graphs.clear()
+        graph_lib._default_graph_stack.stack.clear()
         graph_lib.reset_default_graph()
         set_random_seed(DEFAULT_GRAPH_SEED)
         self._skip_the_method_that_is_no_test()

@@ -1,6 +1,6 @@
 """The ops that TensorFlow's tests of graphs use; importing this module declares them.
 
-They can be built, imported and written; there is nothing to run.
+Most can be built, imported and written, and there is nothing to run; a few say what ran them.
 
 Source: tensorflow/python/framework/test_ops.cc (1.15).
 """
@@ -9,17 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from kvarn.compat.tensorflow.gen_ops import snake_case
 from kvarn.graph import shape_inference as shapes
 from kvarn.graph.op import OpFunction, op
 
 # Name | inputs -> outputs | attributes | stateful
 _OPS = """
-KernelLabel | -> result: string
-KernelLabelRequired | input: int32 -> result: string
-GraphDefVersion | -> version: int32 |  | stateful
-ResourceInitializedOp | resource: resource -> initialized: bool
-ResourceCreateOp | resource: resource ->
 ResourceUsingOp | resource: resource ->
 TestStringOutput | input: float -> output1: float, output2: string
 TestAttr | -> out: T | T: {float, double}
@@ -59,6 +56,7 @@ OpWithFutureDefaultAttr | ->
 IntAttr | -> out: int64 | foo: int = 1
 StringListAttr | -> | a: list(string); b: string
 FuncAttr | -> | f: func
+FuncListAttr | -> | f: list(func)
 Simple | a: int32 -> out: float
 OutT | -> a: T | T: type
 ReservedInput | input: int32 ->
@@ -115,7 +113,7 @@ DevicePlacementOp | -> device: string |  | stateful
 def _declared(line: str) -> OpFunction:
     name, arguments, attrs, flag = [part.strip() for part in f"{line} | | |".split("|")[:4]]
     inputs, outputs = [side.strip() for side in arguments.split("->")]
-    scalar = outputs and name in _SCALARS
+    scalar = name == "DevicePlacementOp"
     body = {"__doc__": f"{name} of the tests.", "shape": shapes.scalar if scalar else None}
     declare = op(
         name,
@@ -128,14 +126,111 @@ def _declared(line: str) -> OpFunction:
     return declare(type(name, (), body))
 
 
-_SCALARS = ("DevicePlacementOp", "GraphDefVersion", "KernelLabel", "ResourceInitializedOp")
-
-
 def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
 _functions = {snake_case(f.op_type): f for f in map(_declared, _OPS.strip().splitlines())}
+
+
+# -- operations that run ----------------------------------------------------------------------------
+
+
+def _label(ctx: Any) -> Any:
+    return np.array(b"My label is: " + (ctx.op.attrs.get("_kernel") or b"default"), dtype=object)
+
+
+@op("KernelLabel", outputs="result: string")
+class kernel_label:
+    """The label of the kernel that was asked for."""
+
+    shape = shapes.scalar
+
+    def kernel(ctx: Any) -> Any:
+        return _label(ctx)
+
+
+@op("KernelLabelRequired", inputs="input: int32", outputs="result: string")
+class kernel_label_required:
+    """The same of kernels that all have labels; input is of rank 1."""
+
+    def shape(c: Any, input: Any) -> Any:
+        shapes.with_rank(input, 1)
+        return ()
+
+    def kernel(ctx: Any, input: Any) -> Any:
+        return _label(ctx)
+
+
+@op("GraphDefVersion", outputs="version: int32", stateful=True)
+class graph_def_version:
+    """The producer version of the graph."""
+
+    shape = shapes.scalar
+
+    def kernel(ctx: Any) -> Any:
+        return np.int32(ctx.op.graph.graph_def_versions.producer)
+
+
+@op(
+    "StubResourceHandleOp",
+    outputs="resource: resource",
+    attrs=["container: string = ''", "shared_name: string = ''"],
+    stateful=True,
+)
+class stub_resource_handle_op:
+    """The handle of a resource that is nothing but there."""
+
+    shape = shapes.scalar
+
+    def kernel(ctx: Any) -> Any:
+        return ctx.handle("StubResource")
+
+
+@op("ResourceCreateOp", inputs="resource: resource")
+class resource_create_op:
+    """Makes the resource of a handle."""
+
+    shape = shapes.no_outputs
+
+    def kernel(ctx: Any, resource: Any) -> None:
+        ctx.resources.create(resource, object())
+
+
+@op("ResourceInitializedOp", inputs="resource: resource", outputs="initialized: bool")
+class resource_initialized_op:
+    """Whether the resource is there."""
+
+    shape = shapes.scalar
+
+    def kernel(ctx: Any, resource: Any) -> Any:
+        return np.bool_(ctx.resources.find(resource) is not None)
+
+
+@op(
+    "DefaultAttrs",
+    attrs=[
+        "string_val: string = 'abc'",
+        "string_list_val: list(string) = ['abc', '']",
+        "int_val: int = 123",
+        "int_list_val: list(int) = [1, 2, 3]",
+        "float_val: float = 10.0",
+        "float_list_val: list(float) = [10.0]",
+        "bool_val: bool = true",
+        "bool_list_val: list(bool) = [true, false]",
+        "type_val: type = DT_INT32",
+        "type_list_val: list(type) = [DT_INT32, DT_FLOAT]",
+        "shape_val: shape = { dim { size: 2 } dim { size: 1 } }",
+        "shape_list_val: list(shape) = [{}, { dim { size: 1 } }]",
+        "tensor_val: tensor = { dtype: DT_INT32 tensor_shape: {} int_val: 1 }",
+        "tensor_list_val: list(tensor) = [{ dtype: DT_INT32 tensor_shape: {} int_val: 1 }]",
+    ],
+    graph_only=True,
+)
+class default_attrs:
+    """Attributes of all kinds with defaults."""
+
+    shape = shapes.no_outputs
 
 
 def __getattr__(name: str) -> Any:
