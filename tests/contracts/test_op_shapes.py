@@ -41,6 +41,7 @@ ELSEWHERE = frozenset(
         "logging",
         "lookup",
         "matrices",
+        "messages",
         "optionals",
         "queues",
         "random",

@@ -49,6 +49,7 @@ MODULES = [
     "manip",
     "math",
     "matrices",
+    "messages",
     "nn",
     "optionals",
     "pooling",

@@ -1,7 +1,7 @@
 """Bytes in strings: as numbers, and in web-safe base64.
 
-Source: tensorflow/core/ops/{parsing_ops,string_ops}.cc, tensorflow/core/kernels/{decode_raw,base64}_ops.cc,
-tensorflow/core/lib/strings/base64.cc, tensorflow/python/ops/parsing_ops.py.
+Source: tensorflow/core/ops/{parsing_ops,string_ops}.cc, tensorflow/core/kernels/{decode_raw_op,decode_padded_raw_op,
+base64_ops}.cc, tensorflow/core/lib/strings/base64.cc, tensorflow/python/ops/parsing_ops.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from kvarn import errors
 from kvarn.graph import shape_inference as shapes
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
 from kvarn.graph.tensor import Tensor
+from kvarn.ops._elementwise import dims_text
 
 _WEB_SAFE = frozenset((string.ascii_letters + string.digits + "-_").encode())
 
@@ -108,26 +109,88 @@ class decode_raw_:
     grad = NOT_DIFFERENTIABLE
 
 
+@op(
+    "DecodePaddedRaw",
+    inputs=["input_bytes: string", "fixed_length: int32"],
+    outputs="output: out_type",
+    attrs=[
+        "out_type: {half,float,double,int32,uint16,uint8,int16,int8,int64}",
+        "little_endian: bool = true",
+    ],
+)
+class decode_padded_raw:
+    """The first bytes of strings, zeros after shorter ones, as numbers along a new last dimension."""
+
+    def shape(c: Any, input_bytes: Any, fixed_length: Any) -> Any:
+        if fixed_length:
+            raise ValueError(f"Input must be scalar but has rank {len(fixed_length)}")
+        length, size = c.constant_value(1), c.attrs["out_type"].size
+        if length is not None and length < 0:
+            raise ValueError(f"Dimension size, given by scalar input 1, must be non-negative but is {length}")
+        if length is not None and length % size:
+            raise ValueError(f"Dimension size must be evenly divisible by {size} but is {length}")
+        return (
+            None if input_bytes is None else (*input_bytes, None if length is None else int(length) // size)
+        )
+
+    def kernel(ctx: Any, input_bytes: Any, fixed_length: Any) -> Any:
+        if np.ndim(fixed_length):
+            raise errors.InvalidArgumentError.of(f"k must be scalar, got shape {dims_text(fixed_length)}")
+        length, kind = int(fixed_length), ctx.attrs["out_type"]
+        if length % kind.size:
+            raise errors.InvalidArgumentError.of(
+                f"fixed_length ({length}) must be a multiple of the size of out_type ({kind.size})"
+            )
+        if length <= 0:
+            raise errors.InvalidArgumentError.of(f"fixed_length ({length}) must be greater than zero.")
+        given = np.asarray(input_bytes, dtype=object)
+        order = kind.np.newbyteorder("<" if ctx.attrs["little_endian"] else ">")
+        data = b"".join(text[:length].ljust(length, b"\0") for text in given.reshape(-1))
+        return np.frombuffer(data, order).astype(kind.np).reshape(*given.shape, length // kind.size)
+
+    grad = NOT_DIFFERENTIABLE
+
+
 def decode_raw(
+    input_bytes: Any,
+    out_type: Any,
+    little_endian: bool = True,
+    fixed_length: Any = None,
+    name: str | None = None,
+) -> Tensor:
+    """The bytes of strings as numbers.
+
+    Args:
+      input_bytes: strings, all of one length, which is a multiple of the number's size.
+      out_type: what the numbers are.
+      little_endian: whether their lowest byte comes first.
+      fixed_length: how many bytes to take of each string, which then may be of any length: zeros follow a
+        shorter one.
+    """
+    result: Tensor
+    if fixed_length is None:
+        result = decode_raw_(input_bytes, out_type, little_endian, name=name)
+    else:
+        result = decode_padded_raw(input_bytes, fixed_length, out_type, little_endian, name=name)
+    return result
+
+
+def decode_raw_v1(
     input_bytes: Any = None,
     out_type: Any = None,
     little_endian: bool = True,
     name: Any = None,
     bytes: Any = None,
 ) -> Tensor:
-    """The bytes of strings as numbers.
-
-    Args:
-      input_bytes: strings, all of one length, which is a multiple of the number's size. ``bytes`` is the old
-        name of the argument.
-      out_type: what the numbers are.
-      little_endian: whether their lowest byte comes first.
+    """`decode_raw` of strings of one length; ``bytes`` is the old name of its first argument.
 
     Raises:
-      ValueError: both names of the first argument, or neither, are given.
+      ValueError: both names of the first argument, or neither, are given, or no type.
     """
     if (input_bytes is None) == (bytes is None):
         raise ValueError("Exactly one of 'input_bytes' and its old name 'bytes' must be given")
+    if out_type is None:
+        raise ValueError("decode_raw_v1() missing 1 positional argument: 'out_type'")
     result: Tensor = decode_raw_(
         bytes if input_bytes is None else input_bytes, out_type, little_endian, name=name
     )
