@@ -51,6 +51,7 @@ ELSEWHERE = frozenset(
         "sets",
         "script",
         "sparse",
+        "sparse_cross",
         "sparse_math",
         "sparse_serial",
         "sparse_shape",

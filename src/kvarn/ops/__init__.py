@@ -68,6 +68,7 @@ MODULES = [
     "slicing",
     "space_to_batch",
     "sparse",
+    "sparse_cross",
     "sparse_math",
     "sparse_serial",
     "sparse_shape",

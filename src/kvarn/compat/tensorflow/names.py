@@ -431,6 +431,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             add=sparse_add maximum=sparse_maximum minimum=sparse_minimum reduce_max=sparse_reduce_max
             reduce_sum=sparse_reduce_sum softmax=sparse_softmax
         """,
+        "kvarn.ops.sparse_cross": "cross=sparse_cross cross_hashed=sparse_cross_hashed",
         "kvarn.ops.sparse_shape": """
             concat=sparse_concat expand_dims=sparse_expand_dims merge=sparse_merge
             reset_shape=sparse_reset_shape slice=sparse_slice split=sparse_split
@@ -911,7 +912,12 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.resource_variable_ops": ("kvarn.variables.resource_variable", "kvarn.ops.resource_variable"),
     "python.ops.resources": ("kvarn.variables.resources",),
     "python.ops.script_ops": ("kvarn.ops.script",),
-    "python.ops.sparse_ops": ("kvarn.ops.sparse", "kvarn.ops.sparse_math", "kvarn.ops.sparse_shape"),
+    "python.ops.sparse_ops": (
+        "kvarn.ops.sparse",
+        "kvarn.ops.sparse_cross",
+        "kvarn.ops.sparse_math",
+        "kvarn.ops.sparse_shape",
+    ),
     "python.ops.special_math_ops": ("kvarn.ops.math", "kvarn.ops.special"),
     "python.ops.state_ops": ("kvarn.ops.state",),
     "python.ops.string_ops": ("kvarn.ops.string",),
@@ -994,7 +1000,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.training.coordinator": ("kvarn.train.coordinator",),
     "python.training.device_setter": ("kvarn.train.device_setter",),
     "python.training.learning_rate_decay": ("kvarn.train.learning_rate_decay",),
-    "python.training.server_lib": ("kvarn.train.cluster_spec",),
+    "python.training.server_lib": ("kvarn.train.cluster_spec", "kvarn.train.server"),
     "python.training.warm_starting_util": ("kvarn.train.warm_starting",),
     "python.training.ftrl": ("kvarn.train.optimizers.ftrl",),
     "python.training.gradient_descent": ("kvarn.train.optimizers.gradient_descent",),
