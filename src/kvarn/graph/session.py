@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from kvarn import errors
-from kvarn.graph import executor, plan
+from kvarn.graph import executor, local_servers, plan
 from kvarn.graph.allocation import keep_freed_memory
 from kvarn.graph.deadline import within
 from kvarn.graph.device import canonical_name
@@ -217,7 +217,8 @@ class BaseSession:
     """Runs operations of one graph and holds the state they make: variables, tables.
 
     Args:
-      target: ``""`` or ``"local"``; kvarn runs in the process.
+      target: ``""`` or ``"local"``, or the target of a `tf.train.Server` of this process, whose sessions share their
+        variables.
       graph: the graph, by default the default graph.
       config: a ConfigProto; ``intra_op_parallelism_threads`` sets how many threads the native kernels
         use, ``device_count`` how many CPUs there are, ``operation_timeout_in_ms`` how long a run may take, the
@@ -236,13 +237,16 @@ class BaseSession:
             raise TypeError(f"target must be a string, but got {type(target)}")
         self._graph = graph if graph is not None else get_default_graph()
         self._target = os.fsdecode(target or "")
-        if self._target not in ("", "local"):
+        self._server = local_servers.find(self._target)
+        if self._server is None and self._target not in ("", "local"):
             raise errors.NotFoundError.of(
                 "No session factory registered for the given session options: "
                 f'{{target: "{self._target}"}}. Registered factories are {{DIRECT_SESSION}}.',
                 name=self._target,
                 hint="Leave the target empty: kvarn runs a session in the process that makes it.",
             )
+        if config is None and self._server is not None:
+            config = self._server.config
         if config is not None:
             from kvarn import protos
 
@@ -254,7 +258,7 @@ class BaseSession:
         self._builds_cost_models = config is not None and config.graph_options.build_cost_model > 0
         self._closed = False
         self._reset = False
-        self._resources = ResourceManager()
+        self._resources = ResourceManager() if self._server is None else self._server.resources
         self._plans: dict[Any, _Prepared] = {}
         self._lock = threading.Lock()
         threads = int(getattr(config, "intra_op_parallelism_threads", 0) or 0)
@@ -287,15 +291,16 @@ class BaseSession:
     def list_devices(self) -> list[Any]:
         counts = {} if self._config is None else self._config.device_count
         cpus = max(1, counts["CPU"]) if "CPU" in counts else 1
-        task = "/job:localhost/replica:0/task:0"
+        task = "/job:localhost/replica:0/task:0" if self._server is None else self._server.task
         return [_DeviceAttributes(f"{task}/device:CPU:{i}", "CPU", 0, 0) for i in range(cpus)]
 
     def close(self) -> None:
-        """Frees everything the session holds."""
+        """Frees everything the session holds; what belongs to a server stays."""
         if not self._closed:
             self._closed = True
             self._plans.clear()
-            self._resources.clear()
+            if self._server is None:
+                self._resources.clear()
 
     def as_default(self) -> _DefaultSession:
         """A context manager that makes this the default session."""
@@ -521,10 +526,10 @@ class Session(BaseSession):
 
     @staticmethod
     def reset(target: str, containers: Any = None, config: Any = None) -> None:
-        """Empties containers of all sessions of the process, and closes these sessions.
+        """Empties containers of all sessions of a target, and closes these sessions.
 
         Args:
-          target: ``""``.
+          target: as that of the sessions.
           containers: names given to `Graph.container`; all containers if there are none.
 
         Raises:
@@ -534,14 +539,17 @@ class Session(BaseSession):
         if target is not None and not isinstance(target, (str, bytes)):
             raise TypeError(f"target must be a string, but got {type(target)}")
         names = [os.fsdecode(c) for c in containers or ()]
+        server = local_servers.find(os.fsdecode(target or ""))
         with _sessions_lock:
-            sessions = list(_sessions)
+            sessions = [session for session in _sessions if session._server is server]
+        held = [session._resources for session in sessions] if server is None else [server.resources]
         for session in sessions:
             session._reset = True
+        for resources in held:
             for name in names:
-                session._resources.cleanup(name)
+                resources.cleanup(name)
             if not names:
-                session._resources.clear()
+                resources.clear()
 
 
 class InteractiveSession(BaseSession):

@@ -231,6 +231,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.train.queue_runner": "add_queue_runner QueueRunner start_queue_runners",
         "kvarn.train.cluster_spec": "ClusterSpec",
         "kvarn.train.learning_rate_decay": """
+        "kvarn.train.server": "Server",
             cosine_decay cosine_decay_restarts exponential_decay inverse_time_decay linear_cosine_decay
             natural_exp_decay noisy_linear_cosine_decay piecewise_constant
             piecewise_constant_decay=piecewise_constant polynomial_decay
