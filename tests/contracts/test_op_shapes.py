@@ -48,6 +48,7 @@ ELSEWHERE = frozenset(
         "readers",
         "remapping",
         "resource_variable",
+        "sequence_examples",
         "sets",
         "script",
         "sparse",

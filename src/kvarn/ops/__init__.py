@@ -64,6 +64,7 @@ MODULES = [
     "search",
     "segment",
     "selection",
+    "sequence_examples",
     "sets",
     "slicing",
     "space_to_batch",

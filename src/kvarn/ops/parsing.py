@@ -75,6 +75,25 @@ class FixedLenSequenceFeature(
     __slots__ = ()
 
 
+def fixed_shape(key: str, feature: FixedLenFeature) -> TensorShape:
+    """The shape of a feature; ValueError if it is not known."""
+    shape = as_shape(feature.shape)
+    if shape.ndims and shape.as_list()[0] is None:
+        raise ValueError(
+            f"First dimension of shape for feature {key} unknown. Consider using FixedLenSequenceFeature."
+        )
+    if not shape.is_fully_defined():
+        raise ValueError(
+            f"All dimensions of shape for feature {key} need to be known but received {feature.shape}."
+        )
+    return shape
+
+
+def as_name(key: str) -> str:
+    """A key as a part of the name of a node."""
+    return re.sub(r"[^A-Za-z0-9_.\-/]", "_", key)
+
+
 class _Raw:
     """Features as the operations take them: keys, types, shapes and defaults, dense and sparse."""
 
@@ -112,17 +131,7 @@ class _Raw:
                 raise ValueError("Unsupported: FixedLenSequenceFeature requires allow_missing to be True.")
             shape = as_shape([None, *feature.shape])
         else:
-            shape = as_shape(feature.shape)
-            if shape.ndims and shape.as_list()[0] is None:
-                raise ValueError(
-                    f"First dimension of shape for feature {key} unknown. "
-                    "Consider using FixedLenSequenceFeature."
-                )
-            if not shape.is_fully_defined():
-                raise ValueError(
-                    f"All dimensions of shape for feature {key} need to be known but received "
-                    f"{feature.shape}."
-                )
+            shape = fixed_shape(key, feature)
         self.dense_keys.append(key)
         self.dense_shapes.append(shape)
         self.dense_types.append(dtypes.as_dtype(feature.dtype))
@@ -162,7 +171,7 @@ class _Raw:
         ]
 
     def _default(self, key: str, dtype: Any, shape: TensorShape) -> Any:
-        value, name = self.defaults.get(key), re.sub(r"[^A-Za-z0-9_.\-/]", "_", key)
+        value, name = self.defaults.get(key), as_name(key)
         if shape.ndims and shape.as_list()[0] is None:
             if value is None:
                 return convert_to_tensor("" if dtype is dtypes.string else 0, dtype=dtype)
@@ -295,19 +304,15 @@ def _parsed_as_batch(serialized: Any, raw: _Raw, names: Any, name: str | None) -
         names = _as_vector(convert_to_tensor(names, dtype=dtypes.string), "names", "Names")
         outputs = _parsed(serialized, raw, names, name)
         for key in raw.dense_keys:
-            outputs[key] = array.squeeze(outputs[key], [0], name="Squeeze_" + _as_name(key))
+            outputs[key] = array.squeeze(outputs[key], [0], name="Squeeze_" + as_name(key))
         for key in raw.sparse_keys:
             sparse = outputs[key]
             outputs[key] = SparseTensor(
-                array.slice(sparse.indices, [0, 1], [-1, -1], name="Slice_Indices_" + _as_name(key)),
+                array.slice(sparse.indices, [0, 1], [-1, -1], name="Slice_Indices_" + as_name(key)),
                 sparse.values,
-                array.slice(sparse.dense_shape, [1], [-1], name="Squeeze_Shape_" + _as_name(key)),
+                array.slice(sparse.dense_shape, [1], [-1], name="Squeeze_Shape_" + as_name(key)),
             )
         return outputs
-
-
-def _as_name(key: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.\-/]", "_", key)
 
 
 def _as_vector(scalar: Tensor, word: str, label: str) -> Tensor:

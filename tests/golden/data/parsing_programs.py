@@ -164,3 +164,151 @@ failing("missing_with_a_name", lambda tf: ("v", tf.FixedLenFeature([2], tf.float
 @program
 def failing_bytes(tf):
     return tf.parse_example(["\xff\xff nonsense"], {"id": tf.VarLenFeature(tf.int64)})
+
+
+# -- sequences ----------------------------------------------------------------------------------------
+
+
+def feature(tf, values):
+    """A Feature; without a list for None."""
+    lists = {int: ("int64_list", tf.train.Int64List), float: ("float_list", tf.train.FloatList)}
+    lists[bytes] = ("bytes_list", tf.train.BytesList)
+    if values is None:
+        return tf.train.Feature()
+    field, kind = lists[type(values[0]) if values else int]
+    return tf.train.Feature(**{field: kind(value=values)})
+
+
+def sequence(tf, context, lists):
+    return tf.train.SequenceExample(
+        context=tf.train.Features(feature={k: feature(tf, v) for k, v in context.items()}),
+        feature_lists=tf.train.FeatureLists(
+            feature_list={
+                k: tf.train.FeatureList(feature=[feature(tf, v) for v in rows]) for k, rows in lists.items()
+            }
+        ),
+    ).SerializeToString()
+
+
+def sequences(tf):
+    return [
+        sequence(
+            tf,
+            {"id": [7], "v": [1.0, 2.0], "tags": [b"a", b"b"]},
+            {"n": [[1, 2], [3, 4], [5, 6]], "words": [[b"x"], [], [b"y", b"z"]], "f": [[0.5]]},
+        ),
+        sequence(
+            tf,
+            {"v": [3.0, 4.0], "none": None},
+            {"n": [[7, 8]], "words": [None, [b"w"]], "f": [], "t": [[b"q"]]},
+        ),
+        sequence(tf, {"id": [9], "tags": []}, {"n": [], "f": [[1.5], [2.5]]}),
+    ]
+
+
+def context_of(tf):
+    return {
+        "id": tf.FixedLenFeature([], tf.int64, -1),
+        "v": tf.FixedLenFeature([2], tf.float32, [0.25, 0.5]),
+        "tags": tf.VarLenFeature(tf.string),
+        "none": tf.VarLenFeature(tf.float32),
+    }
+
+
+def lists_of(tf):
+    return {
+        "n": tf.FixedLenSequenceFeature([2], tf.int64),
+        "words": tf.VarLenFeature(tf.string),
+        "f": tf.FixedLenSequenceFeature([], tf.float32, allow_missing=True),
+        "t": tf.FixedLenSequenceFeature([1], tf.string, allow_missing=True),
+        "nowhere": tf.VarLenFeature(tf.int64),
+    }
+
+
+@program
+def sequences_in_a_batch(tf):
+    return tf.io.parse_sequence_example(sequences(tf), context_without_tags(tf), lists_of(tf))
+
+
+def context_without_tags(tf):
+    found = context_of(tf)
+    del found["tags"]
+    return found
+
+
+@program
+def sequences_of_strings_in_a_batch(tf):
+    context = {"tags": tf.VarLenFeature(tf.string)}
+    return tf.io.parse_sequence_example(
+        sequences(tf)[:2], context, example_names=["one", "two"], name="mine"
+    )[0]
+
+
+@program
+def lists_in_a_batch(tf):
+    return tf.io.parse_sequence_example(sequences(tf), sequence_features=lists_of(tf))
+
+
+@program
+def context_in_a_batch(tf):
+    return tf.io.parse_sequence_example(sequences(tf)[:2], context_features=context_of(tf))
+
+
+def single_sequences():
+    def make(index):
+        def build(tf):
+            return tf.io.parse_single_sequence_example(sequences(tf)[index], context_of(tf), lists_of(tf))
+
+        PROGRAMS[f"sequence_{index}"] = build
+
+    for index in (0, 1):
+        make(index)
+
+
+single_sequences()
+
+
+@program
+def sequence_with_a_name(tf):
+    context = {"id": tf.FixedLenFeature([], tf.int64)}
+    return tf.io.parse_single_sequence_example(sequences(tf)[0], context, None, "one", "mine")[0]
+
+
+def failing_sequences():
+    def make(name, features, index=0, names=None):
+        def batch(tf):
+            return tf.io.parse_sequence_example(sequences(tf), *features(tf), example_names=names)
+
+        def single(tf):
+            given, word = sequences(tf)[index], names and names[index]
+            return tf.io.parse_single_sequence_example(given, *features(tf), example_name=word)
+
+        PROGRAMS["failing_sequence_" + name] = single
+        PROGRAMS["failing_sequences_" + name] = batch
+
+    def context(key, kind):
+        return lambda tf: ({key: kind(tf)}, None)
+
+    def lists(key, kind):
+        return lambda tf: (None, {key: kind(tf)})
+
+    make("missing", context("id", lambda tf: tf.FixedLenFeature([], tf.int64)), 1)
+    make("missing_everywhere", context("no", lambda tf: tf.FixedLenFeature([2], tf.int64)))
+    make("missing_named", context("id", lambda tf: tf.FixedLenFeature([], tf.int64)), 1, ["a", "b", "c"])
+    make("type", context("id", lambda tf: tf.FixedLenFeature([], tf.float32, 0.0)))
+    make("sparse_type", context("id", lambda tf: tf.VarLenFeature(tf.float32)))
+    make("size", context("v", lambda tf: tf.FixedLenFeature([3], tf.float32, [0.0] * 3)))
+    make("size_of_strings", context("tags", lambda tf: tf.FixedLenFeature([], tf.string, "")))
+    make("list_missing", lists("t", lambda tf: tf.FixedLenSequenceFeature([1], tf.string)))
+    make("list_type", lists("n", lambda tf: tf.FixedLenSequenceFeature([2], tf.float32)))
+    make("list_sparse_type", lists("words", lambda tf: tf.VarLenFeature(tf.float32)))
+    make("list_size", lists("n", lambda tf: tf.FixedLenSequenceFeature([3], tf.int64)))
+    make("list_ragged", lists("words", lambda tf: tf.FixedLenSequenceFeature([1], tf.string)))
+
+
+failing_sequences()
+
+
+@program
+def failing_sequences_of_nonsense(tf):
+    return tf.io.parse_sequence_example([b"\xff\xff nonsense"], {"id": tf.VarLenFeature(tf.int64)})

@@ -162,6 +162,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.ops.parsing": """
             FixedLenFeature FixedLenSequenceFeature parse_example parse_single_example SparseFeature VarLenFeature
         """,
+        "kvarn.ops.sequence_parsing": "parse_sequence_example parse_single_sequence_example",
         "kvarn.ops.search": "histogram_fixed_width histogram_fixed_width_bins searchsorted",
         "kvarn.ops.matrices": """
             diag diag_part eye matrix_band_part matrix_determinant matrix_inverse norm qr
@@ -230,8 +231,8 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         """,
         "kvarn.train.queue_runner": "add_queue_runner QueueRunner start_queue_runners",
         "kvarn.train.cluster_spec": "ClusterSpec",
-        "kvarn.train.learning_rate_decay": """
         "kvarn.train.server": "Server",
+        "kvarn.train.learning_rate_decay": """
             cosine_decay cosine_decay_restarts exponential_decay inverse_time_decay linear_cosine_decay
             natural_exp_decay noisy_linear_cosine_decay piecewise_constant
             piecewise_constant_decay=piecewise_constant polynomial_decay
@@ -551,6 +552,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.ops.parsing": """
             FixedLenFeature FixedLenSequenceFeature parse_example parse_single_example SparseFeature VarLenFeature
         """,
+        "kvarn.ops.sequence_parsing": "parse_sequence_example parse_single_sequence_example",
     },
     "data": {
         "kvarn.data.dataset": """
@@ -907,6 +909,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.ops.encoding",
         "kvarn.ops.examples",
         "kvarn.ops.messages",
+        "kvarn.ops.sequence_parsing",
     ),
     "python.ops.partitioned_variables": ("kvarn.variables.partitioners",),
     "python.ops.random_ops": ("kvarn.ops.random",),
