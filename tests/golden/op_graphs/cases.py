@@ -696,3 +696,13 @@ def sizes_of_sparse_values(tf):
 def same_axis_twice(tf):
     x, feed = _x(tf)
     return [tf.reduce_sum(x, [1, -1]), tf.reduce_max(_known(tf), [0, 0], keepdims=True)], feed
+
+
+@case
+def sparse_of_dense(tf):
+    x, feed = _x(tf)
+    found = tf.sparse.from_dense(x * [[1.0, 0.0, 1.0]])
+    words = tf.sparse.eye(2, 3, dtype=tf.int32)
+    square = tf.sparse.eye(tf.shape(x)[1], name="square")
+    parts = [found.indices, found.values, found.dense_shape, words.indices, words.values, words.dense_shape]
+    return [*parts, square.indices, square.values, square.dense_shape, *tf.gradients(found.values, x)], feed

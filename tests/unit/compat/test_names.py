@@ -9,7 +9,9 @@ import sys
 
 import pytest
 
-from kvarn.compat.tensorflow import names, namespace
+from kvarn.compat.tensorflow import gen_ops, names, namespace
+from kvarn.graph.graph import Graph
+from kvarn.graph.session import Session
 
 
 @pytest.mark.parametrize("full", names.all_names())
@@ -166,3 +168,14 @@ def test_a_name_may_stand_for_none_and_a_switch_for_what_it_is_now(tmp_path: pat
         "print(before, control_flow_util.ENABLE_CONTROL_FLOW_V2)\n"
     )
     assert run(tmp_path, program).stdout == "None VariantDataset Optional\nFalse True\n"
+
+
+def test_generated_modules_have_ops_by_both_names() -> None:
+    module = gen_ops.GeneratedOps("tensorflow.python.ops.gen_sparse_ops")
+    with Graph().as_default(), Session() as session:
+        by_definition = module.SparseFillEmptyRowsGrad(reverse_index_map=[2, 1], grad_values=[0, 1, 2, 3])
+        by_function = module.sparse_fill_empty_rows_grad([2, 1], [0, 1, 2, 3])
+        for d_values, d_default in session.run([tuple(by_definition), tuple(by_function)]):
+            assert (d_values.tolist(), d_default) == ([2, 1], 3)
+    with pytest.raises(AttributeError, match="kvarn does not have that op"):
+        _ = module.NoSuchOp

@@ -1,4 +1,5 @@
-"""The generated modules ``tensorflow.python.ops.gen_*_ops``: every op by its name in small letters.
+"""The generated modules ``tensorflow.python.ops.gen_*_ops``: every op by its name in small letters, and as `tf.raw_ops`
+has it.
 
 Source: tensorflow/python/framework/python_op_gen.cc (1.15).
 """
@@ -12,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import kvarn.ops
+from kvarn.compat.tensorflow import raw_ops
 from kvarn.graph.op import OpFunction
 
 # Where a program looks for them; TensorFlow spreads the ops over these by subject.
@@ -22,7 +24,7 @@ class GeneratedOps(ModuleType):
     """A generated module; each of them has all ops."""
 
     def __getattr__(self, name: str) -> Any:
-        function = find(name)
+        function = find(name) or raw_ops.find(name)
         if function is None:
             raise AttributeError(
                 f"module '{self.__name__}' has no attribute '{name}': kvarn does not have that op"

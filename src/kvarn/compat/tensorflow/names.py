@@ -434,6 +434,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             reduce_sum=sparse_reduce_sum softmax=sparse_softmax
         """,
         "kvarn.ops.sparse_cross": "cross=sparse_cross cross_hashed=sparse_cross_hashed",
+        "kvarn.ops.sparse_making": "eye=sparse_eye from_dense",
         "kvarn.ops.sparse_shape": """
             concat=sparse_concat expand_dims=sparse_expand_dims merge=sparse_merge
             reset_shape=sparse_reset_shape slice=sparse_slice split=sparse_split
@@ -919,6 +920,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.sparse_ops": (
         "kvarn.ops.sparse",
         "kvarn.ops.sparse_cross",
+        "kvarn.ops.sparse_making",
         "kvarn.ops.sparse_math",
         "kvarn.ops.sparse_shape",
     ),
