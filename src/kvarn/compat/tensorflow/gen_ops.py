@@ -1,5 +1,5 @@
-"""The generated modules ``tensorflow.python.ops.gen_*_ops``: every op by its name in small letters, and as `tf.raw_ops`
-has it.
+"""The generated modules ``tensorflow.python.ops.gen_*_ops``: every op by its name in small letters, and by that of
+its definition.
 
 Source: tensorflow/python/framework/python_op_gen.cc (1.15).
 """
