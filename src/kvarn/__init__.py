@@ -13,16 +13,18 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-# kvarn's own rooms.  `data`, `keras`, `layers`, `train`, `saved_model`, `summary`, `io` and `compat` are namespaces
-# of TensorFlow as well: as attributes of this module these eight are TensorFlow's (`tf.train.Saver`); the packages
-# are reached by importing them.
+# kvarn's own rooms.  `data`, `feature_column`, `keras`, `layers`, `train`, `saved_model`, `summary`, `io` and
+# `compat` are namespaces of TensorFlow as well: as attributes of this module these nine are TensorFlow's
+# (`tf.train.Saver`); the packages are reached by importing them.
 _ROOMS = frozenset(
     (
         "checkpoint", "cli", "dtypes", "engine", "errors", "formats", "graph", "ops", "protos", "saver",
         "testing", "variables", "_native",
     )
 )  # fmt: skip
-_SHARED = frozenset(("compat", "data", "io", "keras", "layers", "saved_model", "summary", "train"))
+_SHARED = frozenset(
+    ("compat", "data", "feature_column", "io", "keras", "layers", "saved_model", "summary", "train")
+)
 
 
 def _namespace(name: str) -> Any:

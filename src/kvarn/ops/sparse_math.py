@@ -24,8 +24,12 @@ from kvarn.graph.tensor import SparseTensor, SparseTensorValue, Tensor
 from kvarn.ops.sparse import convert_to_sparse_tensor
 
 
-def _checked(indices: Any, values: Any, shape: Any, what: str = "") -> tuple[int, ...]:
-    """The dense shape; InvalidArgumentError unless the three parts make a sparse tensor."""
+def _checked(indices: Any, values: Any, shape: Any, what: str = "", bounds: bool = True) -> tuple[int, ...]:
+    """The dense shape; InvalidArgumentError unless the three parts make a sparse tensor.
+
+    Args:
+      bounds: whether indices have to lie inside the shape.
+    """
     problem = (
         f"Input {what}indices should be a matrix but received shape: {shapes.fmt(indices.shape)}"
         if indices.ndim != 2
@@ -39,7 +43,7 @@ def _checked(indices: Any, values: Any, shape: Any, what: str = "") -> tuple[int
         if indices.shape[1] != len(shape)
         else None
     )
-    if problem is None:
+    if problem is None and bounds:
         outside = np.flatnonzero(((indices < 0) | (indices >= np.asarray(shape))).any(axis=1))
         if outside.size:
             n = int(outside[0])

@@ -231,7 +231,8 @@ class sparse_slice_:
         return [(None, rank), (None,), shape]
 
     def kernel(ctx: Any, indices: Any, values: Any, shape: Any, start: Any, size: Any) -> Any:
-        dims = _checked(indices, values, shape)
+        # Elements outside the shape are in no slice, so that a slice from 0 on is rid of them.
+        dims = _checked(indices, values, shape, bounds=False)
         for what, given in (("start", start), ("size", size)):
             if np.ndim(given) != 1:
                 raise errors.InvalidArgumentError.of(

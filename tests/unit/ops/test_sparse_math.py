@@ -186,6 +186,16 @@ def test_a_shape_is_reset_to_a_larger_or_the_tightest_one():
             session.run(smaller, {unknown: ([[0, 0]], [1], [4, 4])})
 
 
+def test_elements_outside_the_shape_are_in_no_slice():
+    """As TensorFlow 1.15.5 gives it: a slice of the whole is a way to be rid of them."""
+    stray = SparseTensor([[0, -1], [0, 1], [-1, 2], [5, 1], [0, 2]], [1.0, 2.0, 3.0, 4.0, 5.0], [1, 3])
+    whole, part = run([ss.sparse_slice(stray, [0, 0], [1, 3]), ss.sparse_slice(stray, [0, 1], [1, 3])])
+    assert whole.indices.tolist() == [[0, 1], [0, 2]]
+    assert whole.values.tolist() == [2.0, 5.0]
+    assert part.indices.tolist() == [[0, 0], [0, 1]]
+    assert part.dense_shape.tolist() == [1, 2]
+
+
 def test_ids_become_indices():
     ids = SparseTensor([[0, 0], [0, 1], [1, 0]], [3, 1, 0], [2, 2])
     weights = SparseTensor(ids.indices, [0.5, 2.0, 4.0], [2, 2])

@@ -663,6 +663,22 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         """,
     },
     "layers.experimental": {"kvarn.layers.base": "keras_style_scope set_keras_style"},
+    "feature_column": {
+        "kvarn.feature_column.numeric": "bucketized_column numeric_column",
+        "kvarn.feature_column.categorical": """
+            categorical_column_with_hash_bucket categorical_column_with_identity weighted_categorical_column
+        """,
+        "kvarn.feature_column.vocabulary": """
+            categorical_column_with_vocabulary_file categorical_column_with_vocabulary_list
+        """,
+        "kvarn.feature_column.crossed": "crossed_column",
+        "kvarn.feature_column.indicator": "indicator_column",
+        "kvarn.feature_column.embedding": "embedding_column",
+        "kvarn.feature_column.shared_embedding": "shared_embedding_columns",
+        "kvarn.feature_column.input_layer": "input_layer",
+        "kvarn.feature_column.linear_model": "linear_model",
+        "kvarn.feature_column.parsing": "make_parse_example_spec",
+    },
     "nest": {
         "kvarn.graph.nest": "assert_same_structure flatten is_nested map_structure pack_sequence_as",
     },
@@ -693,8 +709,16 @@ NAMESPACES: Final = frozenset(n for name in (*_TABLE, RAW_OPS) for n in _with_pa
 # What TensorFlow has and this version does not: said so, instead of guessing at names that look alike.
 NOT_YET: Final = frozenset(
     (
-        "contrib", "estimator", "feature_column", "keras",
+        "contrib", "estimator", "keras",
         "metrics",
+    )
+)  # fmt: skip
+
+_FEATURE_COLUMNS: Final = tuple(
+    f"kvarn.feature_column.{module}"
+    for module in (
+        "base", "cache", "numeric", "categorical", "vocabulary", "crossed", "sequence", "indicator", "embedding",
+        "shared_embedding", "input_layer", "linear_model", "parsing",
     )
 )  # fmt: skip
 
@@ -752,6 +776,11 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.eager.def_function": ("kvarn.compat.tensorflow.eager_functions",),
     "python.eager.function": ("kvarn.compat.tensorflow.eager_functions",),
     "python.eager.context": ("kvarn.compat.tensorflow.eager_context",),
+    "python.feature_column": ("tf:feature_column",),
+    "python.feature_column.feature_column": ("kvarn.feature_column.older", *_FEATURE_COLUMNS),
+    "python.feature_column.feature_column_lib": ("tf:feature_column", *_FEATURE_COLUMNS),
+    "python.feature_column.feature_column_v2": _FEATURE_COLUMNS,
+    "python.feature_column.utils": ("kvarn.feature_column.utils",),
     "python.framework.constant_op": ("kvarn.graph.convert",),
     "python.framework.device": ("kvarn.graph.device",),
     "python.framework.device_spec": ("kvarn.graph.device",),

@@ -1,0 +1,194 @@
+"""Columns that share the vectors of their ids.
+
+Source: tensorflow/python/feature_column/{feature_column,feature_column_v2}.py (1.15).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from kvarn import dtypes
+from kvarn.feature_column.base import (
+    TensorSequenceLengthPair,
+    _CategoricalColumn,
+    _DenseColumn,
+    _SequenceDenseColumn,
+)
+from kvarn.feature_column.categorical import WeightedCategoricalColumn
+from kvarn.feature_column.embedding import initializer_for, start_from_checkpoint
+from kvarn.feature_column.sequence import refuse_sequence, require_sequence
+from kvarn.feature_column.utils import sequence_length_from_sparse_tensor
+from kvarn.graph.graph import add_to_collection, get_collection, name_scope
+from kvarn.graph.tensor_shape import TensorShape
+from kvarn.variables.safe_embedding_ops import safe_embedding_lookup_sparse
+from kvarn.variables.scope import get_variable
+
+_FIXES = (
+    "Suggested fix A: Choose a unique name for this collection. Suggested fix B: Do not add any variables to this "
+    "collection. The feature_column library already adds a variable under the hood."
+)
+
+
+class _SharedSettings(NamedTuple):
+    categorical_column: Any
+    dimension: int
+    combiner: str
+    initializer: Any
+    shared_embedding_collection_name: str
+    ckpt_to_load_from: str | None
+    tensor_name_in_ckpt: str | None
+    max_norm: float | None
+    trainable: bool
+
+
+class _SharedEmbeddingColumn(_DenseColumn, _SequenceDenseColumn, _SharedSettings):
+    """See `shared_embedding_columns`.  The variable is found in a collection of its own."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.categorical_column.name}_shared_embedding"
+
+    @property
+    def _var_scope_name(self) -> str:
+        return self.shared_embedding_collection_name
+
+    @property
+    def _parse_example_spec(self) -> dict[str, Any]:
+        spec: dict[str, Any] = self.categorical_column._parse_example_spec
+        return spec
+
+    def _transform_feature(self, inputs: Any) -> Any:
+        return inputs.get(self.categorical_column)
+
+    @property
+    def _variable_shape(self) -> TensorShape:
+        return TensorShape([self.dimension])
+
+    def _weights(self, weight_collections: Any, trainable: Any) -> Any:
+        """The variable: what the collection holds, or a new one in the current variable scope."""
+        shape = (self.categorical_column._num_buckets, self.dimension)
+        shared = get_collection(self.shared_embedding_collection_name)
+        if not shared:
+            weights = get_variable(
+                name="embedding_weights",
+                shape=shape,
+                dtype=dtypes.float32,
+                initializer=self.initializer,
+                trainable=self.trainable and trainable,
+                collections=weight_collections,
+            )
+            add_to_collection(self.shared_embedding_collection_name, weights)
+            return weights
+        if len(shared) > 1:
+            raise ValueError(f"Collection {shared} can only contain one variable. {_FIXES}")
+        weights = shared[0]
+        if weights.get_shape() != shape:
+            raise ValueError(
+                f"Shared embedding collection {self.shared_embedding_collection_name} contains variable "
+                f"{weights.name} of unexpected shape {weights.get_shape()}. Expected shape is {shape}. {_FIXES}"
+            )
+        return weights
+
+    def _looked_up(self, inputs: Any, weight_collections: Any, trainable: Any) -> Any:
+        # The lookup has a scope of its own, for columns that share a variable have its scope in common.
+        with name_scope(None, default_name=self.name):
+            pair = self.categorical_column._get_sparse_tensors(
+                inputs, weight_collections=weight_collections, trainable=trainable
+            )
+            weights = self._weights(weight_collections, trainable)
+            start_from_checkpoint(self.ckpt_to_load_from, self.tensor_name_in_ckpt, weights)
+            return safe_embedding_lookup_sparse(
+                embedding_weights=weights,
+                sparse_ids=pair.id_tensor,
+                sparse_weights=pair.weight_tensor,
+                combiner=self.combiner,
+                name=f"{self.name}_weights",
+                max_norm=self.max_norm,
+            )
+
+    def _get_dense_tensor(self, inputs: Any, weight_collections: Any = None, trainable: Any = None) -> Any:
+        refuse_sequence(self, "embedding_column")
+        return self._looked_up(inputs, weight_collections, trainable)
+
+    def _get_sequence_dense_tensor(
+        self, inputs: Any, weight_collections: Any = None, trainable: Any = None
+    ) -> TensorSequenceLengthPair:
+        require_sequence(self, "embedding_column")
+        dense = self._looked_up(inputs, weight_collections, trainable)
+        pair = self.categorical_column._get_sparse_tensors(inputs)
+        return TensorSequenceLengthPair(dense, sequence_length_from_sparse_tensor(pair.id_tensor))
+
+
+def shared_embedding_columns(
+    categorical_columns: Sequence[Any],
+    dimension: int,
+    combiner: str = "mean",
+    initializer: Any = None,
+    shared_embedding_collection_name: str | None = None,
+    ckpt_to_load_from: str | None = None,
+    tensor_name_in_ckpt: str | None = None,
+    max_norm: float | None = None,
+    trainable: bool = True,
+) -> list[_SharedEmbeddingColumn]:
+    """A column for each categorical column, with one variable for all.
+
+    Args:
+      categorical_columns: of one kind and number of ids.
+      shared_embedding_collection_name: of the variable's collection and scope; made of the columns' names by
+        default.
+      dimension, combiner, initializer, ckpt_to_load_from, tensor_name_in_ckpt, max_norm, trainable: as for
+        `embedding_column`.
+
+    Raises:
+      ValueError: the columns do not go together, or an argument is of another kind.
+    """
+    initializer = initializer_for(dimension, initializer, ckpt_to_load_from, tensor_name_in_ckpt)
+    ordered = sorted(categorical_columns, key=lambda c: c.name)
+    check_columns_agree(ordered)
+    if not shared_embedding_collection_name:
+        shared_embedding_collection_name = "_".join(c.name for c in ordered) + "_shared_embedding"
+    return [
+        _SharedEmbeddingColumn(
+            categorical_column=column,
+            dimension=dimension,
+            combiner=combiner,
+            initializer=initializer,
+            shared_embedding_collection_name=shared_embedding_collection_name,
+            ckpt_to_load_from=ckpt_to_load_from,
+            tensor_name_in_ckpt=tensor_name_in_ckpt,
+            max_norm=max_norm,
+            trainable=trainable,
+        )
+        for column in categorical_columns
+    ]
+
+
+def check_columns_agree(columns: Sequence[Any]) -> None:
+    """Raises ValueError unless the columns are of one kind, weights aside, and have one number of ids."""
+    first = columns[0]
+    num_buckets = first._num_buckets
+    if not isinstance(first, _CategoricalColumn):
+        raise ValueError(
+            "All categorical_columns must be subclasses of _CategoricalColumn. "
+            f"Given: {first}, of type: {type(first)}"
+        )
+    first = _without_weights(first)
+    for given in columns[1:]:
+        column = _without_weights(given)
+        if not isinstance(column, type(first)):
+            raise ValueError(
+                "To use shared_embedding_column, all categorical_columns must have the same type, or be "
+                f"weighted_categorical_column of the same type. Given column: {first} of type: {type(first)} does "
+                f"not match given column: {column} of type: {type(column)}"
+            )
+        if num_buckets != column._num_buckets:
+            raise ValueError(
+                "To use shared_embedding_column, all categorical_columns must have the same number of buckets. Given "
+                f"column: {first} with buckets: {num_buckets} does  not match column: {column} with buckets: "
+                f"{column._num_buckets}"
+            )
+
+
+def _without_weights(column: Any) -> Any:
+    return column.categorical_column if isinstance(column, WeightedCategoricalColumn) else column
