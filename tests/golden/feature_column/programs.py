@@ -196,8 +196,6 @@ def linear_models(tf):
 
 @program
 def input_layers_that_share(tf):
-    from importlib import import_module
-
     fc = tf.feature_column
     # The class has no public name.
     name = "tensorflow.python.feature_column.feature_column"
