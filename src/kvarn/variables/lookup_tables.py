@@ -17,7 +17,7 @@ from kvarn.graph.operation import Operation
 from kvarn.graph.tensor import SparseTensor, Tensor
 from kvarn.graph.tensor_shape import TensorShape
 from kvarn.ops import control, lookup, math, selection, string
-from kvarn.variables.table_initializers import TableInitializerBase
+from kvarn.variables.table_initializers import TableInitializerBase, outside_of_control_flow
 from kvarn.variables.trackable import Trackable
 
 
@@ -85,7 +85,8 @@ class StaticHashTable(LookupInterface):
         self._value_shape = self._default_value.get_shape().merge_with(TensorShape([]))
         with init_scope():
             self._resource_handle = self._create_resource()
-        self._init_op = self._initialize()
+        with outside_of_control_flow():
+            self._init_op = self._initialize()
 
     def _create_resource(self) -> Tensor:
         handle: Tensor = lookup.hash_table_v2(

@@ -5,14 +5,28 @@ Source: tensorflow/python/ops/lookup_ops.py (1.15).
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from kvarn import dtypes
 from kvarn.graph.convert import convert_to_tensor
-from kvarn.graph.graph import GraphKeys, add_to_collection, device, init_scope, name_scope
+from kvarn.graph.graph import (
+    GraphKeys,
+    add_to_collection,
+    device,
+    get_default_graph,
+    init_scope,
+    name_scope,
+)
 from kvarn.graph.tensor import Tensor
 from kvarn.ops import lookup
 from kvarn.variables.trackable import Trackable
+
+
+def outside_of_control_flow() -> AbstractContextManager[None]:
+    """Lifts what is made inside out of conditionals and loops: tables are filled before any of them runs."""
+    inside = get_default_graph()._get_control_flow_context() is not None
+    return init_scope() if inside else nullcontext()
 
 
 class TrackableAsset(Trackable):
@@ -79,8 +93,9 @@ class KeyValueTensorInitializer(TableInitializerBase):
     def __init__(
         self, keys: Any, values: Any, key_dtype: Any = None, value_dtype: Any = None, name: str | None = None
     ) -> None:
-        self._keys = convert_to_tensor(keys, dtype=key_dtype, name="keys")
-        self._values = convert_to_tensor(values, dtype=value_dtype, name="values")
+        with outside_of_control_flow():
+            self._keys = convert_to_tensor(keys, dtype=key_dtype, name="keys")
+            self._values = convert_to_tensor(values, dtype=value_dtype, name="values")
         self._name = name if name is not None else "key_value_init"
         super().__init__(self._keys.dtype, self._values.dtype)
 

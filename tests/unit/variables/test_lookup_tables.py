@@ -365,3 +365,22 @@ def test_two_tables_of_one_name_are_refused_by_a_saver() -> None:
     MutableHashTable(tf.string, tf.int64, -1)
     with pytest.raises(ValueError, match="At least two variables have the same name: MutableHashTable"):
         tf.train.Saver()
+
+
+def test_tables_made_in_loops_and_conditionals_are_filled_before_they_run():
+    def found(x):
+        return static(np.int32([1, 2, 3]), np.int32([5, 10, 15])).lookup(x)
+
+    mapped = tf.map_fn(found, np.array([2, 4, 1], np.int32))
+    again = tf.map_fn(found, np.array([3], np.int32))
+    chosen = tf.cond(
+        tf.placeholder_with_default(False, []), lambda: found(tf.constant(3)), lambda: found(tf.constant(1))
+    )
+    assert [op for op in nodes() if op[1] in ("HashTableV2", "LookupTableImportV2")][:4] == [
+        ("map/while/hash_table", "HashTableV2"),
+        ("map/while/key_value_init/LookupTableImportV2", "LookupTableImportV2"),
+        ("map_1/while/hash_table", "HashTableV2"),
+        ("map_1/while/key_value_init/LookupTableImportV2", "LookupTableImportV2"),
+    ]
+    results = run([mapped, again, chosen])
+    assert [r.tolist() for r in results] == [[10, -1, 5], [15], 5]
