@@ -47,6 +47,12 @@ class InferenceContext:
     def constant_shape(self, index: int) -> Shape:
         """The shape that flat input ``index``, a shape vector, describes, as far as it is known."""
         tensor = self.inputs[index]
+        if tensor.op.type == "Shape":
+            # No more is said of the shape of a tensor than is known of the tensor, even where it is computed from
+            # constants only: programs see where TensorFlow finds dimensions, when building or when running.
+            known = tensor.op.inputs[0].static_shape
+            if known is not None:
+                return known
         value = self.constant_value(index)
         if value is not None:
             return tuple(None if d < 0 else int(d) for d in value.ravel())

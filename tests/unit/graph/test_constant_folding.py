@@ -126,3 +126,15 @@ def test_what_a_constant_waits_for_still_runs() -> None:
         assert sess.run(v) == 4.0
         assert sess.run(product).tolist() == [0.0, 0.0]
         assert sess.run(v) == 14.0
+
+
+def test_of_the_shape_of_a_tensor_no_more_is_known_than_of_the_tensor():
+    """As TensorFlow 1.15.5 has it, though all of it is computed from constants."""
+    x = tf.constant([[0.5], [1.0]])
+    picked = tf.gather_nd(x, tf.where(tf.not_equal(x, 0.0)))
+    shape = tf.shape(picked)
+    assert picked.shape.as_list() == [None]
+    assert tf.ones_like(picked, dtype=tf.bool).shape.as_list() == [None]
+    assert tf.broadcast_to(1.0, shape).shape.as_list() == [None]
+    assert tf.zeros(tf.identity(shape)).shape.as_list() == [2]
+    assert tf.zeros(tf.stack([shape[0], 2])).shape.as_list() == [2, 2]
