@@ -46,12 +46,7 @@ def tensorflow_ops():
 
     ops = protos.OpList()
     text_format.Parse(gzip.decompress(GOLDEN.read_bytes()).decode(), ops)
-    found = {}
-    for op in ops.op:
-        # Whether an op is deprecated does not change what a graph that holds it means.
-        op.ClearField("deprecation")
-        found[op.name] = op
-    return found
+    return {op.name: op for op in ops.op}
 
 
 def _declared():

@@ -160,6 +160,7 @@ def op(
     aggregate: bool = False,
     allows_uninitialized_input: bool = False,
     graph_only: bool = False,
+    deprecated: tuple[int, str] | None = None,
 ) -> Callable[[type], OpFunction]:
     """Declares an op type from a class body with ``shape``, ``kernel`` and optionally ``grad``.
 
@@ -169,6 +170,7 @@ def op(
       stateful, commutative, aggregate, allows_uninitialized_input: the flags of TensorFlow's OpDef.  A
         stateful op is not folded into a constant.
       graph_only: the op has no kernel on purpose: it can be built and written, but not run.
+      deprecated: the version of graphs from which on it cannot be built any more, only imported, and why.
 
     Raises:
       TypeError: a docstring, shape function or kernel is missing, or the kernel's parameters are not the
@@ -205,6 +207,7 @@ def op(
                 is_commutative=commutative,
                 is_aggregate=aggregate,
                 allows_uninitialized_input=allows_uninitialized_input,
+                deprecation=deprecated,
             )
             kernel = plain("kernel")
             if kernel is not None:
@@ -268,9 +271,17 @@ def apply_op(data: OpRegistrationData, values: dict[str, Any], name: str | None 
     Raises:
       TypeError: an argument is missing, unknown or cannot be converted to the type it must have.
       ValueError: the values do not fit the op.
+      NotImplementedError: the op is not for new graphs.
     """
     definition = data.op_def
     graph = _graph_of(definition, values)
+    if definition.deprecation is not None:
+        producer, (version, reason) = graph.graph_def_versions.producer, definition.deprecation
+        if producer >= version:
+            raise NotImplementedError(
+                f"Op {definition.name} is not available in GraphDef version {producer}. It has been removed in "
+                f"version {version}. {reason}."
+            )
     stack = None
     if get_default_graph() is not graph:
         stack = graph.as_default()

@@ -96,6 +96,8 @@ class OpDef:
     is_commutative: bool = False
     is_aggregate: bool = False
     allows_uninitialized_input: bool = False
+    # Since which version of graphs the op is not to be used any more, and what to do instead.
+    deprecation: tuple[int, str] | None = None
     attr_by_name: dict[str, AttrDef] = field(init=False)
     inferred: frozenset[str] = field(init=False)
 
@@ -118,6 +120,8 @@ class OpDef:
             is_aggregate=self.is_aggregate,
             allows_uninitialized_input=self.allows_uninitialized_input,
         )
+        if self.deprecation is not None:
+            proto.deprecation.version, proto.deprecation.explanation = self.deprecation
         for args, target in ((self.inputs, proto.input_arg), (self.outputs, proto.output_arg)):
             for arg in args:
                 target.add(
@@ -293,7 +297,7 @@ def parse(
     inputs: str | Sequence[str] = (),
     outputs: str | Sequence[str] = (),
     attrs: str | Sequence[str] = (),
-    **flags: bool,
+    **flags: Any,
 ) -> OpDef:
     """The definition of op ``name``.
 

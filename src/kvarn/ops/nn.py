@@ -752,6 +752,7 @@ def _top_grad(op, d, d_indices):
     inputs="input: T",
     outputs="values: T, indices: int32",
     attrs=["k: int >= 0", "sorted: bool = true", "T: realnumbertype"],
+    deprecated=(7, "Use TopKV2 instead"),
 )
 class top_k_v1:
     """The `k` greatest elements of each row, greatest first, and where; the older form of `top_kv2`."""

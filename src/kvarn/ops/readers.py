@@ -67,9 +67,12 @@ def _reader(
             "kernel": kernel,
             "grad": NOT_DIFFERENTIABLE,
         }
-        return op(f"{name}{version}", outputs=f"reader_handle: {handle}", attrs=own, stateful=True)(
-            type(name, (), body)
+        # Of all readers that of whole files is not deprecated in its older form.
+        old = None if version or name == "WholeFileReader" else (26, f"Use {name}V2")
+        declared = op(
+            f"{name}{version}", outputs=f"reader_handle: {handle}", attrs=own, stateful=True, deprecated=old
         )
+        return declared(type(name, (), body))
 
     return _both_forms(declare)
 

@@ -129,6 +129,7 @@ class audio_summary_v2:
     inputs="tag: string, tensor: float",
     outputs="summary: string",
     attrs=["sample_rate: float", "max_outputs: int >= 1 = 3"],
+    deprecated=(15, "Use AudioSummaryV2."),
 )
 class audio_summary:
     """AudioSummaryV2 as graphs from before 2016 have it: with the rate as an attribute."""

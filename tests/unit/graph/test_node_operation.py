@@ -11,6 +11,7 @@ import kvarn as tf
 from kvarn import protos
 from kvarn.compat.tensorflow import graph_internals
 from kvarn.graph.graph import get_name_scope, init_scope, name_scope_v2
+from kvarn.ops import nn
 
 
 @pytest.fixture
@@ -178,3 +179,17 @@ def test_dense_tensor_likes(graph: Any) -> None:
     with pytest.raises(TypeError, match="does not define a `name` property"):
         graph_internals.register_dense_tensor_like_type(Nameless)
     graph_internals._dense_tensor_like.remove(Like)
+
+
+def test_ops_that_are_not_for_new_graphs(graph: Any) -> None:
+    message = (
+        r"Op TopK is not available in GraphDef version 134. It has been removed in version 7. Use TopKV2"
+    )
+    with pytest.raises(NotImplementedError, match=message):
+        nn.top_k_v1(tf.constant([1.0, 3.0, 2.0]), 2)
+    graph._graph_def_versions = (6, 0, [])
+    with tf.Session() as session:
+        assert session.run(nn.top_k_v1(tf.constant([1.0, 3.0, 2.0]), 2))[0].tolist() == [3.0, 2.0]
+    with tf.Graph().as_default(), tf.Session() as session:
+        values, _ = tf.import_graph_def(graph.as_graph_def(), return_elements=["TopK:0", "TopK:1"])
+        assert session.run(values).tolist() == [3.0, 2.0]

@@ -172,6 +172,16 @@ class graph_def_version:
         return np.int32(ctx.op.graph.graph_def_versions.producer)
 
 
+@op("Old", deprecated=(8, "For reasons"))
+class old:
+    """Does nothing, in graphs of versions before 8."""
+
+    shape = shapes.no_outputs
+
+    def kernel(ctx: Any) -> None:
+        return None
+
+
 @op(
     "StubResourceHandleOp",
     outputs="resource: resource",
