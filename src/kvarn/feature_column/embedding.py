@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from kvarn import dtypes
+from kvarn import dtypes, errors
 from kvarn.feature_column.base import (
     DenseColumn,
     SequenceDenseColumn,
     TensorSequenceLengthPair,
     sparse_tensors_of,
 )
+from kvarn.feature_column.embedding_variable import keys_of
 from kvarn.feature_column.sequence import refuse_sequence, require_sequence
 from kvarn.feature_column.utils import sequence_length_from_sparse_tensor
 from kvarn.graph.graph import GraphKeys
@@ -22,7 +23,10 @@ from kvarn.graph.tensor_shape import TensorShape
 from kvarn.train.checkpoint_utils import init_from_checkpoint
 from kvarn.variables.initializers import TruncatedNormal
 from kvarn.variables.partitioned_variable import PartitionedVariable
-from kvarn.variables.safe_embedding_ops import safe_embedding_lookup_sparse
+from kvarn.variables.safe_embedding_ops import (
+    fused_safe_embedding_lookup_sparse,
+    safe_embedding_lookup_sparse,
+)
 from kvarn.variables.scope import get_variable
 
 
@@ -35,6 +39,7 @@ class _EmbeddingSettings(NamedTuple):
     tensor_name_in_ckpt: str | None
     max_norm: float | None
     trainable: bool
+    do_fusion: bool = False
 
 
 class EmbeddingColumn(DenseColumn, SequenceDenseColumn, _EmbeddingSettings):
@@ -60,15 +65,17 @@ class EmbeddingColumn(DenseColumn, SequenceDenseColumn, _EmbeddingSettings):
     def variable_shape(self) -> TensorShape:
         return TensorShape([self.dimension])
 
-    @property
-    def _table_shape(self) -> tuple[int, int]:
-        return self.categorical_column._num_buckets, self.dimension
-
     def create_state(self, state_manager: Any) -> None:
+        if keys_of(self.categorical_column) is not None:
+            raise errors.UnimplementedError.of(
+                f"{self.name}: layers that hold their variables themselves have no embedding variables.",
+                name=self.name,
+                hint="Use tf.feature_column.input_layer.",
+            )
         state_manager.create_variable(
             self,
             name="embedding_weights",
-            shape=self._table_shape,
+            shape=(self.categorical_column._num_buckets, self.dimension),
             dtype=dtypes.float32,
             trainable=self.trainable,
             use_resource=True,
@@ -79,25 +86,11 @@ class EmbeddingColumn(DenseColumn, SequenceDenseColumn, _EmbeddingSettings):
         """The variable of the current variable scope."""
         if weight_collections and GraphKeys.GLOBAL_VARIABLES not in weight_collections:
             weight_collections = [*weight_collections, GraphKeys.GLOBAL_VARIABLES]
-        return get_variable(
-            name="embedding_weights",
-            shape=self._table_shape,
-            dtype=dtypes.float32,
-            initializer=self.initializer,
-            trainable=self.trainable and trainable,
-            collections=weight_collections,
-        )
+        return embedding_weights(self, self.trainable and trainable, weight_collections)
 
     def _looked_up(self, pair: Any, weights: Any) -> Any:
         start_from_checkpoint(self.ckpt_to_load_from, self.tensor_name_in_ckpt, weights)
-        return safe_embedding_lookup_sparse(
-            embedding_weights=weights,
-            sparse_ids=pair.id_tensor,
-            sparse_weights=pair.weight_tensor,
-            combiner=self.combiner,
-            name=f"{self.name}_weights",
-            max_norm=self.max_norm,
-        )
+        return look_up(self, pair, weights)
 
     def get_dense_tensor(self, transformation_cache: Any, state_manager: Any) -> Any:
         refuse_sequence(self, "embedding_column")
@@ -135,11 +128,12 @@ def embedding_column(
     tensor_name_in_ckpt: str | None = None,
     max_norm: float | None = None,
     trainable: bool = True,
+    do_fusion: bool = False,
 ) -> EmbeddingColumn:
     """A trained vector for each id; of several ids their mean, or as ``combiner`` says.
 
     Args:
-      categorical_column: of the ids.
+      categorical_column: of the ids; with `categorical_column_with_embedding` the variable is an embedding variable.
       dimension: of the vectors.
       combiner: ``"mean"``, ``"sqrtn"`` or ``"sum"``.
       initializer: of the variable; by default a truncated normal one with standard deviation 1 / sqrt(dimension).
@@ -147,6 +141,7 @@ def embedding_column(
       tensor_name_in_ckpt: the tensor there.
       max_norm: to which longer vectors are cut.
       trainable: whether the vectors are trained.
+      do_fusion: look up by `fused_safe_embedding_lookup_sparse`.
 
     Raises:
       ValueError: an argument of another kind, or one of checkpoint and tensor is not given.
@@ -162,6 +157,37 @@ def embedding_column(
         tensor_name_in_ckpt=tensor_name_in_ckpt,
         max_norm=max_norm,
         trainable=trainable,
+        do_fusion=do_fusion,
+    )
+
+
+def embedding_weights(column: Any, trainable: Any, collections: Any) -> Any:
+    """The variable ``embedding_weights`` of the current variable scope, of the kind that the column's ids want."""
+    keys = keys_of(column.categorical_column)
+    if keys is not None:
+        return keys.embedding_variable(
+            "embedding_weights", column.dimension, column.initializer, trainable, collections
+        )
+    return get_variable(
+        name="embedding_weights",
+        shape=(column.categorical_column._num_buckets, column.dimension),
+        dtype=dtypes.float32,
+        initializer=column.initializer,
+        trainable=trainable,
+        collections=collections,
+    )
+
+
+def look_up(column: Any, pair: Any, weights: Any) -> Any:
+    """The combined vectors of the ids of each example, by the column's settings."""
+    function = fused_safe_embedding_lookup_sparse if column.do_fusion else safe_embedding_lookup_sparse
+    return function(
+        embedding_weights=weights,
+        sparse_ids=pair.id_tensor,
+        sparse_weights=pair.weight_tensor,
+        combiner=column.combiner,
+        name=f"{column.name}_weights",
+        max_norm=column.max_norm,
     )
 
 

@@ -13,6 +13,7 @@ from kvarn.feature_column.base import (
     TensorSequenceLengthPair,
     sparse_tensors_of,
 )
+from kvarn.feature_column.embedding_variable import keys_of
 from kvarn.feature_column.sequence import refuse_sequence, require_sequence
 from kvarn.feature_column.utils import sequence_length_from_sparse_tensor
 from kvarn.graph.tensor_shape import TensorShape
@@ -74,5 +75,13 @@ def indicator_column(categorical_column: Any) -> IndicatorColumn:
 
     Args:
       categorical_column: of the ids.
+
+    Raises:
+      ValueError: the ids are keys of an embedding variable, of which there is no number.
     """
+    if keys_of(categorical_column) is not None:
+        raise ValueError(
+            f"indicator_column: {categorical_column.name} has keys of an embedding variable, of which there is no "
+            "number that a vector could have elements for. Use embedding_column."
+        )
     return IndicatorColumn(categorical_column)

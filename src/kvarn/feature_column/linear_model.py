@@ -13,6 +13,7 @@ from kvarn.feature_column.cache import (
     normalize_feature_columns,
     verify_static_batch_size_equality,
 )
+from kvarn.feature_column.embedding_variable import keys_of
 from kvarn.feature_column.input_layer import flattened, with_model_collections
 from kvarn.graph.graph import GraphKeys, add_to_collection, get_collection
 from kvarn.keras import base_layer as keras
@@ -21,7 +22,10 @@ from kvarn.ops import array, nn, sparse
 from kvarn.ops import math as math_ops
 from kvarn.variables.initializers import Zeros
 from kvarn.variables.partitioned_variable import PartitionedVariable
-from kvarn.variables.safe_embedding_ops import safe_embedding_lookup_sparse
+from kvarn.variables.safe_embedding_ops import (
+    fused_safe_embedding_lookup_sparse,
+    safe_embedding_lookup_sparse,
+)
 from kvarn.variables.scope import get_variable_scope, variable_scope
 
 
@@ -33,6 +37,7 @@ def linear_model(
     weight_collections: Any = None,
     trainable: bool = True,
     cols_to_vars: dict[Any, Any] | None = None,
+    do_fusion: bool = False,
 ) -> Any:
     """The sum over the columns of their elements times weights, or of the weights of their ids, and of a bias.
 
@@ -44,6 +49,7 @@ def linear_model(
       weight_collections: where variables go, besides GLOBAL_VARIABLES and MODEL_VARIABLES.
       trainable: whether they are among the trainable ones.
       cols_to_vars: gets the variables of each column, and those of ``"bias"``.
+      do_fusion: look weights up by `fused_safe_embedding_lookup_sparse`.
 
     Returns:
       float32 [batch, units].
@@ -60,6 +66,7 @@ def linear_model(
         weight_collections=weight_collections,
         trainable=trainable,
         name=name,
+        do_fusion=do_fusion,
     )
     result = model(features)
     if cols_to_vars is not None:
@@ -94,9 +101,11 @@ class _ColumnLayer(Layer):
         weight_collections: list[str],
         trainable: bool,
         name: str,
+        do_fusion: bool,
         **kwargs: Any,
     ) -> None:
         super().__init__(trainable=trainable, name=name, **kwargs)
+        self._lookup = fused_safe_embedding_lookup_sparse if do_fusion else safe_embedding_lookup_sparse
         self._feature_column = feature_column
         self._units = units
         self._sparse_combiner = sparse_combiner
@@ -104,6 +113,16 @@ class _ColumnLayer(Layer):
 
     def build(self, _: Any) -> None:
         column = self._feature_column
+        keys = keys_of(column) if isinstance(column, _CategoricalColumn) else None
+        if keys is not None:
+            collections = [GraphKeys.GLOBAL_VARIABLES]
+            self._weights = keys.embedding_variable(
+                "weights", self._units, Zeros(), self.trainable, collections
+            )
+            (self._trainable_weights if self.trainable else self._non_trainable_weights).append(self._weights)
+            _add_to_collections(self._weights, self._weight_collections)
+            self.built = True
+            return
         if isinstance(column, _CategoricalColumn):
             size = column._num_buckets
         else:
@@ -130,7 +149,7 @@ class _ColumnLayer(Layer):
         ids = sparse.sparse_reshape(ids, [array.shape(ids)[0], -1])
         if weights is not None:
             weights = sparse.sparse_reshape(weights, [array.shape(weights)[0], -1])
-        return safe_embedding_lookup_sparse(
+        return self._lookup(
             self._weights,
             ids,
             sparse_weights=weights,
@@ -171,6 +190,7 @@ class _LinearModel(keras.Layer):
         weight_collections: Any = None,
         trainable: bool = True,
         name: str | None = None,
+        do_fusion: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, **kwargs)
@@ -182,7 +202,14 @@ class _LinearModel(keras.Layer):
                 # Only the name is wanted, one that no other column has.
                 column_name = _last_part(scope.name)
             layer = _ColumnLayer(
-                column, units, sparse_combiner, self._weight_collections, trainable, column_name, **kwargs
+                column,
+                units,
+                sparse_combiner,
+                self._weight_collections,
+                trainable,
+                column_name,
+                do_fusion,
+                **kwargs,
             )
             setattr(self, f"layer-{column_name}", layer)
             self._column_layers[column_name] = layer

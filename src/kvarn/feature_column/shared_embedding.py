@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from kvarn import dtypes
 from kvarn.feature_column.base import (
     TensorSequenceLengthPair,
     _CategoricalColumn,
@@ -16,13 +15,17 @@ from kvarn.feature_column.base import (
     _SequenceDenseColumn,
 )
 from kvarn.feature_column.categorical import WeightedCategoricalColumn
-from kvarn.feature_column.embedding import initializer_for, start_from_checkpoint
+from kvarn.feature_column.embedding import (
+    embedding_weights,
+    initializer_for,
+    look_up,
+    start_from_checkpoint,
+)
+from kvarn.feature_column.embedding_variable import keys_of
 from kvarn.feature_column.sequence import refuse_sequence, require_sequence
 from kvarn.feature_column.utils import sequence_length_from_sparse_tensor
 from kvarn.graph.graph import add_to_collection, get_collection, name_scope
 from kvarn.graph.tensor_shape import TensorShape
-from kvarn.variables.safe_embedding_ops import safe_embedding_lookup_sparse
-from kvarn.variables.scope import get_variable
 
 _FIXES = (
     "Suggested fix A: Choose a unique name for this collection. Suggested fix B: Do not add any variables to this "
@@ -40,6 +43,7 @@ class _SharedSettings(NamedTuple):
     tensor_name_in_ckpt: str | None
     max_norm: float | None
     trainable: bool
+    do_fusion: bool = False
 
 
 class _SharedEmbeddingColumn(_DenseColumn, _SequenceDenseColumn, _SharedSettings):
@@ -67,22 +71,16 @@ class _SharedEmbeddingColumn(_DenseColumn, _SequenceDenseColumn, _SharedSettings
 
     def _weights(self, weight_collections: Any, trainable: Any) -> Any:
         """The variable: what the collection holds, or a new one in the current variable scope."""
-        shape = (self.categorical_column._num_buckets, self.dimension)
         shared = get_collection(self.shared_embedding_collection_name)
         if not shared:
-            weights = get_variable(
-                name="embedding_weights",
-                shape=shape,
-                dtype=dtypes.float32,
-                initializer=self.initializer,
-                trainable=self.trainable and trainable,
-                collections=weight_collections,
-            )
+            weights = embedding_weights(self, self.trainable and trainable, weight_collections)
             add_to_collection(self.shared_embedding_collection_name, weights)
             return weights
         if len(shared) > 1:
             raise ValueError(f"Collection {shared} can only contain one variable. {_FIXES}")
         weights = shared[0]
+        has_keys = keys_of(self.categorical_column) is not None
+        shape = (self.dimension,) if has_keys else (self.categorical_column._num_buckets, self.dimension)
         if weights.get_shape() != shape:
             raise ValueError(
                 f"Shared embedding collection {self.shared_embedding_collection_name} contains variable "
@@ -98,14 +96,7 @@ class _SharedEmbeddingColumn(_DenseColumn, _SequenceDenseColumn, _SharedSettings
             )
             weights = self._weights(weight_collections, trainable)
             start_from_checkpoint(self.ckpt_to_load_from, self.tensor_name_in_ckpt, weights)
-            return safe_embedding_lookup_sparse(
-                embedding_weights=weights,
-                sparse_ids=pair.id_tensor,
-                sparse_weights=pair.weight_tensor,
-                combiner=self.combiner,
-                name=f"{self.name}_weights",
-                max_norm=self.max_norm,
-            )
+            return look_up(self, pair, weights)
 
     def _get_dense_tensor(self, inputs: Any, weight_collections: Any = None, trainable: Any = None) -> Any:
         refuse_sequence(self, "embedding_column")
@@ -130,6 +121,7 @@ def shared_embedding_columns(
     tensor_name_in_ckpt: str | None = None,
     max_norm: float | None = None,
     trainable: bool = True,
+    do_fusion: bool = False,
 ) -> list[_SharedEmbeddingColumn]:
     """A column for each categorical column, with one variable for all.
 
@@ -137,8 +129,8 @@ def shared_embedding_columns(
       categorical_columns: of one kind and number of ids.
       shared_embedding_collection_name: of the variable's collection and scope; made of the columns' names by
         default.
-      dimension, combiner, initializer, ckpt_to_load_from, tensor_name_in_ckpt, max_norm, trainable: as for
-        `embedding_column`.
+      dimension, combiner, initializer, ckpt_to_load_from, tensor_name_in_ckpt, max_norm, trainable, do_fusion:
+        as for `embedding_column`.
 
     Raises:
       ValueError: the columns do not go together, or an argument is of another kind.
@@ -159,6 +151,7 @@ def shared_embedding_columns(
             tensor_name_in_ckpt=tensor_name_in_ckpt,
             max_norm=max_norm,
             trainable=trainable,
+            do_fusion=do_fusion,
         )
         for column in categorical_columns
     ]

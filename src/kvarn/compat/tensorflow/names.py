@@ -674,6 +674,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.feature_column.crossed": "crossed_column",
         "kvarn.feature_column.indicator": "indicator_column",
         "kvarn.feature_column.embedding": "embedding_column",
+        "kvarn.feature_column.embedding_variable": "categorical_column_with_embedding",
         "kvarn.feature_column.shared_embedding": "shared_embedding_columns",
         "kvarn.feature_column.input_layer": "input_layer",
         "kvarn.feature_column.linear_model": "linear_model",
@@ -718,7 +719,7 @@ _FEATURE_COLUMNS: Final = tuple(
     f"kvarn.feature_column.{module}"
     for module in (
         "base", "cache", "numeric", "categorical", "vocabulary", "crossed", "sequence", "indicator", "embedding",
-        "shared_embedding", "input_layer", "linear_model", "parsing",
+        "embedding_variable", "shared_embedding", "input_layer", "linear_model", "parsing",
     )
 )  # fmt: skip
 
