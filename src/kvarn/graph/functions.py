@@ -8,7 +8,7 @@ Source: tensorflow/core/framework/function.cc, tensorflow/core/common_runtime/fu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -201,28 +201,34 @@ class Callee:
       body: its graph.
       resources: live objects.
       session: the session.
+      wanted: which of its results to compute; None for all.
     """
 
-    def __init__(self, body: Body, resources: ResourceManager, session: Any) -> None:
+    def __init__(
+        self, body: Body, resources: ResourceManager, session: Any, wanted: Collection[int] | None = None
+    ) -> None:
         from kvarn.graph import plan
 
-        self._body = body
-        self._plan = plan.build(body.outputs, body.effects, body.inputs, resources, session)
+        everything = range(len(body.outputs))
+        self.body = body
+        self.wanted = sorted(everything if wanted is None else wanted)
+        fetches = [body.outputs[i] for i in self.wanted]
+        self._plan = plan.build(fetches, body.effects, body.inputs, resources, session)
 
     def __call__(self, arguments: Sequence[Any]) -> list[Any]:
-        """The values that the function returns."""
+        """The values that the function returns, None for those that are not wanted."""
         from kvarn.graph.executor import execute
         from kvarn.graph.flow import DEAD
 
         values = execute(self._plan, arguments)
-        found = []
-        for slot in self._plan.fetch_slots:
+        found: list[Any] = [None] * len(self.body.outputs)
+        for i, slot in zip(self.wanted, self._plan.fetch_slots, strict=True):
             value = values[slot]
             if value is DEAD:
                 raise errors.InvalidArgumentError.of(
                     "A function returns a value of a branch that was not taken."
                 )
-            found.append(value.read() if isinstance(value, Var) else value)
+            found[i] = value.read() if isinstance(value, Var) else value
         return found
 
 
@@ -231,8 +237,14 @@ def callee(
     key: str,
     function: Any = None,
     change: Callable[[Body], None] | None = None,
+    wanted: Callable[[Body], Collection[int]] | None = None,
 ) -> Callee:
-    """The function of the node's attribute ``key``, or ``function``, kept with the node's context."""
+    """The function of the node's attribute ``key``, or ``function``, kept with the node's context.
+
+    Args:
+      change: what to do to its body.
+      wanted: which of its results the node needs, by default those of its outputs that are read.
+    """
     if context.cache is None:
         context.cache = {}
     found: Callee | None = context.cache.get(key)
@@ -246,7 +258,46 @@ def callee(
         if change is not None:
             with body.graph.as_default():
                 change(body)
-        found = context.cache[key] = Callee(body, context.resources, context.session)
+        results = context.wanted if wanted is None else wanted(body)
+        found = context.cache[key] = Callee(body, context.resources, context.session, results)
+    return found
+
+
+def loop_of(context: KernelContext) -> tuple[Callee, Callee]:
+    """The condition and the body of a loop whose node has attributes of these names.
+
+    The body computes what the outputs that are read, the condition, or what is computed needs.
+    """
+    cond = callee(context, "cond", wanted=lambda body: (0,))
+    return cond, callee(context, "body", wanted=lambda body: _kept(context.wanted, cond.body, body))
+
+
+def _kept(wanted: Collection[int] | None, cond: Body, body: Body) -> Collection[int]:
+    """Which variables of a loop must be computed if only some are wanted."""
+    if wanted is None:
+        return range(len(body.outputs))
+    kept: set[int] = set()
+    waiting = [*wanted, *_arguments_of([x.op for x in cond.outputs] + cond.effects, cond)]
+    waiting += _arguments_of(body.effects, body)
+    while waiting:
+        i = waiting.pop()
+        if i not in kept:
+            kept.add(i)
+            waiting += _arguments_of([body.outputs[i].op], body)
+    return kept
+
+
+def _arguments_of(ops: list[Operation], body: Body) -> list[int]:
+    """The numbers of the arguments that operations of a function need."""
+    number = {x.op: i for i, x in enumerate(body.inputs)}
+    found, seen, stack = [], set(ops), list(ops)
+    while stack:
+        op = stack.pop()
+        if op in number:
+            found.append(number[op])
+        before = {x.op for x in op._inputs}.union(op._control_inputs) - seen
+        seen |= before
+        stack.extend(before)
     return found
 
 

@@ -24,9 +24,10 @@ class KernelContext:
       resources: the session's live objects.
       session: the session.
       cache: for the kernel's own use; None at first.
+      wanted: which outputs anybody reads; None for all.  A kernel may give None for the others.
     """
 
-    __slots__ = ("attrs", "cache", "op", "resources", "session")
+    __slots__ = ("attrs", "cache", "op", "resources", "session", "wanted")
 
     # How many references an array has inside `owned` when only the run holds it; measured by the executor,
     # since it depends on how the interpreter passes arguments.
@@ -38,6 +39,7 @@ class KernelContext:
         self.resources = resources
         self.session = session
         self.cache: Any = None
+        self.wanted: frozenset[int] | None = None
 
     def owned(self, value: Any) -> np.ndarray[Any, Any]:
         """``value`` (an input of the kernel) as an array that may be kept: itself if nobody else can see it,

@@ -81,7 +81,7 @@ def build(
             order, fed, set(targets), lambda op, inputs: evaluate(op, inputs, resources, session)
         )
     if folded:
-        needed, _ = _pruned(fetches, targets, fed, known=folded)
+        needed, passed = _pruned(fetches, targets, fed, known=folded)
         order = [op for op in order if op in needed]
     template: list[Any] = []
     slot_of: dict[Tensor, int] = {}
@@ -94,6 +94,7 @@ def build(
         return found
 
     measured = _measured(order, asked, fed)
+    read = _read_by([*order, *passed], fetches, targets)
     feed_slots = [slot(t) for t in feeds]
     keep = set(feed_slots)
     for tensor, value in folded.items():
@@ -109,7 +110,7 @@ def build(
                 template[index] = op.attrs["value"].array
                 keep.add(index)
             continue
-        kernel = _kernel(op)
+        kernel = _wanting(op, _kernel(op), read)
         if op in measured:
             kernel = _stand_in(kernel, op._outputs[0].dtype.np)
         context = KernelContext(op, resources, session)
@@ -154,6 +155,33 @@ def _kernel(op: Operation) -> Callable[..., Any]:
     return kernel
 
 
+def _read_by(
+    ops: Collection[Operation], fetches: Iterable[Tensor], targets: Iterable[Operation]
+) -> set[Tensor]:
+    """The tensors that operations take, or that are fetched; all variables of a loop that is waited for."""
+    waited = {c for op in ops for c in op._control_inputs}.union(targets)
+    loops = [op for op in waited if op.type in ("While", "StatelessWhile")]
+    return {x for op in ops for x in op._inputs}.union(fetches, *(op._outputs for op in loops))
+
+
+def _wanting(op: Operation, kernel: Callable[..., Any], read: set[Tensor]) -> Callable[..., Any]:
+    """``kernel`` behind what says which outputs are read, for conditionals and loops that are functions.
+
+    TensorFlow makes their functions part of the graph, so that what only other outputs need does not run.
+    """
+    if not op.attrs.get("_lower_using_switch_merge"):
+        return kernel
+    wanted = frozenset(i for i, t in enumerate(op._outputs) if t in read)
+    if len(wanted) == len(op._outputs):
+        return kernel
+
+    def wanting(context: KernelContext, *values: Any) -> Any:
+        context.wanted = wanted
+        return kernel(context, *values)
+
+    return wanting
+
+
 def _of_flow(
     fetches: Sequence[Tensor],
     targets: Sequence[Operation],
@@ -166,12 +194,13 @@ def _of_flow(
 
     fed = set(feeds)
     needed, _ = _pruned(fetches, targets, fed, passing=False)
+    read = _read_by(needed, fetches, targets)
 
     def adapt(op: Operation) -> Callable[..., Any]:
         if op.type == "Const":
             value = op.attrs["value"].array
             return lambda context: value
-        return _adapted(op, _kernel(op), sources(op), fed)
+        return _adapted(op, _wanting(op, _kernel(op), read), sources(op), fed)
 
     def sources(op: Operation) -> Sequence[Tensor]:
         # A read that waits for something may be dead when the variable is not.

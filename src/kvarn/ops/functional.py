@@ -15,7 +15,7 @@ import numpy as np
 from kvarn import errors
 from kvarn.graph.attr_value import NameAttrList
 from kvarn.graph.convert import convert_to_tensor
-from kvarn.graph.functions import Body, call_grad, callee, packed, zeros_type
+from kvarn.graph.functions import Body, call_grad, callee, loop_of, packed, zeros_type
 from kvarn.graph.gradients import gradients
 from kvarn.graph.op import op
 from kvarn.graph.tensor import IndexedSlices
@@ -68,13 +68,15 @@ def _chosen(ctx: Any, cond: Any, input: Any) -> Any:
 def _looped(ctx: Any, input: Any) -> Any:
     from kvarn.graph.deadline import seconds_left
 
-    cond, body, values = callee(ctx, "cond"), callee(ctx, "body"), list(input)
+    (cond, body), values = loop_of(ctx), list(input)
     while True:
         seconds_left()
         (again,) = cond(values)
         if not _true(again):
             return packed(values)
-        values = body(values)
+        following = body(values)
+        for i in body.wanted:
+            values[i] = following[i]
 
 
 def _if_grad(op: Any, *grads: Any) -> Any:

@@ -229,3 +229,61 @@ def test_flows_that_are_lists_make_arrays_of_lists() -> None:
     flow = tf.TensorArray(tf.float32, 2).write(0, 1.0).write(1, 2.0).flow
     toggles.disable_control_flow_v2()
     assert _run([tf.TensorArray(tf.float32, flow=flow).stack()]) == [[1.0, 2.0]]
+
+
+def _pair(v: Any) -> Any:
+    """A conditional with an assignment and something else."""
+    return tf.cond(
+        tf.constant(True),
+        lambda: [v.assign_add([1.0, 1.0]), tf.constant(5.0)],
+        lambda: [v.read_value(), tf.constant(1.0)],
+    )
+
+
+def _rounds(v: Any) -> Any:
+    """A loop of which the second variable waits for an assignment, and the third is read by the second."""
+
+    def body(i: Any, x: Any, y: Any) -> Any:
+        with tf.control_dependencies([v.assign_add([1.0, 1.0])]):
+            y = tf.identity(y)
+        return i + 1, x + y, y
+
+    return tf.while_loop(lambda i, x, y: i < 3, body, [0, 1.0, 1.0])
+
+
+def _after(kinds: tuple[str, ...]) -> Any:
+    """Something that waits for the last operation of these kinds."""
+    op = [op for op in tf.get_default_graph().get_operations() if op.type in kinds][-1]
+    with tf.control_dependencies([op]):
+        return tf.identity(tf.constant(1.0))
+
+
+LOOPS, CONDITIONALS = ("While", "StatelessWhile"), ("If", "StatelessIf")
+
+
+@pytest.mark.parametrize(
+    ("build", "result", "variable"),
+    [
+        (lambda v: _pair(v)[1], 5.0, [2.0, 3.0]),
+        (lambda v: tf.reduce_sum(_pair(v)[0]), 7.0, [3.0, 4.0]),
+        (lambda v: _pair(v) and _after(CONDITIONALS), 1.0, [2.0, 3.0]),
+        (lambda v: _rounds(v)[0], 3, [2.0, 3.0]),
+        (lambda v: _rounds(v)[1], 4.0, [5.0, 6.0]),
+        (lambda v: _rounds(v) and _after(LOOPS), 1.0, [5.0, 6.0]),
+        (
+            lambda v: tf.while_loop(lambda i, x: i < 3, lambda i, x: (i + 1, x + _pair(v)[1]), [0, 1.0])[1],
+            16.0,
+            [2.0, 3.0],
+        ),
+    ],
+)
+def test_what_only_other_results_need_does_not_run(build: Any, result: float, variable: list[float]) -> None:
+    assert _afterwards(build) == (result, variable)
+
+
+def test_a_loop_without_its_gradient_keeps_nothing_for_it() -> None:
+    x = tf.constant(3.0)
+    _, y = tf.while_loop(lambda i, a: i < 3, lambda i, a: (i + 1, a * x), [0, x])
+    (g,) = tf.gradients(y, x)
+    assert _run([y]) == [81.0]
+    assert _run([y, g]) == [81.0, 108.0]
