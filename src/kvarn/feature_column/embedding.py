@@ -16,6 +16,7 @@ from kvarn.feature_column.base import (
     sparse_tensors_of,
 )
 from kvarn.feature_column.embedding_variable import keys_of
+from kvarn.feature_column.grouping import current_group
 from kvarn.feature_column.sequence import refuse_sequence, require_sequence
 from kvarn.feature_column.utils import sequence_length_from_sparse_tensor
 from kvarn.graph.graph import GraphKeys
@@ -40,6 +41,7 @@ class _EmbeddingSettings(NamedTuple):
     max_norm: float | None
     trainable: bool
     do_fusion: bool = False
+    group_name: str = ""
 
 
 class EmbeddingColumn(DenseColumn, SequenceDenseColumn, _EmbeddingSettings):
@@ -82,7 +84,7 @@ class EmbeddingColumn(DenseColumn, SequenceDenseColumn, _EmbeddingSettings):
             initializer=self.initializer,
         )
 
-    def _weights_in_scope(self, weight_collections: Any, trainable: Any) -> Any:
+    def weights_in_scope(self, weight_collections: Any, trainable: Any) -> Any:
         """The variable of the current variable scope."""
         if weight_collections and GraphKeys.GLOBAL_VARIABLES not in weight_collections:
             weight_collections = [*weight_collections, GraphKeys.GLOBAL_VARIABLES]
@@ -100,7 +102,7 @@ class EmbeddingColumn(DenseColumn, SequenceDenseColumn, _EmbeddingSettings):
     def _get_dense_tensor(self, inputs: Any, weight_collections: Any = None, trainable: Any = None) -> Any:
         refuse_sequence(self, "embedding_column")
         pair = self.categorical_column._get_sparse_tensors(inputs, weight_collections, trainable)
-        return self._looked_up(pair, self._weights_in_scope(weight_collections, trainable))
+        return self._looked_up(pair, self.weights_in_scope(weight_collections, trainable))
 
     def get_sequence_dense_tensor(
         self, transformation_cache: Any, state_manager: Any
@@ -115,7 +117,7 @@ class EmbeddingColumn(DenseColumn, SequenceDenseColumn, _EmbeddingSettings):
     ) -> TensorSequenceLengthPair:
         require_sequence(self, "embedding_column")
         pair = self.categorical_column._get_sparse_tensors(inputs)
-        dense = self._looked_up(pair, self._weights_in_scope(weight_collections, trainable))
+        dense = self._looked_up(pair, self.weights_in_scope(weight_collections, trainable))
         return TensorSequenceLengthPair(dense, sequence_length_from_sparse_tensor(pair.id_tensor))
 
 
@@ -158,6 +160,7 @@ def embedding_column(
         max_norm=max_norm,
         trainable=trainable,
         do_fusion=do_fusion,
+        group_name=current_group(),
     )
 
 

@@ -13,9 +13,10 @@ from kvarn.feature_column.cache import (
     normalize_feature_columns,
     verify_static_batch_size_equality,
 )
+from kvarn.feature_column.group_lookup import looked_up_in_groups
 from kvarn.graph.graph import GraphKeys, get_collection
 from kvarn.ops import array
-from kvarn.variables.scope import get_variable_scope, variable_scope
+from kvarn.variables.scope import variable_scope
 from kvarn.variables.template import make_template
 
 
@@ -81,18 +82,24 @@ def _concatenated(
     collections = with_model_collections(weight_collections)
     builder = _LazyBuilder(features)
     ordered = sorted(feature_columns, key=lambda c: c.name)
+    together = looked_up_in_groups(ordered, builder, collections, trainable)
     outputs = []
     for column in ordered:
-        with variable_scope(None, default_name=column._var_scope_name):
-            tensor = column._get_dense_tensor(builder, weight_collections=collections, trainable=trainable)
-            output = flattened(column, tensor)
-            outputs.append(output)
-            if cols_to_vars is not None:
-                cols_to_vars[column] = get_collection(
-                    GraphKeys.GLOBAL_VARIABLES, scope=get_variable_scope().name
+        if column in together:
+            output, weights = together[column]
+            variables = [weights]
+        else:
+            with variable_scope(None, default_name=column._var_scope_name) as scope:
+                tensor = column._get_dense_tensor(
+                    builder, weight_collections=collections, trainable=trainable
                 )
-            if cols_to_output_tensors is not None:
-                cols_to_output_tensors[column] = output
+                output = flattened(column, tensor)
+                variables = get_collection(GraphKeys.GLOBAL_VARIABLES, scope=scope.name)
+        outputs.append(output)
+        if cols_to_vars is not None:
+            cols_to_vars[column] = variables
+        if cols_to_output_tensors is not None:
+            cols_to_output_tensors[column] = output
     verify_static_batch_size_equality(outputs, ordered)
     return array.concat(outputs, 1)
 

@@ -675,6 +675,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.feature_column.indicator": "indicator_column",
         "kvarn.feature_column.embedding": "embedding_column",
         "kvarn.feature_column.embedding_variable": "categorical_column_with_embedding",
+        "kvarn.feature_column.grouping": "group_embedding_column_scope",
         "kvarn.feature_column.shared_embedding": "shared_embedding_columns",
         "kvarn.feature_column.input_layer": "input_layer",
         "kvarn.feature_column.linear_model": "linear_model",
