@@ -13,6 +13,7 @@ import numpy as np
 from kvarn import errors
 from kvarn.dtypes import DType, string
 from kvarn.graph.shape_inference import Shape, fmt, merge
+from kvarn.ops._format import type_text
 
 _numbers = itertools.count()
 
@@ -42,6 +43,9 @@ class TensorArray:
       dynamic_size: it grows when a value is written behind its end.
       clear_after_read: values are dropped when they have been read.
       is_grad: it holds gradients: values of one number are summed, those never written are zeros.
+
+    Attributes:
+      split_into: how many values the last split of a tensor made; None if there was none.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class TensorArray:
         self.clear_after_read = clear_after_read
         self.is_grad = is_grad
         self.closed = False
+        self.split_into: int | None = None
         self._summed = False
         self._elements = [_Element() for _ in range(size)]
         self._gradients: dict[str, TensorArray] = {}
@@ -79,6 +84,11 @@ class TensorArray:
         """How many values there are."""
         self._check_open()
         return len(self._elements)
+
+    def size_to_concatenate(self) -> int:
+        """How many values make the whole: of gradients those of what was split, whatever was written behind it."""
+        size = self.size()
+        return size if self.split_into is None or not self.is_grad else self.split_into
 
     def close(self) -> None:
         """Drops all values; nothing may be done with it any more."""
@@ -109,6 +119,7 @@ class TensorArray:
             found = self._gradients[source] = TensorArray(
                 f"{self.name}@{source}", self.dtype, len(self._elements), shape, self.identical, is_grad=True
             )
+            found.split_into = self.split_into
             for own, its in zip(self._elements, found._elements, strict=True):
                 if own.written:
                     its.shape, its.written = (*prepend, *own.shape), True
@@ -124,7 +135,7 @@ class TensorArray:
         where = f"Could not write to TensorArray index {index} because"
         if dtype is not self.dtype:
             raise self._problem(
-                f"{where} the value dtype is {dtype.name} but TensorArray dtype is {self.dtype.name}."
+                f"{where} the value dtype is {type_text(dtype)} but TensorArray dtype is {type_text(self.dtype)}."
             )
         while index >= len(self._elements):
             self._elements.append(_Element())

@@ -174,8 +174,10 @@ def merged(a: Shape, b: Shape) -> Shape:
     try:
         return merge(a, b)
     except ValueError:
+        ranks = len(a or ()), len(b or ())
+        what, pair = ("shapes", (fmt(a), fmt(b))) if ranks[0] == ranks[1] else ("ranks", ranks)
         raise errors.InvalidArgumentError.of(
-            f"Incompatible shapes during merge: {fmt(a)} vs. {fmt(b)}"
+            f"PartialTensorShape: Incompatible {what} during merge: {pair[0]} vs. {pair[1]}"
         ) from None
 
 

@@ -280,6 +280,9 @@ class TensorArray:
         found: Tensor = ops.tensor_array_size_v3(self._handle, self._flow, name=name)
         return found
 
+    def mark_used(self) -> None:
+        """Says that nothing will be done with what a method gave; TensorFlow warns without it."""
+
     def close(self, name: str | None = None) -> Operation:
         """An operation that drops all elements."""
         closing: Operation = ops.tensor_array_close_v3(self._handle, name=name)

@@ -18,6 +18,7 @@ from kvarn.graph import shape_inference as shapes
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
 from kvarn.graph.shape_inference import Shape
 from kvarn.graph.tensor import Tensor
+from kvarn.ops._format import type_text
 from kvarn.ops._tensor_arrays import TensorArray
 
 _FLOW = np.float32(0)
@@ -56,7 +57,9 @@ def _scalar_index(index: Any) -> int:
 
 def _check_dtype(array: TensorArray, dtype: DType, doing: str) -> None:
     if dtype is not array.dtype:
-        raise _problem(f"TensorArray dtype is {array.dtype.name} but Op {doing} dtype {dtype.name}.")
+        raise _problem(
+            f"TensorArray dtype is {type_text(array.dtype)} but Op {doing} dtype {type_text(dtype)}."
+        )
 
 
 def _gradient_array(op: Any, dtype: DType, grad: Tensor, flow: Tensor) -> Any:
@@ -323,10 +326,11 @@ class tensor_array_concat_v3:
     def kernel(ctx: Any, handle: Any, flow_in: Any) -> Any:
         dtype, expected = ctx.attrs["dtype"], ctx.attrs["element_shape_except0"]
         _check_dtype(handle, dtype, "requested")
-        if not handle.size():
+        size = handle.size_to_concatenate()
+        if not size:
             empty = _empty(handle, dtype, "concatenating", "element_shape_except0", expected)
             return empty, np.zeros(0, np.int64)
-        values = [handle.read(i) for i in range(handle.size())]
+        values = [handle.read(i) for i in range(size)]
         for i, value in enumerate(values):
             if not value.shape:
                 raise _problem(
@@ -385,6 +389,8 @@ class tensor_array_split_v3:
                 f"TensorArray's size is not equal to the size of lengths ({handle.size()} vs. {len(lengths)}), and "
                 "the TensorArray is not marked as dynamically resizeable"
             )
+        if not handle.is_grad:
+            handle.split_into = len(lengths)
         ends = np.cumsum(lengths)
         for i, (length, end) in enumerate(zip(lengths, ends, strict=True)):
             handle.write(i, value[end - length : end], dtype)

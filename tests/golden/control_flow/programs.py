@@ -465,6 +465,21 @@ def array_split_and_joined(tf):
 
 
 @program
+def array_split_and_grown(tf):
+    x = tf.placeholder(tf.float32, [3], name="x")
+    array = tf.TensorArray(tf.float32, 3, dynamic_size=True).split(x, [1, 1, 1]).write(3, [4.0])
+    y = array.concat()
+    return [{x: [1.0, 2.0, 3.0]}], [y, *tf.gradients(y * y, x)]
+
+
+@program
+def array_unstacked_and_grown(tf):
+    x = tf.placeholder(tf.float32, [3], name="x")
+    y = tf.TensorArray(tf.float32, 3, dynamic_size=True).unstack(x).write(3, 4.0).stack()
+    return [{x: [1.0, 2.0, 3.0]}], [y, *tf.gradients(y * y, x)]
+
+
+@program
 def arrays_in_conditionals(tf):
     p, x = scalar(tf, "p", "bool"), scalar(tf, "x")
     array = tf.TensorArray(tf.float32, 2, element_shape=[]).write(0, x)

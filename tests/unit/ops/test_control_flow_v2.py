@@ -211,7 +211,11 @@ def test_lists_in_arrays_are_checked_while_running() -> None:
     for fetch, message in [
         (array.write(2, [1.0]).stack(), "Trying to modify element 2 in a list with 2 elements."),
         (array.read(0), "Trying to read an uninitialized tensor but element_shape is not fully defined"),
-        (other.stack(), r"Incompatible shapes during merge: \[1\] vs. \[2\]"),
+        (other.stack(), r"PartialTensorShape: Incompatible shapes during merge: \[1\] vs. \[2\]"),
+        (
+            array.write(0, [1.0]).write(1, [[1.0]]).concat(),
+            "PartialTensorShape: Incompatible ranks during merge: 0 vs. 1",
+        ),
     ]:
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             _run([fetch])

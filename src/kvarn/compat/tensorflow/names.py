@@ -872,7 +872,12 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.control_flow_v2_toggles": ("kvarn.ops.control_flow_v2_toggles",),
     "python.ops.cond_v2": ("kvarn.ops.cond_v2",),
     "python.ops.custom_gradient": ("kvarn.variables.custom_gradient",),
-    "python.ops.data_flow_ops": ("kvarn.variables.queues", "kvarn.ops.queues", "kvarn.ops.array"),
+    "python.ops.data_flow_ops": (
+        "kvarn.variables.queues",
+        "kvarn.ops.queues",
+        "kvarn.ops.array",
+        "kvarn.ops.tensor_array_ops",
+    ),
     "python.ops.embedding_ops": (
         "kvarn.variables.embedding_ops",
         "kvarn.variables.safe_embedding_ops",
