@@ -31,6 +31,9 @@ class TensorSequenceLengthPair(NamedTuple):
 class _FeatureColumn(abc.ABC):
     """Something that is made of features.  Columns are keys: immutable, compared by their settings."""
 
+    # What messages advise to put columns into: single vectors, and sequences.
+    advised_layers: tuple[str, str] = ("input_layer", "sequence_input_layer")
+
     @property
     @abc.abstractmethod
     def name(self) -> str:
@@ -102,6 +105,8 @@ class _SequenceDenseColumn(_FeatureColumn):
 
 class FeatureColumn(_FeatureColumn):
     """Something that is made of features.  Columns are keys: immutable, compared by their settings."""
+
+    advised_layers = ("DenseFeatures", "SequenceFeatures")
 
     @abc.abstractmethod
     def transform_feature(self, transformation_cache: Any, state_manager: Any) -> Any:

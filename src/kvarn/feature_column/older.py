@@ -10,12 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 from kvarn.feature_column import categorical, crossed, embedding, indicator, numeric, sequence, vocabulary
+from kvarn.feature_column.base import _FeatureColumn
 
 
 class _Older:
     """What the columns have in common: there is no state manager for them."""
 
     _is_v2_column = False
+    advised_layers = _FeatureColumn.advised_layers
 
 
 class _NumericColumn(_Older, numeric.NumericColumn):

@@ -57,11 +57,12 @@ class SequenceCategoricalColumn(CategoricalColumn, _SequenceSettings):
 
 def refuse_sequence(column: Any, kind: str) -> None:
     """Raises ValueError if the ids of a column of kind ``kind`` are sequences, and it is to give one vector each."""
+    plain, sequence = column.advised_layers
     if isinstance(column.categorical_column, SequenceCategoricalColumn):
         raise ValueError(
             f"In {kind}: {column.name}. categorical_column must not be of type _SequenceCategoricalColumn. "
-            "Suggested fix A: If you wish to use DenseFeatures, use a non-sequence categorical_column_with_*. "
-            "Suggested fix B: If you wish to create sequence input, use SequenceFeatures instead of DenseFeatures. "
+            f"Suggested fix A: If you wish to use {plain}, use a non-sequence categorical_column_with_*. "
+            f"Suggested fix B: If you wish to create sequence input, use {sequence} instead of {plain}. "
             f"Given (type {type(column.categorical_column)}): {column.categorical_column}"
         )
 
@@ -71,6 +72,6 @@ def require_sequence(column: Any, kind: str) -> None:
     if not isinstance(column.categorical_column, SequenceCategoricalColumn):
         raise ValueError(
             f"In {kind}: {column.name}. categorical_column must be of type _SequenceCategoricalColumn to use "
-            "SequenceFeatures. Suggested fix: Use one of sequence_categorical_column_with_*. "
+            f"{column.advised_layers[1]}. Suggested fix: Use one of sequence_categorical_column_with_*. "
             f"Given (type {type(column.categorical_column)}): {column.categorical_column}"
         )

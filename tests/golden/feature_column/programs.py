@@ -204,3 +204,29 @@ def input_layers_that_share(tf):
     column = fc.embedding_column(fc.categorical_column_with_identity("ids", 4), 2, initializer=ramp)
     layer = layer_class([column, fc.numeric_column("price")])
     return [layer(raw(tf)), layer(raw(tf))], {}
+
+
+def sequence_features(tf):
+    return {
+        "ids": tf.SparseTensor([[0, 0], [0, 1], [2, 0]], tf.constant([2, 0, 1], tf.int64), [3, 2]),
+        "words": tf.SparseTensor([[0, 0], [0, 1], [2, 0]], ["red", "pink", "green"], [3, 2]),
+        "numbers": tf.SparseTensor(
+            [[0, 0], [0, 1], [0, 2], [0, 3], [2, 1]], [0.0, 1.0, 2.0, 3.0, 4.0], [3, 4]
+        ),
+    }
+
+
+@program
+def sequences(tf):
+    fc = tf.feature_column
+    ids = fc.sequence_categorical_column_with_identity("ids", 3)
+    words = fc.sequence_categorical_column_with_vocabulary_list("words", ["red", "green"], num_oov_buckets=1)
+    columns = [fc.embedding_column(ids, 2, initializer=ramp), fc.indicator_column(words)]
+    net, lengths = tf.contrib.feature_column.sequence_input_layer(sequence_features(tf), columns)
+    return [net, lengths, *gradients(tf, [net])], {}
+
+
+@program
+def sequences_of_numbers(tf):
+    column = tf.contrib.feature_column.sequence_numeric_column("numbers", shape=(2,), default_value=-1.0)
+    return list(tf.contrib.feature_column.sequence_input_layer(sequence_features(tf), [column])), {}

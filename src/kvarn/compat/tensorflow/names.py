@@ -27,6 +27,12 @@ _SIGNATURE_DEF_UTILS: Final = """
     regression_signature_def
 """
 
+_SEQUENCE_COLUMNS: Final = """
+    sequence_categorical_column_with_hash_bucket sequence_categorical_column_with_identity
+    sequence_categorical_column_with_vocabulary_file sequence_categorical_column_with_vocabulary_list
+    sequence_numeric_column
+"""
+
 _TABLE: Final[dict[str, dict[str, str]]] = {
     "": {
         "kvarn.compat.tensorflow.versions": """
@@ -680,6 +686,11 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.feature_column.input_layer": "input_layer",
         "kvarn.feature_column.linear_model": "linear_model",
         "kvarn.feature_column.parsing": "make_parse_example_spec",
+        "kvarn.feature_column.sequence_columns": _SEQUENCE_COLUMNS,
+    },
+    "contrib.feature_column": {
+        "kvarn.feature_column.sequence_columns": _SEQUENCE_COLUMNS,
+        "kvarn.feature_column.sequence_input_layer": "sequence_input_layer",
     },
     "nest": {
         "kvarn.graph.nest": "assert_same_structure flatten is_nested map_structure pack_sequence_as",
@@ -726,6 +737,10 @@ _FEATURE_COLUMNS: Final = tuple(
 
 # Modules of TensorFlow's tree that programs import directly.
 MODULES: Final[dict[str, tuple[str, ...]]] = {
+    "contrib.feature_column.python.feature_column.sequence_feature_column": (
+        "kvarn.feature_column.sequence_columns",
+        "kvarn.feature_column.sequence_input_layer",
+    ),
     "contrib.framework.python.framework.checkpoint_utils": (
         "kvarn.checkpoint",
         "kvarn.train.checkpoint_utils",
@@ -782,6 +797,10 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.feature_column.feature_column": ("kvarn.feature_column.older", *_FEATURE_COLUMNS),
     "python.feature_column.feature_column_lib": ("tf:feature_column", *_FEATURE_COLUMNS),
     "python.feature_column.feature_column_v2": _FEATURE_COLUMNS,
+    "python.feature_column.sequence_feature_column": (
+        "kvarn.feature_column.sequence_columns",
+        "kvarn.feature_column.sequence_input_layer",
+    ),
     "python.feature_column.utils": ("kvarn.feature_column.utils",),
     "python.framework.constant_op": ("kvarn.graph.convert",),
     "python.framework.device": ("kvarn.graph.device",),
