@@ -171,10 +171,52 @@ def assert_rank(
                         f"{len(x.static_shape)}, shape {x.get_shape()}"
                     )
                 return control.no_op(name="static_checks_determined_all_ok")
-        condition = comparison.equal(array.rank(x), rank)
-        if wanted is None:
-            scalar = assert_rank(rank, 0, data=["Rank must be a scalar. Received rank: ", rank])
-            condition = control.with_dependencies([scalar], condition)
+        condition = _of_scalar(comparison.equal(array.rank(x), rank), rank, wanted)
+        return control.Assert(condition, data, summarize=summarize)
+
+
+def _of_scalar(condition: Any, rank: Tensor, known: Any) -> Any:
+    """``condition`` behind a check that the rank it was made of is a scalar, if that is not known."""
+    if known is not None:
+        return condition
+    scalar = assert_rank(rank, 0, data=["Rank must be a scalar. Received rank: ", rank])
+    return control.with_dependencies([scalar], condition)
+
+
+def assert_rank_in(
+    x: Any,
+    ranks: Any,
+    data: Any = None,
+    summarize: int | None = None,
+    message: str | None = None,
+    name: str | None = None,
+) -> Operation:
+    """An operation that fails unless ``x`` has one of several ranks; arguments and errors as of `assert_rank`."""
+    with name_scope(name, "assert_rank_in", [x, *ranks, *(data or ())]):
+        x = convert_to_tensor(x, name="x")
+        ranks = [convert_to_tensor(rank, name="rank") for rank in ranks]
+        if data is None:
+            told = f"Tensor {x.name} must have rank in"
+            data = [message or "", told, *ranks, "Received shape: ", array.shape(x)]
+        for rank in ranks:
+            assert_type(rank, dtypes.int32)
+        wanted = [tensor_util.constant_value(rank) for rank in ranks]
+        if all(rank is not None for rank in wanted):
+            if any(np.ndim(rank) for rank in wanted):
+                raise ValueError("Rank must be a scalar.")
+            if x.static_shape is not None:
+                if len(x.static_shape) not in wanted:
+                    raise ValueError(
+                        f"{message or ''}.  Tensor {x.name} must have rank in {tuple(int(r) for r in wanted)}.  "
+                        f"Received rank {len(x.static_shape)}, shape {x.get_shape()}"
+                    )
+                return control.no_op(name="static_checks_determined_all_ok")
+        found = array.rank(x)
+        condition: Any = comparison.equal(found, ranks[0])
+        for rank in ranks[1:]:
+            condition = comparison.logical_or(condition, comparison.equal(found, rank))
+        for rank, known in zip(ranks, wanted, strict=True):
+            condition = _of_scalar(condition, rank, known)
         return control.Assert(condition, data, summarize=summarize)
 
 

@@ -80,3 +80,24 @@ def test_rank_and_type():
     assert check.assert_type([1], dtypes.int32).type == "NoOp"
     with pytest.raises(TypeError, match=r"text.*must be of type"):
         check.assert_type([1], dtypes.float32, "text")
+
+
+def test_one_of_several_ranks():
+    assert check.assert_rank_in([1, 2], (0, 1)).type == "NoOp"
+    with pytest.raises(
+        ValueError, match=r"m\.  Tensor .*x:0 must have rank in \(0, 2\)\.  Received rank 1, shape \(2,\)"
+    ):
+        check.assert_rank_in([1, 2], (0, 2), message="m")
+    with pytest.raises(TypeError, match="must be of type"):
+        check.assert_rank_in([1, 2], (1.0,))
+    with pytest.raises(ValueError, match="Rank must be a scalar"):
+        check.assert_rank_in([1, 2], ([1],))
+    x, rank = array.placeholder(dtypes.float32), array.placeholder(dtypes.int32)
+    later = check.assert_rank_in(x, (0, rank))
+    with Session() as session:
+        session.run(later, {x: 1.0, rank: 2})
+        session.run(later, {x: [[1.0]], rank: 2})
+        with pytest.raises(errors.InvalidArgumentError, match="must have rank in"):
+            session.run(later, {x: [1.0], rank: 2})
+        with pytest.raises(errors.InvalidArgumentError, match="Rank must be a scalar"):
+            session.run(later, {x: [1.0], rank: [1]})

@@ -180,7 +180,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.ops.check": """
             assert_equal assert_greater assert_greater_equal assert_less assert_less_equal assert_negative
             assert_non_negative assert_non_positive assert_none_equal assert_positive assert_rank
-            assert_type
+            assert_rank_in assert_type
         """,
         "kvarn.ops.sparse_math": """
             sparse_add sparse_maximum sparse_minimum sparse_reduce_max sparse_reduce_sum sparse_softmax
@@ -468,6 +468,14 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.compat.tensorflow.testing.graphs": "assert_equal_graph_def",
         "kvarn.compat.tensorflow.testing.gradient_checker": "compute_gradient compute_gradient_error",
     },
+    "metrics": {
+        "kvarn.variables.metrics": """
+            accuracy false_negatives false_positives mean mean_absolute_error mean_cosine_distance
+            mean_relative_error mean_squared_error mean_tensor percentage_below precision recall
+            root_mean_squared_error true_negatives true_positives
+        """,
+        "kvarn.variables.metrics_at_thresholds": "auc precision_at_thresholds recall_at_thresholds",
+    },
     "losses": {
         "kvarn.ops.losses": """
             absolute_difference add_loss compute_weighted_loss cosine_distance get_losses
@@ -699,7 +707,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.ops.check": """
             assert_equal assert_greater assert_greater_equal assert_less assert_less_equal assert_negative
             assert_non_negative assert_non_positive assert_none_equal assert_positive assert_rank
-            assert_type
+            assert_rank_in assert_type
         """,
         "kvarn.ops.array": "check_numerics",
         "kvarn.ops.math": "is_finite is_inf is_nan",
@@ -723,7 +731,6 @@ NAMESPACES: Final = frozenset(n for name in (*_TABLE, RAW_OPS) for n in _with_pa
 NOT_YET: Final = frozenset(
     (
         "contrib", "estimator", "keras",
-        "metrics",
     )
 )  # fmt: skip
 
@@ -948,6 +955,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.ops.weights_broadcast_ops": ("kvarn.ops.weights_broadcast",),
     "python.ops.map_fn": ("kvarn.variables.functional_ops",),
     "python.ops.math_ops": ("kvarn.ops.math", "kvarn.ops.reduction"),
+    "python.ops.metrics": ("tf:metrics",),
+    "python.ops.metrics_impl": ("kvarn.variables.metrics", "kvarn.variables.metrics_at_thresholds"),
     "python.ops.linalg.linalg_impl": ("tf:linalg",),
     "python.ops.nn": ("tf:nn",),
     "python.ops.nn_impl": ("tf:nn", "kvarn.ops.nn", "kvarn.ops.moments", "kvarn.variables.sampled_losses"),
