@@ -16,6 +16,7 @@ from kvarn.ops.weights_broadcast import broadcast_weights
 from kvarn.variables.metrics import Metric, collected, metric_variable, without_extra_dimensions
 from kvarn.variables.scope import variable_scope
 
+_EPSILON = 1e-7  # rounding must not move a prediction of 0 or 1 out of range
 _NAMES = {"tp": "true_positives", "fn": "false_negatives", "tn": "true_negatives", "fp": "false_positives"}
 
 
@@ -62,6 +63,11 @@ def _counts(
     return values, updates
 
 
+def _evenly(count: int) -> list[float]:
+    """Of ``count`` thresholds all but the last."""
+    return [0.0 - _EPSILON, *[(i + 1) * 1.0 / (count - 1) for i in range(count - 2)]]
+
+
 def auc(
     labels: Any,
     predictions: Any,
@@ -94,12 +100,8 @@ def auc(
     with variable_scope(name, "auc", (labels, predictions, weights)):
         if curve not in ("ROC", "PR"):
             raise ValueError(f"curve must be either ROC or PR, {curve} unknown")
-        epsilon = 1e-7  # rounding must not move a prediction of 0 or 1 out of range
-        if thresholds is None:
-            inner = [(i + 1) * 1.0 / (num_thresholds - 1) for i in range(num_thresholds - 2)]
-        else:
-            inner = sorted(thresholds)
-        limits = [0.0 - epsilon, *inner, 1.0 + epsilon]
+        below = _evenly(num_thresholds) if thresholds is None else [0.0 - _EPSILON, *sorted(thresholds)]
+        limits = [*below, 1.0 + _EPSILON]
         values, updates = _counts(labels, predictions, limits, weights, tuple(_NAMES))
         value = collected(_area(values, curve, summation_method, len(limits), "value"), metrics_collections)
         update = _area(updates, curve, summation_method, len(limits), "update_op")
@@ -177,7 +179,7 @@ def precision_at_thresholds(
     """Precision [number of thresholds] of predicting what is more probable than each; arguments as of `auc`."""
 
     def compute(c: dict[str, Any], word: str) -> Any:
-        return division.div(c["tp"], 1e-7 + c["tp"] + c["fp"], name="precision_" + word)
+        return division.div(c["tp"], _EPSILON + c["tp"] + c["fp"], name="precision_" + word)
 
     given = (labels, predictions, thresholds, weights, metrics_collections, updates_collections)
     return _at_thresholds(name, "precision_at_thresholds", ("tp", "fp"), compute, given)
@@ -195,7 +197,139 @@ def recall_at_thresholds(
     """Recall [number of thresholds] of predicting what is more probable than each; arguments as of `auc`."""
 
     def compute(c: dict[str, Any], word: str) -> Any:
-        return division.div(c["tp"], 1e-7 + c["tp"] + c["fn"], name="recall_" + word)
+        return division.div(c["tp"], _EPSILON + c["tp"] + c["fn"], name="recall_" + word)
 
     given = (labels, predictions, thresholds, weights, metrics_collections, updates_collections)
     return _at_thresholds(name, "recall_at_thresholds", ("tp", "fn"), compute, given)
+
+
+def true_positives_at_thresholds(
+    labels: Any,
+    predictions: Any,
+    thresholds: Sequence[float],
+    weights: Any = None,
+    metrics_collections: Any = None,
+    updates_collections: Any = None,
+    name: str | None = None,
+) -> Metric:
+    """How often both hold at each threshold, by what is more probable; arguments as of `auc`."""
+    given = (labels, predictions, thresholds, weights, metrics_collections, updates_collections)
+    return _counted("tp", name, given)
+
+
+def false_positives_at_thresholds(
+    labels: Any,
+    predictions: Any,
+    thresholds: Sequence[float],
+    weights: Any = None,
+    metrics_collections: Any = None,
+    updates_collections: Any = None,
+    name: str | None = None,
+) -> Metric:
+    """How often predictions hold alone at each threshold, by what is more probable; arguments as of `auc`."""
+    given = (labels, predictions, thresholds, weights, metrics_collections, updates_collections)
+    return _counted("fp", name, given)
+
+
+def true_negatives_at_thresholds(
+    labels: Any,
+    predictions: Any,
+    thresholds: Sequence[float],
+    weights: Any = None,
+    metrics_collections: Any = None,
+    updates_collections: Any = None,
+    name: str | None = None,
+) -> Metric:
+    """How often neither holds at each threshold, by what is more probable; arguments as of `auc`."""
+    given = (labels, predictions, thresholds, weights, metrics_collections, updates_collections)
+    return _counted("tn", name, given)
+
+
+def false_negatives_at_thresholds(
+    labels: Any,
+    predictions: Any,
+    thresholds: Sequence[float],
+    weights: Any = None,
+    metrics_collections: Any = None,
+    updates_collections: Any = None,
+    name: str | None = None,
+) -> Metric:
+    """How often labels hold alone at each threshold, by what is more probable; arguments as of `auc`."""
+    given = (labels, predictions, thresholds, weights, metrics_collections, updates_collections)
+    return _counted("fn", name, given)
+
+
+def _counted(key: str, name: str | None, given: tuple[Any, ...]) -> Metric:
+    def compute(c: dict[str, Any], word: str) -> Any:
+        return array.identity(c[key]) if word == "value" else c[key]
+
+    return _at_thresholds(name, _NAMES[key], (key,), compute, given)
+
+
+def sensitivity_at_specificity(
+    labels: Any,
+    predictions: Any,
+    specificity: float,
+    weights: Any = None,
+    num_thresholds: int = 200,
+    metrics_collections: Any = None,
+    updates_collections: Any = None,
+    name: str | None = None,
+) -> Metric:
+    """The part of what is true that is predicted at the threshold where ``specificity`` is met best.
+
+    Args:
+      specificity: in [0, 1]: the part of what is false that is not predicted.
+      labels, predictions, weights, num_thresholds, metrics_collections, updates_collections, name: as of `auc`.
+
+    Raises:
+      ValueError: ``specificity`` is not in [0, 1].
+    """
+    _check_part("specificity", specificity)
+
+    def compute(c: dict[str, Any], word: str) -> Any:
+        found = division.div(c["tn"], c["tn"] + c["fp"] + _EPSILON)
+        at = math.cast(math.argmin(math.abs(found - specificity), 0), dtypes.int32)
+        return division.div(c["tp"][at], c["tp"][at] + c["fn"][at] + _EPSILON, word)
+
+    limits = [*_evenly(num_thresholds), 1.0 + _EPSILON]
+    given = (labels, predictions, limits, weights, metrics_collections, updates_collections)
+    return _at_thresholds(name, "sensitivity_at_specificity", tuple(_NAMES), compute, given)
+
+
+def specificity_at_sensitivity(
+    labels: Any,
+    predictions: Any,
+    sensitivity: float,
+    weights: Any = None,
+    num_thresholds: int = 200,
+    metrics_collections: Any = None,
+    updates_collections: Any = None,
+    name: str | None = None,
+) -> Metric:
+    """The part of what is false that is not predicted at the last threshold where ``sensitivity`` is met best.
+
+    Args:
+      sensitivity: in [0, 1]: the part of what is true that is predicted.
+      labels, predictions, weights, num_thresholds, metrics_collections, updates_collections, name: as of `auc`.
+
+    Raises:
+      ValueError: ``sensitivity`` is not in [0, 1].
+    """
+    _check_part("sensitivity", sensitivity)
+
+    def compute(c: dict[str, Any], word: str) -> Any:
+        found = division.div(c["tp"], c["tp"] + c["fn"] + _EPSILON)
+        least = math.reduce_min(math.abs(found - sensitivity))
+        best = math.cast(math.equal(math.abs(found - sensitivity), least), dtypes.int64)
+        at = math.cast(math.argmax(math.cumsum(best), 0), dtypes.int32)
+        return division.div(c["tn"][at], c["tn"][at] + c["fp"][at] + _EPSILON, word)
+
+    limits = [*_evenly(num_thresholds), 1.0 - _EPSILON]
+    given = (labels, predictions, limits, weights, metrics_collections, updates_collections)
+    return _at_thresholds(name, "specificity_at_sensitivity", tuple(_NAMES), compute, given)
+
+
+def _check_part(what: str, value: float) -> None:
+    if value < 0 or value > 1:
+        raise ValueError(f"`{what}` must be in the range [0, 1].")

@@ -27,7 +27,7 @@ def of_pairs(name, **options):
             given = dict(options, weights=weights) if weighted else options
             return getattr(tf.metrics, name)(labels, predictions, **given)
 
-        suffix = "".join(f"_{v}" for v in options.values() if isinstance(v, str))
+        suffix = "".join(f"_{v}" for v in options.values() if isinstance(v, (str, list)))
         PROGRAMS[name + suffix + ("_weighted" if weighted else "")] = build
 
 
@@ -39,6 +39,11 @@ for method in ("trapezoidal", "careful_interpolation", "minoring"):
     of_pairs("auc", num_thresholds=6, summation_method=method, curve="PR")
 of_pairs("precision_at_thresholds", thresholds=[0.25, 0.5])
 of_pairs("recall_at_thresholds", thresholds=[0.25, 0.5, 0.8])
+for count in ("true_positives", "false_positives", "true_negatives", "false_negatives"):
+    of_pairs(count + "_at_thresholds", thresholds=[0.25, 0.5])
+of_pairs("sensitivity_at_specificity", specificity=0.5, num_thresholds=8)
+of_pairs("specificity_at_sensitivity", sensitivity=0.5, num_thresholds=8)
+of_pairs("auc", thresholds=[0.5, 0.25])
 
 
 def of_choices(name):

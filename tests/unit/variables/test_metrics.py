@@ -52,3 +52,9 @@ def test_what_is_refused() -> None:
         session.run(tf.local_variables_initializer())
         with pytest.raises(tf.errors.InvalidArgumentError, match=r"predictions must be in \[0, 1\]"):
             session.run(update)
+
+
+@pytest.mark.parametrize("name", ["sensitivity_at_specificity", "specificity_at_sensitivity"])
+def test_a_part_is_between_0_and_1(name: str) -> None:
+    with tf.Graph().as_default(), pytest.raises(ValueError, match=r"must be in the range \[0, 1\]"):
+        getattr(tf.metrics, name)([True], tf.constant([0.5]), 1.5)

@@ -474,7 +474,11 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
             mean_relative_error mean_squared_error mean_tensor percentage_below precision recall
             root_mean_squared_error true_negatives true_positives
         """,
-        "kvarn.variables.metrics_at_thresholds": "auc precision_at_thresholds recall_at_thresholds",
+        "kvarn.variables.metrics_at_thresholds": """
+            auc false_negatives_at_thresholds false_positives_at_thresholds precision_at_thresholds
+            recall_at_thresholds sensitivity_at_specificity specificity_at_sensitivity
+            true_negatives_at_thresholds true_positives_at_thresholds
+        """,
     },
     "losses": {
         "kvarn.ops.losses": """
