@@ -86,9 +86,18 @@ class FeatureTransformationCache:
 
 
 class _LazyBuilder(FeatureTransformationCache):
-    """The same for columns that are asked in the older way."""
+    """The same for columns that are asked in the older way.
+
+    Args:
+      features: as in the base class.
+      adaptive_mask_tensors: by key, for columns of adaptive embeddings.
+    """
 
     _column_class = _FeatureColumn
+
+    def __init__(self, features: dict[Any, Any], adaptive_mask_tensors: dict[str, Any] | None = None) -> None:
+        super().__init__(features)
+        self.adaptive_mask_tensors = adaptive_mask_tensors
 
     def get(self, key: Any, state_manager: Any = None) -> Any:
         """The tensor of a feature, or what a column makes of features; errors as in the base class."""

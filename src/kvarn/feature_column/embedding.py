@@ -9,6 +9,7 @@ import math
 from typing import Any, NamedTuple
 
 from kvarn import dtypes, errors
+from kvarn.feature_column.adaptive import AdaptiveEmbeddingCategoricalColumn
 from kvarn.feature_column.base import (
     DenseColumn,
     SequenceDenseColumn,
@@ -68,7 +69,8 @@ class EmbeddingColumn(DenseColumn, SequenceDenseColumn, _EmbeddingSettings):
         return TensorShape([self.dimension])
 
     def create_state(self, state_manager: Any) -> None:
-        if keys_of(self.categorical_column) is not None:
+        column = self.categorical_column
+        if keys_of(column) is not None or isinstance(column, AdaptiveEmbeddingCategoricalColumn):
             raise errors.UnimplementedError.of(
                 f"{self.name}: layers that hold their variables themselves have no embedding variables.",
                 name=self.name,
@@ -101,6 +103,10 @@ class EmbeddingColumn(DenseColumn, SequenceDenseColumn, _EmbeddingSettings):
 
     def _get_dense_tensor(self, inputs: Any, weight_collections: Any = None, trainable: Any = None) -> Any:
         refuse_sequence(self, "embedding_column")
+        if isinstance(self.categorical_column, AdaptiveEmbeddingCategoricalColumn):
+            if self.ckpt_to_load_from is not None:
+                raise ValueError(f"{self.name} has two variables; ckpt_to_load_from is for one.")
+            return self.categorical_column.looked_up(self, inputs, weight_collections, trainable)
         pair = self.categorical_column._get_sparse_tensors(inputs, weight_collections, trainable)
         return self._looked_up(pair, self.weights_in_scope(weight_collections, trainable))
 

@@ -18,7 +18,7 @@ from kvarn.variables.embedding_scope import get_embedding_variable_internal
 from kvarn.variables.partitioners import fixed_size_partitioner
 
 # Strings become keys by a hash of this many values.
-_ALL_KEYS: Final = int(np.iinfo(np.int64).max)
+ALL_KEYS: Final = int(np.iinfo(np.int64).max)
 
 
 class _KeySettings(NamedTuple):
@@ -37,7 +37,7 @@ class EmbeddingCategoricalColumn(KeyedCategoricalColumn, _KeySettings):
         self.check_dtypes_agree(given)
         keys = given.values
         if self.dtype == dtypes.string:
-            keys = string_ops.string_to_hash_bucket_fast(keys, _ALL_KEYS)
+            keys = string_ops.string_to_hash_bucket_fast(keys, ALL_KEYS)
         return SparseTensor(given.indices, keys, given.dense_shape)
 
     @property

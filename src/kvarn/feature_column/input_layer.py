@@ -27,6 +27,7 @@ def input_layer(
     trainable: bool = True,
     cols_to_vars: dict[Any, Any] | None = None,
     cols_to_output_tensors: dict[Any, Any] | None = None,
+    adaptive_mask_tensors: dict[str, Any] | None = None,
 ) -> Any:
     """The vectors of dense columns, one behind the other in the order of the columns' names.
 
@@ -37,6 +38,7 @@ def input_layer(
       trainable: whether they are among the trainable ones.
       cols_to_vars: gets the variables of each column.
       cols_to_output_tensors: gets the vectors of each column.
+      adaptive_mask_tensors: by key, for columns of `categorical_column_with_adaptive_embedding`.
 
     Returns:
       float32 [batch, sum of the columns' elements].
@@ -47,7 +49,13 @@ def input_layer(
     columns = _dense_columns(feature_columns)
     with variable_scope(None, default_name="input_layer", values=features.values()):
         return _concatenated(
-            features, columns, weight_collections, trainable, cols_to_vars, cols_to_output_tensors
+            features,
+            columns,
+            weight_collections,
+            trainable,
+            cols_to_vars,
+            cols_to_output_tensors,
+            adaptive_mask_tensors,
         )
 
 
@@ -78,9 +86,10 @@ def _concatenated(
     trainable: bool,
     cols_to_vars: dict[Any, Any] | None = None,
     cols_to_output_tensors: dict[Any, Any] | None = None,
+    adaptive_mask_tensors: dict[str, Any] | None = None,
 ) -> Any:
     collections = with_model_collections(weight_collections)
-    builder = _LazyBuilder(features)
+    builder = _LazyBuilder(features, adaptive_mask_tensors)
     ordered = sorted(feature_columns, key=lambda c: c.name)
     together = looked_up_in_groups(ordered, builder, collections, trainable)
     outputs = []

@@ -689,6 +689,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.feature_column.vocabulary": """
             categorical_column_with_vocabulary_file categorical_column_with_vocabulary_list
         """,
+        "kvarn.feature_column.adaptive": "categorical_column_with_adaptive_embedding",
         "kvarn.feature_column.crossed": "crossed_column",
         "kvarn.feature_column.indicator": "indicator_column",
         "kvarn.feature_column.embedding": "embedding_column",
@@ -742,7 +743,7 @@ _FEATURE_COLUMNS: Final = tuple(
     f"kvarn.feature_column.{module}"
     for module in (
         "base", "cache", "numeric", "categorical", "vocabulary", "crossed", "sequence", "indicator", "embedding",
-        "embedding_variable", "shared_embedding", "input_layer", "linear_model", "parsing",
+        "embedding_variable", "adaptive", "shared_embedding", "input_layer", "linear_model", "parsing",
     )
 )  # fmt: skip
 
