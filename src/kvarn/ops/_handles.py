@@ -34,6 +34,8 @@ def as_reference(ctx: Any, handle: ResourceHandle) -> Var:
 
 def look_up(ctx: Any, handle: Any, kind: str) -> Any:
     """What a handle of either form stands for; NotFoundError if there is no such thing."""
+    if isinstance(handle, np.ndarray):  # one of several that were put together
+        handle = handle.item()
     if isinstance(handle, Var):
         container, name = (part.decode() for part in handle.read())
         container = "" if container == ctx.resources.default_container else container

@@ -31,6 +31,15 @@ def _canonical_axis(axis, rank):
     return axis % rank
 
 
+def _boxed(handle):
+    """A handle, which has no shape of its own, as an array."""
+    if isinstance(handle, np.ndarray):
+        return handle
+    out = np.empty((), object)
+    out[()] = handle
+    return out
+
+
 @op("Pack", inputs="values: N * T", outputs="output: T", attrs=["N: int >= 1", "T: type", "axis: int = 0"])
 class pack:
     """Tensors of one shape stacked along a new dimension `axis`."""
@@ -43,6 +52,8 @@ class pack:
         return (*whole[:axis], len(values), *whole[axis:])
 
     def kernel(ctx, values):
+        if ctx.attrs["T"] is dtypes.resource:
+            values = [_boxed(v) for v in values]
         first = values[0].shape
         for i, v in enumerate(values):
             if v.shape != first:

@@ -295,3 +295,18 @@ def test_references_to_queues_of_old_graphs() -> None:
         session.run(put)
         assert session.run(raw.QueueSize(handle=handle)) == 1
         assert session.run(take) == [3]
+
+
+def test_one_of_several_queues():
+    queues = [tf.FIFOQueue(9, [tf.float32], shapes=[()]) for _ in range(3)]
+    index = tf.placeholder(tf.int32, [])
+    chosen = tf.QueueBase.from_list(index, queues)
+    assert [op.type for op in tf.get_default_graph().get_operations()][4:] == ["Pack", "Const", "GatherV2"]
+    put, size, taken = chosen.enqueue(10.0), chosen.size(), [queue.dequeue() for queue in queues]
+    with tf.Session() as session:
+        for i in range(3):
+            session.run(put, {index: i})
+            assert session.run(size, {index: i}) == 1
+            assert session.run(taken[i]) == 10.0
+        with pytest.raises(INVALID, match=r"indices = 5 is not in \[0, 3\)"):
+            session.run(put, {index: 5})
