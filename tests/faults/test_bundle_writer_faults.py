@@ -10,7 +10,7 @@ import pytest
 
 from kvarn.errors import OpError
 from kvarn.formats.bundle import BundleReader, BundleWriter, merge_bundles
-from kvarn.io import FileSystem, MemoryFileSystem
+from kvarn.io import FileSystem, MemoryFileSystem, WriteFile
 from kvarn.testing.files import FaultyFileSystem, SimulatedCrash
 
 NAMES = ("a", "b", "s")
@@ -128,6 +128,30 @@ def test_interrupt_right_behind_a_rename(save: Save, older: int) -> None:
         if not older:
             assert not [path for path in fs.files if path.startswith("m")]
     assert outcomes <= {older, 2}
+
+
+@SAVES
+def test_interrupt_when_a_file_was_just_made(save: Save) -> None:
+    """The file is there and nobody has it: nothing else would remove it."""
+
+    class Interrupted(MemoryFileSystem):
+        left = 0
+
+        def open_write(self, path: str) -> WriteFile:
+            file = super().open_write(path)
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+            return file
+
+    counted = Interrupted()
+    save(counted, 1)
+    for stop_at in range(1, 1 - counted.left):
+        fs = Interrupted()
+        fs.left = stop_at
+        with pytest.raises(KeyboardInterrupt):
+            save(fs, 1)
+        assert not [path for path in fs.files if path.startswith("m")]
 
 
 def test_the_name_of_the_index_is_a_directory(tmp_path: Path) -> None:

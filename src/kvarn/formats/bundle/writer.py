@@ -80,7 +80,12 @@ class BundleWriter:
         self._process = os.getpid()
         self.fs.make_directory(directory_of(self.prefix))
         self._suffix = commit.begin(self.fs, self.prefix)
-        self._file = self.fs.open_write(naming.data_filename(self.prefix, 0, 1) + self._suffix)
+        try:
+            self._file = self.fs.open_write(naming.data_filename(self.prefix, 0, 1) + self._suffix)
+        except BaseException:
+            # An interrupt may come when the file is there and nobody has it yet.
+            commit.sweep(self.fs, self.prefix, self._suffix)
+            raise
 
     # Tensors -----------------------------------------------------------------------------------------
 
