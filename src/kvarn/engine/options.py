@@ -140,6 +140,28 @@ class CombinedEvict:
         )
 
 
+def eviction_policy(
+    option: EvictionPolicy | CombinedEvict | GlobalStepEvict | L2WeightEvict,
+) -> EvictionPolicy:
+    """What an evict option asks for.
+
+    Raises:
+      TypeError: it is no evict option.
+      InvalidArgumentError: it has no condition.
+    """
+    if isinstance(option, EvictionPolicy):
+        return option
+    if isinstance(option, CombinedEvict):
+        return option.policy
+    if isinstance(option, GlobalStepEvict):
+        return EvictionPolicy(steps_to_live=option.steps_to_live or 0)
+    if isinstance(option, L2WeightEvict):
+        return EvictionPolicy(l2_weight_threshold=option.l2_weight_threshold)
+    raise TypeError(
+        f"{option!r} is no policy: give a GlobalStepEvict, L2WeightEvict, CombinedEvict or EvictionPolicy."
+    )
+
+
 class CheckpointOption:
     """Where a single variable's initial rows come from.
 

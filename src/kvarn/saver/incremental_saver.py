@@ -10,13 +10,15 @@
 
 By default every increment holds all that was touched since the last full save, as in DeepRec: the newest full
 save and the newest increment are the newest state.  With ``cumulative=False`` an increment holds what was
-touched since the save before: all of them are needed, none is removed before the next full save.
+touched since the save before: each needs those before it, so that none is removed before the next full save, and
+those on one full save are removed together.
 
 Source: tensorflow/python/training/incremental_saver.py of DeepRec.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -76,10 +78,10 @@ class IncrementalSaver(Saver):
         self.incr_saver_def = incr_saver_def
         self._cumulative = cumulative
         self._last_incremental = Retention(self._max_to_keep or 0, float("inf"))
-        # Increments since the last full save, which a chain needs all.
-        self._needed: list[str] = []
+        # Increments that need each other, oldest first: those on one full save, or each alone.  The last are current.
+        self._segments: list[list[str]] = []
         self._needed_by = 0
-        # Those of them that would have to go if they were not needed.
+        # Those that would have to go if they were not needed.
         self._leaving: list[str] = []
 
     # -- building ---------------------------------------------------------------------------------
@@ -313,14 +315,14 @@ class IncrementalSaver(Saver):
         """Writes the state file, and deletes what is no longer needed."""
         from kvarn import checkpoint
 
-        if self._cumulative:
-            self._needed = []
-        elif full != self._needed_by:
-            self._needed, self._needed_by = [], full
-        self._needed.append(written)
+        if self._cumulative or full != self._needed_by or not self._segments:
+            self._segments.append([])
+        self._needed_by = full
+        self._segments[-1].append(written)
         retention = self._last_incremental
         listed = retention.listed_with(written)
-        listed = [*(p for p in self._needed if p not in listed), *listed]
+        others = (prefix for prefix in itertools.chain(*self._segments) if prefix not in listed)
+        listed = [*others, *listed] if not self._cumulative else listed
         checkpoint.update_checkpoint_state_internal(
             save_dir=directory,
             model_checkpoint_path=written,
@@ -331,10 +333,19 @@ class IncrementalSaver(Saver):
         retention.record(written)
         while (leaving := retention.next_to_delete()) is not None:
             self._leaving.append(leaving)
-        gone = [prefix for prefix in self._leaving if prefix not in self._needed]
-        self._leaving = [prefix for prefix in self._leaving if prefix in self._needed]
-        for prefix in gone:
+        for prefix in self._gone():
+            self._leaving.remove(prefix)
             self._delete(prefix, "meta")
+
+    def _gone(self) -> list[str]:
+        """Which of those that have to go nobody needs any more, in the order in which they may be removed."""
+        current = self._segments[-1] if self._segments and not self._cumulative else []
+        known = set(itertools.chain(*self._segments))
+        gone = [prefix for prefix in self._leaving if prefix not in known]
+        for segment in [s for s in self._segments if s is not current and set(s) <= set(self._leaving)]:
+            self._segments.remove(segment)
+            gone += reversed(segment)
+        return gone
 
     # -- restoring --------------------------------------------------------------------------------
 
@@ -494,7 +505,7 @@ class IncrementalSaver(Saver):
                 Parent(last.number, last.kind, last.step, last.digest),
                 [own for own, _ in marks],
             )
-            self._needed, self._needed_by = list(increments), first.number
+            self._segments, self._needed_by = _segments(chain, increments, self._cumulative), first.number
 
 
 def _get_incremental_saver(incremental_save_restore: bool, full_saver: Saver) -> IncrementalSaver | None:
@@ -510,6 +521,19 @@ def _get_incremental_saver(incremental_save_restore: bool, full_saver: Saver) ->
     )
     saver.build(full_saver._builder.filename_tensor)
     return saver
+
+
+def _segments(chain: Chain, current: list[str], cumulative: bool) -> list[list[str]]:
+    """The increments of a chain that need each other, oldest first; those that were applied at the end."""
+    if cumulative:
+        return [[prefix] for prefix in current]
+    found: list[list[str]] = [[]]
+    for link in chain.links:
+        if link.kind != INCREMENT:
+            found.append([])
+        elif link.prefix not in current:
+            found[-1].append(link.prefix)
+    return [*filter(None, found), list(current)]
 
 
 def _check_empty(sess: Any) -> None:

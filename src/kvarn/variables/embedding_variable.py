@@ -516,7 +516,11 @@ class EmbeddingVariable(ResourceVariable):
         step: int | None = None,
         *,
         dry_run: bool = False,
-        policy: EvictionPolicy | options.CombinedEvict | None = None,
+        policy: EvictionPolicy
+        | options.CombinedEvict
+        | options.GlobalStepEvict
+        | options.L2WeightEvict
+        | None = None,
         session: Any = None,
     ) -> EvictionReport:
         """Drops the keys whose time has come, as a full save does.
@@ -534,8 +538,7 @@ class EmbeddingVariable(ResourceVariable):
         """
         session = _session(session)
         resource = self._resource(session)
-        chosen = policy.policy if isinstance(policy, options.CombinedEvict) else policy
-        chosen = resource.eviction if chosen is None else chosen
+        chosen = resource.eviction if policy is None else options.eviction_policy(policy)
         if chosen is None:
             raise ValueError(
                 f"Embedding variable '{self.name}' was made without evict_option: give evict() a policy."

@@ -333,3 +333,24 @@ def test_evict_without_a_global_step() -> None:
         with pytest.raises(ValueError, match="no global step"):
             b.evict()
         assert b.evict(0).removed == 0
+
+
+def test_evict_by_any_policy() -> None:
+    b = variable()
+    ids = tf.placeholder(tf.int64, [None])
+    update = train(b, ids)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run(update, {ids: [1, 2]})
+        assert b.evict(9, policy=tf.L2WeightEvict(1e9), dry_run=True).by_reason == {"norm": 2}
+        assert b.evict(9, policy=tf.CombinedEvict(max_keys=1), dry_run=True).removed == 1
+        with pytest.raises(errors.InvalidArgumentError, match="from a table without versions"):
+            b.evict(9, policy=tf.GlobalStepEvict(1))
+        with pytest.raises(TypeError, match="3 is no policy: give a GlobalStepEvict"):
+            b.evict(9, policy=3)
+    aged = variable("aged", ev_option=option(evict_option=tf.GlobalStepEvict(100)))
+    update = train(aged, ids)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run(update, {ids: [1, 2]})
+        assert aged.evict(9, policy=tf.GlobalStepEvict(1)).by_reason == {"age": 2}
