@@ -2,6 +2,7 @@
 
 A plain TensorFlow 1 / DeepRec program:
 
+    pip install '.[demo]'
     python -m kvarn run examples/flights.py --folder model
 
 Every categorical feature and every cross of two has an embedding variable: a table from the 64-bit hash of
