@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import enum
+import operator
 import os
 import warnings
 from typing import Any, Final, Literal
@@ -63,6 +64,13 @@ _ON_DISK: Final = frozenset(
 )
 
 
+def _integer(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, not {value!r}") from None
+
+
 class InitializerOption:
     """How new rows start.
 
@@ -94,10 +102,14 @@ class InitializerOption:
 
 
 class GlobalStepEvict:
-    """Rows that were not updated for ``steps_to_live`` global steps are dropped."""
+    """Rows that were not updated for ``steps_to_live`` global steps are dropped.
+
+    Raises:
+      TypeError: the number is no integer.
+    """
 
     def __init__(self, steps_to_live: int | None = None) -> None:
-        self.steps_to_live = steps_to_live
+        self.steps_to_live = None if steps_to_live is None else _integer("steps_to_live", steps_to_live)
 
 
 class L2WeightEvict:
@@ -225,10 +237,14 @@ class StorageOption:
 
 
 class CounterFilter:
-    """A key gets a row once it has been seen ``filter_freq`` times; counted exactly."""
+    """A key gets a row once it has been seen ``filter_freq`` times; counted exactly.
+
+    Raises:
+      TypeError: the number is no integer.
+    """
 
     def __init__(self, filter_freq: int = 0) -> None:
-        self.filter_freq = filter_freq
+        self.filter_freq = _integer("filter_freq", filter_freq)
 
 
 class CBFFilter:
@@ -243,6 +259,7 @@ class CBFFilter:
 
     Raises:
       ValueError: the three numbers do not fit each other.
+      TypeError: a number of keys or occurrences is no integer.
     """
 
     def __init__(
@@ -261,10 +278,10 @@ class CBFFilter:
                 )
         elif max_element_size != 0:
             raise ValueError("max_element_size can't be set when false_probablity is -1.0")
-        self.max_element_size = max_element_size
+        self.max_element_size = _integer("max_element_size", max_element_size)
         self.false_positive_probability = false_positive_probability
         self.counter_type = counter_type
-        self.filter_freq = filter_freq
+        self.filter_freq = _integer("filter_freq", filter_freq)
 
 
 class EmbeddingVariableOption:

@@ -62,6 +62,7 @@ def get_embedding_variable(
 
     Raises:
       ValueError: no row can have keys of ``key_dtype``, or both ways to evict are asked for.
+      TypeError: ``ev_option`` is something else, or a size no integer.
       UnimplementedError: an option that this version cannot do.
     """
     arguments = dict(locals())
@@ -93,6 +94,11 @@ def get_embedding_variable_internal(
     """`get_embedding_variable` without its warnings."""
     if ev_option is None:
         ev_option = EmbeddingVariableOption()
+    if not isinstance(ev_option, EmbeddingVariableOption):
+        raise TypeError(
+            f"embedding variable '{name}': ev_option must be an EmbeddingVariableOption, not {ev_option!r}; filters, "
+            "evict options and the like are arguments of that"
+        )
     if ev_option.init.initializer is not None:
         initializer = ev_option.init.initializer
     return get_embedding_variable_v2_internal(
@@ -324,7 +330,7 @@ def _evictions(evict: Any, steps_to_live: int | None) -> tuple[int | None, float
 
 
 def _checked(name: str, embedding_dim: Any, key_dtype: Any) -> Any:
-    """The key that no row may have; ValueError for a key type or dimension that cannot be."""
+    """The key that no row may have; ValueError or TypeError for a key type or dimension that cannot be."""
     invalid_key = _INVALID_KEYS.get(dtypes.as_dtype(key_dtype))
     if invalid_key is None:
         raise ValueError(
@@ -333,6 +339,10 @@ def _checked(name: str, embedding_dim: Any, key_dtype: Any) -> Any:
             "  Cast its ids to tf.int64, or hash strings with tf.strings.to_hash_bucket_fast."
         )
     width = dimension_value(embedding_dim)
+    if width is not None and not hasattr(width, "__index__"):
+        raise TypeError(
+            f"embedding variable '{name}': embedding_dim must be an integer, not {embedding_dim!r}"
+        )
     if width is None or width <= 0:
         raise ValueError(
             f"embedding variable '{name}': embedding_dim must be greater than 0, not {embedding_dim}"

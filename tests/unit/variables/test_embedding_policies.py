@@ -354,3 +354,20 @@ def test_evict_by_any_policy() -> None:
         session.run(tf.global_variables_initializer())
         session.run(update, {ids: [1, 2]})
         assert aged.evict(9, policy=tf.GlobalStepEvict(1)).by_reason == {"age": 2}
+
+
+def test_what_is_no_number_is_refused_by_name() -> None:
+    for make, what in (
+        (lambda: tf.CounterFilter("3"), "filter_freq must be an integer, not '3'"),
+        (lambda: tf.CounterFilter(2.5), "filter_freq must be an integer, not 2.5"),
+        (lambda: tf.CBFFilter(3.0), "filter_freq must be an integer, not 3.0"),
+        (lambda: tf.GlobalStepEvict("5"), "steps_to_live must be an integer, not '5'"),
+        (lambda: variable(dim="4"), "'b': embedding_dim must be an integer, not '4'"),
+        (
+            lambda: variable(ev_option=tf.CounterFilter(3)),
+            "'b': ev_option must be an EmbeddingVariableOption",
+        ),
+    ):
+        with pytest.raises(TypeError, match=what):
+            make()
+    assert tf.CounterFilter(np.int64(3)).filter_freq == 3
