@@ -66,7 +66,7 @@ def reshard(
     if as_json:
         print_json(asdict(done))
     else:
-        _print(done)
+        _print(done, for_all=any("=" not in text for text in partitions or []))
 
 
 def repair(
@@ -173,7 +173,10 @@ def _partitions(given: list[str]) -> int | dict[str, int] | None:
     return found[""]
 
 
-def _print(done: Resharding) -> None:
+def _print(done: Resharding, *, for_all: bool) -> None:
+    """Args: for_all: a number of parts was given for all that is partitioned."""
+    if for_all and not done.changed:
+        line("no variable is in other parts now: N alone is for those that are partitioned, NAME=N for any")
     if done.changed:
         rows = [
             (escaped(v.name), v.kind, str(v.before) if v.before else "-", str(v.after) if v.after else "-")

@@ -417,6 +417,11 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     status, out, _ = run(capsys, "reshard", source, target, "-p", "3", "--json", "--overwrite")
     assert status == 0
     assert json.loads(out)["changed"] == [{"name": "b", "kind": "embedding", "before": 4, "after": 3}]
+    status, out, _ = run(capsys, "reshard", source, target, "-p", "4", "--overwrite")
+    assert status == 0
+    assert out.startswith(
+        "no variable is in other parts now: N alone is for those that are partitioned, NAME=N for any"
+    )
     for wrong in (["-p", "x"], ["-p", "b=x"], ["-p", "3", "-p", "b=2"]):
         assert run(capsys, "reshard", source, str(tmp_path / "n"), *wrong)[0] == 2
     assert not list(tmp_path.glob("n*"))
