@@ -315,6 +315,9 @@ class IncrementalSaver(Saver):
         """Writes the state file, and deletes what is no longer needed."""
         from kvarn import checkpoint
 
+        # What had this name before is gone.
+        self._leaving = [prefix for prefix in self._leaving if prefix != written]
+        self._segments = [[prefix for prefix in segment if prefix != written] for segment in self._segments]
         if self._cumulative or full != self._needed_by or not self._segments:
             self._segments.append([])
         self._needed_by = full

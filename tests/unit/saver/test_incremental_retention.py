@@ -87,3 +87,14 @@ def test_cumulative_increments_leave_one_by_one(tmp_path: Path) -> None:
     few = Run(tmp_path / "few", cumulative=True, max_to_keep=1)
     few.go_to(8)
     assert few.kept() == [8]
+
+
+def test_an_increment_that_replaces_another(tmp_path: Path) -> None:
+    run = Run(tmp_path, cumulative=True, max_to_keep=2)
+    run.go_to(2)
+    for _ in range(4):
+        target = tmp_path / ".incremental_checkpoint/incremental_model.ckpt"
+        run.increments.incremental_save(run.session, str(target), 2)
+        assert run.kept() == [2]
+    run.go_to(8)
+    assert run.kept() == [7, 8]
