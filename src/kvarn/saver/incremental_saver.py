@@ -2,7 +2,7 @@
 
     saver = tf.train.Saver(incremental_save_restore=True)
     increments = IncrementalSaver(saver_def=saver.saver_def, defer_build=True)
-    increments.build(saver._builder.filename_tensor)
+    increments.build()
     saver.save(sess, "/m/model.ckpt", global_step=100)
     increments.incremental_save(sess, "/m/.incremental_checkpoint/incremental_model.ckpt", global_step=110)
 
@@ -90,7 +90,8 @@ class IncrementalSaver(Saver):
         """Adds the operations, unless that is done.
 
         Args:
-          filename_tensor: what the full Saver feeds its prefix to, ``saver._builder.filename_tensor``.
+          filename_tensor: what the full Saver feeds its prefix to; by default that of its SaverDef, in the default
+            graph.
 
         Raises:
           ValueError: there is nothing to save.
