@@ -211,13 +211,8 @@ class _Opened:
 
     @property
     def splits(self) -> dict[str, str]:
-        """Where unpartitioned slots would have their part: ``b/Adagrad`` -> ``/Adagrad``."""
-        return {
-            table.name + rest: rest
-            for table in stored_tables(self.reader)
-            for rest in table.families
-            if not table.partitioned
-        }
+        """What of the name of a variable or slot is behind its part, or would be: ``b/Adagrad`` -> ``/Adagrad``."""
+        return {table.name + rest: rest for table in stored_tables(self.reader) for rest in table.families}
 
     def keeps(self, variable: str) -> set[str]:
         return {what for stem in self.tables[variable] for what in self.manifest.variables[stem].keeps}

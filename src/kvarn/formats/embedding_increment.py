@@ -229,14 +229,19 @@ def read_increment(
     """
     sources = embedding_sources(reader, name, owner=owner, partitioned=partitioned, keys=KEYS)
     if not sources:
-        raise NotFoundError.of(
-            f"Key {name}{KEYS} not found in checkpoint\n  increment of '{name}' in '{reader.prefix}'",
-            name=name,
-            path=reader.prefix,
-            hint="It is no incremental checkpoint, or one of other variables: `kvarn ls` lists the names.",
-        )
+        raise not_found(reader, name)
     for source in sources:
         yield _read_source(reader, source, partition_id, partition_num, chunk_bytes)
+
+
+def not_found(reader: TensorReader, name: str) -> OpError:
+    """What to raise where there is no increment of ``name``."""
+    return NotFoundError.of(
+        f"Key {name}{KEYS} not found in checkpoint\n  increment of '{name}' in '{reader.prefix}'",
+        name=name,
+        path=reader.prefix,
+        hint="It is no incremental checkpoint, or one of other variables: `kvarn ls` lists the names.",
+    )
 
 
 def _read_source(

@@ -13,20 +13,24 @@ from typing import Any
 import numpy.typing as npt
 
 from kvarn import tf_logging
-from kvarn.formats.embedding import split_part
+from kvarn.formats.embedding import KEYS, split_part
 from kvarn.formats.embedding_names import embedding_sources
 from kvarn.formats.reader import TensorReader
 
 
-def has_number_per_part(reader: TensorReader, name: str) -> bool:
-    """Whether the tensor ``name`` has one number for each part of the embedding variable below which it lies."""
+def has_number_per_part(reader: TensorReader, name: str, *, keys: str = KEYS) -> bool:
+    """Whether the tensor ``name`` has one number for each part of the embedding variable below which it lies.
+
+    Args:
+      keys: the suffix of the variable's keys, which is another one in increments.
+    """
     owner = name.rpartition("/")[0]
     if not owner or not reader.contains(name):
         return False
     _, shape = reader.lookup_dtype_and_shape(name)
     if len(shape) != 1:
         return False
-    sources = embedding_sources(reader, owner)
+    sources = embedding_sources(reader, owner, keys=keys)
     last = split_part(sources[-1]) if sources and sources != [owner] else None
     return bool(sources) and shape == (1 if last is None else last[1] + 1,)
 

@@ -30,6 +30,7 @@ from kvarn.formats.manifest import INCREMENT, Parent
 from kvarn.graph import graph as ops
 from kvarn.graph.tensor_util import constant_value
 from kvarn.saver.chain_state import chain_of, step_of
+from kvarn.saver.increment_check import GivenTensors, IncrementCheck
 from kvarn.saver.incremental_builder import IncrementalSaverBuilder, variables_by_name
 from kvarn.saver.retention import Retention
 from kvarn.saver.saver import Saver, _remove_shards
@@ -77,6 +78,7 @@ class IncrementalSaver(Saver):
             raise ValueError("An IncrementalSaver needs the saver_def of the full Saver.")
         self.incr_saver_def = incr_saver_def
         self._cumulative = cumulative
+        self._checked_increments: tuple[Any, IncrementCheck] | None = None
         self._last_incremental = Retention(self._max_to_keep or 0, float("inf"))
         # Increments that need each other, oldest first: those on one full save, or each alone.  The last are current.
         self._segments: list[list[str]] = []
@@ -378,19 +380,28 @@ class IncrementalSaver(Saver):
         full, prefix = os.fsdecode(save_path), os.fsdecode(incr_save_path)
         chain = chain_of(sess.resources)
         digest = _check_follows(full, chain.applied, prefix)
-        self._restore_increment(sess, full, prefix)
+        self._restore_increment(sess, full, prefix, self._increment_check(sess.graph).look(prefix))
         chain.applied = digest
 
-    def _restore_increment(self, sess: Any, full: str, prefix: str) -> None:
+    def _increment_check(self, graph: Any) -> IncrementCheck:
+        """What the operation that restores increments demands, worked out once for each graph."""
+        if self._checked_increments is None or self._checked_increments[0] is not graph:
+            filename = graph.get_tensor_by_name(self.incr_saver_def.filename_tensor_name)
+            restore_op = graph.get_operation_by_name(self.incr_saver_def.restore_op_name)
+            self._checked_increments = (graph, IncrementCheck(restore_op, filename))
+        return self._checked_increments[1]
+
+    def _restore_increment(self, sess: Any, full: str, prefix: str, given: GivenTensors) -> None:
+        """Restores an increment that was looked at, which gave ``given``."""
         tf_logging.info("Incremental restoring parameters from %s", prefix)
-        _verify(prefix)
-        sess.run(
-            self.incr_saver_def.restore_op_name,
-            {
-                self.saver_def.filename_tensor_name: full,
-                self.incr_saver_def.filename_tensor_name: prefix,
-            },
-        )
+        with self._increment_check(sess.graph).restoring(prefix, given):
+            sess.run(
+                self.incr_saver_def.restore_op_name,
+                {
+                    self.saver_def.filename_tensor_name: full,
+                    self.incr_saver_def.filename_tensor_name: prefix,
+                },
+            )
 
     def recover_incr_checkpoints(self, sess: Any, checkpoint_dir: Any) -> None:
         """Applies the newest increment of a folder, if it is newer than the newest full save.
@@ -414,10 +425,11 @@ class IncrementalSaver(Saver):
         if not all(step.isdecimal() for step in steps):
             if _is_later(newest, full):
                 chain, path = self._path_to(full, newest)
-                self._apply(sess, full, [link.prefix for link in path[1:]], chain, path)
+                increments = [link.prefix for link in path[1:]]
+                self._apply(sess, full, self._looked_at(sess, increments), chain, path)
                 self.recover_last_incr_checkpoints(list(state.all_model_checkpoint_paths))
                 return
-            tf_logging.info(
+            tf_logging.warning(
                 "checkpoint or incremental checkpoint has no global step, checkpoint is [%s], incremental checkpoint "
                 "is [%s].",
                 full,
@@ -427,7 +439,7 @@ class IncrementalSaver(Saver):
         if int(steps[0]) < int(steps[1]):
             chain, path = self._path_to(full, newest)
             increments = [link.prefix for link in path[1:]] or [newest]
-            self._apply(sess, full, increments, chain, path)
+            self._apply(sess, full, self._looked_at(sess, increments), chain, path)
         else:
             tf_logging.info("incremental checkpoint is older than checkpoint, skip incremental_restore()")
         self.recover_last_incr_checkpoints(list(state.all_model_checkpoint_paths))
@@ -446,6 +458,7 @@ class IncrementalSaver(Saver):
         Raises:
           FailedPreconditionError: an embedding variable has keys.  A restore keeps them, so the session would hold
             what the chain, and increments that follow, do not.
+          InvalidArgumentError: a variable has another shape, type or dim.
           also as `kvarn.checkpoint.chain.Chain.path`: a save that is missing, damaged or belongs to another chain
             is named by its number.  The session is as it was after any of these.
         """
@@ -457,10 +470,9 @@ class IncrementalSaver(Saver):
         path = chain.path(step)
         increments = [link.prefix for link in path[1:]]
         with naming(path):
-            for prefix in increments:
-                _verify(prefix)
+            looked_at = self._looked_at(sess, increments)
             self.restore(sess, path[0].prefix)
-        self._apply(sess, path[0].prefix, increments, chain, path)
+        self._apply(sess, path[0].prefix, looked_at, chain, path)
         self.recover_last_incr_checkpoints([link.prefix for link in chain.links if link.kind == INCREMENT])
         return path[-1].prefix
 
@@ -483,15 +495,24 @@ class IncrementalSaver(Saver):
             )
         return chain, path
 
+    def _looked_at(self, sess: Any, increments: list[str]) -> dict[str, GivenTensors]:
+        """Looks at increments before the first is applied."""
+        return {prefix: self._increment_check(sess.graph).look(prefix) for prefix in increments}
+
     def _apply(
-        self, sess: Any, full: str, increments: list[str], chain: Chain | None, path: list[Link]
+        self,
+        sess: Any,
+        full: str,
+        increments: dict[str, GivenTensors],
+        chain: Chain | None,
+        path: list[Link],
     ) -> None:
-        """Applies increments to what was just restored from a full save; others may follow then."""
+        """Applies increments that were looked at to what was just restored from a full save; others may follow."""
         from kvarn.ops.save_marks import activate_all, recorders
 
         marks = activate_all(sess.resources, sess.graph)
-        for prefix in increments:
-            self._restore_increment(sess, full, prefix)
+        for prefix, given in increments.items():
+            self._restore_increment(sess, full, prefix, given)
         for recorder in recorders(sess.resources, sess.graph):
             # Which rows the increments have changed was not recorded.
             recorder.touch_all()
@@ -509,7 +530,10 @@ class IncrementalSaver(Saver):
                 Parent(last.number, last.kind, last.step, last.digest),
                 [own for own, _ in marks],
             )
-            self._segments, self._needed_by = _segments(chain, increments, self._cumulative), first.number
+            self._segments, self._needed_by = (
+                _segments(chain, list(increments), self._cumulative),
+                first.number,
+            )
 
 
 def _get_incremental_saver(incremental_save_restore: bool, full_saver: Saver) -> IncrementalSaver | None:
@@ -551,15 +575,6 @@ def _check_empty(sess: Any) -> None:
                 name=resource.name,
                 hint="Recover into a new session, before anything is looked up or restored.",
             )
-
-
-def _verify(prefix: str) -> None:
-    """Reads a whole checkpoint and compares its checksums."""
-    from kvarn.formats.detect import open_checkpoint
-
-    with open_checkpoint(prefix) as reader:
-        for name in list(reader.keys()):
-            reader.verify(name)
 
 
 def _check_follows(full: str, applied: str, prefix: str) -> str:

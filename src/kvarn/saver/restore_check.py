@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kvarn import errors
-from kvarn.formats import multihash_parts
+from kvarn.formats import embedding, multihash_parts
 from kvarn.formats.embedding_names import full_name
 from kvarn.formats.multihash_parts import is_cut_otherwise, is_of_multihash
 from kvarn.formats.names import decode_name
@@ -31,10 +31,11 @@ from kvarn.graph.tensor_util import constant_value
 
 if TYPE_CHECKING:
     from kvarn.formats.reader import TensorReader
+    from kvarn.graph.tensor import Tensor
     from kvarn.ops.kv_restore import EmbeddingRestore
 
 # The operations that read checkpoints, and which of their inputs has the names.
-NAMES_AT = {"RestoreV2": 1, "KvResourceImportV2": 4, "KvResourceImportV3": 2}
+NAMES_AT = {"RestoreV2": 1, "KvResourceImportV2": 4, "KvResourceImportV3": 2, "KvResourceIncrImport": 2}
 
 
 class RestoreCheck:
@@ -42,12 +43,19 @@ class RestoreCheck:
 
     Args:
       restore_ops: the operations that are run to restore.
+      filename: the tensor with the prefix, where these read other checkpoints too.
     """
 
-    def __init__(self, *restore_ops: Operation) -> None:
+    # Of embedding variables: the suffix of their keys.
+    _keys_suffix = embedding.KEYS
+
+    def __init__(self, *restore_ops: Operation, filename: Tensor | None = None) -> None:
         below = operations_below(*restore_ops)
-        self._wanted = list(_demands(below))
-        self._readers = [op for op in below if op.type in NAMES_AT]
+        self._readers = [
+            op for op in below if op.type in NAMES_AT and (filename is None or op.inputs[0] is filename)
+        ]
+        self._wanted = list(_demands(self._readers, below))
+        self._looked_at: Operation | None = None
 
     def set_key_mismatch(self, rule: str) -> None:
         """Puts the rule for slots with other keys than their variable into the graph."""
@@ -98,10 +106,12 @@ class RestoreCheck:
         """Adds the operation that is looked at to errors."""
         from kvarn.graph.executor import with_node
 
-        self._looked_at = self._readers[0]
+        self._looked_at = next(iter(self._readers), None)
         try:
             yield
         except errors.OpError as e:
+            if self._looked_at is None:
+                raise
             raise with_node(e, self._looked_at) from e
 
     def _check_tensors(self, reader: TensorReader) -> None:
@@ -141,7 +151,9 @@ class RestoreCheck:
         found: dict[tuple[str, str], Any] = {}
         for op in self._readers:
             for name, part in asked_tensors(op) if op.type == "RestoreV2" else ():
-                if name.rpartition("/")[0] not in variables or not has_number_per_part(reader, name):
+                if name.rpartition("/")[0] not in variables:
+                    continue
+                if not has_number_per_part(reader, name, keys=self._keys_suffix):
                     continue
                 self._looked_at = op
                 full_shape, wanted = (
@@ -240,7 +252,7 @@ def embedding_family(importing: Operation) -> tuple[Any, bool | None]:
 
     The latter is None where the graph does not tell.
     """
-    if importing.type == "KvResourceImportV3":
+    if importing.type != "KvResourceImportV2":
         # Only the operation that makes the variable knows.
         handle = importing.inputs[1]
         made_by = next((op for op in handle.consumers() if _makes(op, handle)), None)
@@ -257,9 +269,11 @@ def _makes(op: Operation, handle: Any) -> bool:
     return op.type.startswith("InitializeKvVariable") and op.inputs[0] is handle
 
 
-def _demands(below: dict[Operation, None]) -> Iterator[tuple[str, tuple[int, ...], Operation]]:
+def _demands(
+    readers: list[Operation], below: dict[Operation, None]
+) -> Iterator[tuple[str, tuple[int, ...], Operation]]:
     """(name, shape, assigning operation) of every whole tensor that is read and assigned."""
-    for op in below:
+    for op in readers:
         if op.type != "RestoreV2":
             continue
         for (name, part), output in zip(asked_tensors(op), op.outputs, strict=False):

@@ -196,6 +196,38 @@ def test_a_newest_save_that_the_state_file_knows_and_is_gone(fs: MemoryFileSyste
     assert [link.number for link in Chain.open("m", fs).path(400)] == [1, 2, 3, 4]
 
 
+def test_a_newest_save_without_a_step_that_is_not_in_the_chain(fs: MemoryFileSystem) -> None:
+    five(fs)
+    checkpoint.update_checkpoint_state_internal(f"m/{increment.FOLDER}", f"m/{increment.FOLDER}/other", fs=fs)
+    assert "names 'other' as the newest, which is not in the chain" in refusal(Chain.open("m", fs)).message
+    assert [link.number for link in Chain.open("m", fs).path(400)] == [1, 2, 3, 4]
+
+
+def test_a_save_over_another_takes_its_manifest(fs: MemoryFileSystem) -> None:
+    five(fs)
+    with BundleReader(f"{FOLDER}-200", fs) as reader, BundleWriter(f"{FOLDER}-200", fs) as writer:
+        for name in reader.keys():  # noqa: SIM118
+            writer.add(name, reader.lookup(name))
+    assert "increment 2 is missing" in refusal(Chain.open("m", fs)).message
+
+
+@pytest.mark.parametrize("slots", [{"": 2}, {"": 2, "/Adagrad": 2}])
+@pytest.mark.parametrize(("before", "after"), [(0, 2), (2, 0), (2, 3), (7, 0), (1, 0)])
+def test_increments_in_other_parts_than_the_full_save(
+    fs: MemoryFileSystem, slots: dict[str, int], before: int, after: int
+) -> None:
+    model = TableModel(slots=slots)
+    files = ChainFiles(fs, "m", model)
+    for key in (1, 2, 1001):
+        model.put(key, float(key))
+    files.save(100, full=True, parts=before)
+    model.put(3, 0.25)
+    model.remove(2)
+    files.save(200, parts=after)
+    Chain.open("m", fs).compact("out", output_fs=fs)
+    assert stored_state("out", model, fs) == files.states[200]
+
+
 def test_cumulative_increments_need_the_full_save_alone(fs: MemoryFileSystem) -> None:
     model = TableModel(slots={"": 2})
     files = ChainFiles(fs, "m", model)

@@ -120,3 +120,57 @@ def test_a_chain_in_other_parts(tmp_path: Path, before: int | None, after: int |
         saver.restore(sess, str(tmp_path / "served"))
         np.testing.assert_allclose(sess.run(powers[0]), np.full(after or 1, 0.9**3), rtol=1e-6)
         np.testing.assert_array_equal(sess.run(rows, {ids: EVERY}), values)
+
+
+@pytest.mark.parametrize("cumulative", [True, False])
+@pytest.mark.parametrize(("before", "after"), WAYS)
+def test_increments_are_recovered_into_other_parts(
+    tmp_path: Path, before: int | None, after: int | None, cumulative: bool
+) -> None:
+    def incremental() -> tuple[Any, Any]:
+        full = tf.train.Saver(incremental_save_restore=True)
+        increments = IncrementalSaver(saver_def=full.saver_def, defer_build=True, cumulative=cumulative)
+        increments.build()
+        return full, increments
+
+    with model(before) as (sess, step, _, _, (rows, ids)):
+        full, increments = incremental()
+        step(EVERY)
+        full.save(sess, tmp_path / "model.ckpt", 1)
+        for number in (2, 3):
+            step(EVERY)
+            increments.incremental_save(
+                sess, str(tmp_path / ".incremental_checkpoint/incremental_model.ckpt"), number
+            )
+        values = sess.run(rows, {ids: EVERY})
+    with model(after) as (_, step, _, powers, (rows, ids)), tf.Session() as sess:
+        _, increments = incremental()
+        increments.recover(sess, tmp_path)
+        for found, beta in zip(sess.run(powers), (0.9, 0.999), strict=True):
+            np.testing.assert_allclose(found, np.full(after or 1, beta**4), rtol=1e-6)
+        np.testing.assert_array_equal(sess.run(rows, {ids: EVERY}), values)
+
+
+def test_an_increment_of_another_dim_changes_nothing(tmp_path: Path) -> None:
+    def build(dim: int) -> tuple[Any, Any, Any]:
+        v = tf.get_embedding_variable("v", dim, initializer=tf.ones_initializer())
+        rows = tf.nn.embedding_lookup(v, tf.constant([1, 2], tf.int64))
+        train = tf.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_sum(rows))
+        full = tf.train.Saver(incremental_save_restore=True)
+        increments = IncrementalSaver(saver_def=full.saver_def, defer_build=True)
+        increments.build()
+        return train, full, increments
+
+    with tf.Graph().as_default(), tf.Session() as sess:
+        train, full, increments = build(3)
+        sess.run(tf.global_variables_initializer())
+        full.save(sess, tmp_path / "model.ckpt", 1)
+        sess.run(train)
+        increments.incremental_save(sess, str(tmp_path / ".incremental_checkpoint/i"), 2)
+    with tf.Graph().as_default(), tf.Session() as sess:
+        _, _, increments = build(2)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="rows of 3 float32 of 'v', the variable"):
+            increments.recover(sess, tmp_path)
+        sess.run(tf.global_variables_initializer())
+        (variable,) = tf.get_collection(tf.GraphKeys.EMBEDDING_VARIABLES)
+        assert sess.run(variable.total_count())[0] == 0
