@@ -66,7 +66,7 @@ class Model:
     def train(self, session: Any, keys: list[int]) -> None:
         session.run(self.train_op, {self.ids: keys})
 
-    def save(self, session: Any, step: int, full: bool) -> None:
+    def save(self, session: Any, step: int | None, full: bool) -> None:
         with self.graph.as_default():
             if full:
                 self.saver.save(session, "d/model.ckpt", step, write_meta_graph=False)
@@ -147,6 +147,47 @@ def test_a_crash_at_any_write_of_a_save(model: Model, full: bool) -> None:
             assert found == STATES[step], (at, step)
             seen.add(step)
     assert {2, 3} <= seen
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["increment", "full"])
+def test_a_crash_in_a_save_over_another_of_its_name(full: bool) -> None:
+    """Without steps in the names: no manifest tells of an index that is no more, and no increment of another save."""
+    model = Model(cumulative=True)
+    base = FaultyFileSystem()
+    with model.session() as session, files_in(base):
+        session.run(model.init)
+        for step in (1, 2):
+            model.train(session, BATCHES[step])
+            model.save(session, None, full=step == 1)
+
+    def third(fs: FaultyFileSystem) -> None:
+        with model.session() as session, model.graph.as_default():
+            with files_in(base):
+                model.increments.recover(session, "d")
+            model.train(session, BATCHES[3])
+            with files_in(fs):
+                model.save(session, None, full)
+
+    counting = FaultyFileSystem(base=base)
+    third(counting)
+    seen = set()
+    for at in range(1, counting.operations + 1):
+        fs = FaultyFileSystem(at, base=base, torn=at % 2 == 0)
+        with pytest.raises(SimulatedCrash):
+            third(fs)
+        for left in fs.after_crash():
+            with files_in(left):
+                state, refusal = recovered(model)
+                if state is None:
+                    assert refusal
+                    with model.graph.as_default(), model.session() as session:
+                        model.saver.restore(session, "d/model.ckpt")
+                        state = int(session.run(model.step)), rows(session)
+                    assert state[0] == (3 if full else 1)
+                step, found = state
+            assert found == STATES[step], (at, step)
+            seen.add(step)
+    assert seen == ({2, 3} if full else {1, 2, 3})
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["increment", "full"])

@@ -31,7 +31,7 @@ from kvarn.errors import (
     OpError,
 )
 from kvarn.formats import manifest as manifests
-from kvarn.formats.bundle.naming import index_filename
+from kvarn.formats.bundle.naming import committed_index, index_filename
 from kvarn.formats.embedding_increment import FOLDER
 from kvarn.formats.manifest import FULL, INCREMENT, Manifest
 from kvarn.io import FileSystem, Path, as_path, directory_of, file_system_of
@@ -267,12 +267,15 @@ class Chain:
                 path=path,
                 hint="Bring the file back, or take a step that needs it not: `kvarn chain ls` lists them.",
             )
+        # A save over it that was cut off may hold already, under another name.
+        path += committed_index(self.fs, link.prefix)
         found = manifests.digest(manifests.read_bounded(path, self.fs))
         if found != link.manifest.index_digest:
             raise DataLossError.of(
                 f"'{path}' is not the index that {_noun(link.kind)} {link} was saved with",
                 path=path,
-                hint="It was damaged, written anew or changed for another: take another copy.",
+                hint="It was damaged, written anew or changed for another: take another copy. By itself it may well "
+                "restore.",
             )
 
     def _newest_link(self) -> Link:
@@ -288,7 +291,7 @@ class Chain:
         known = {os.path.basename(link.prefix) for link in self.links}
         for name in self._newest:
             step = _STEP.search(name)
-            if name not in known and step and (last.step is None or int(step[1]) > last.step):
+            if name not in known and (step is None or last.step is None or int(step[1]) > last.step):
                 raise NotFoundError.of(
                     f"the state file names '{name}' as the newest, which is not in the chain; its last save is "
                     f"{last}" + "".join(f"; {why}" for p, why in self.unread.items() if p.endswith(name)),

@@ -10,7 +10,8 @@ The steps of `commit`, each of which a crash may follow:
 Directories are synced between the steps, so that a power failure keeps their order.  What a reader
 without kvarn sees between the last two steps, if an older checkpoint of the same prefix is overwritten, is
 the old index beside new data: the checksum of every tensor that changed fails there (DataLossError), and
-the next save of that prefix by kvarn completes the commit.
+the next save of that prefix by kvarn completes the commit.  The manifest of the older checkpoint
+(kvarn.formats.manifest) is removed there, too: it tells of an index that is no more.
 
 An object store renames nothing, but shows a file only when its upload is whole.  A new prefix is written
 there under its final names, the index last: that is the commit, and nothing is copied.  Over an older
@@ -34,6 +35,7 @@ from collections.abc import Callable, Mapping
 from kvarn.errors import OpError
 from kvarn.formats.bundle import naming
 from kvarn.formats.bundle.entry import HEADER_KEY, BundleHeader
+from kvarn.formats.manifest import manifest_filename
 from kvarn.formats.table.builder import build_table
 from kvarn.io import FileSystem, directory_of, remove_quietly
 
@@ -60,6 +62,7 @@ def settle(fs: FileSystem, prefix: str) -> None:
             for path in _waiting_data(fs, prefix, suffix):
                 fs.rename(path, path.removesuffix(suffix))
             fs.sync_directory(directory_of(prefix))
+            _remove_manifest(fs, prefix)
             fs.rename(index + suffix, index)
             fs.sync_directory(directory_of(prefix))
 
@@ -144,6 +147,8 @@ def commit(
         for path in data:
             fs.rename(path + suffix, path)
         make_certain()
+        if overwrites:
+            _remove_manifest(fs, prefix)
         fs.rename(index + suffix, index)
     except BaseException:
         renamed = [path for path in data if has_happened(path)]
@@ -177,9 +182,17 @@ def _copy_to_final_names(fs: FileSystem, prefix: str, suffix: str) -> None:
     """The steps after the index waits; each may be done again."""
     index = naming.index_filename(prefix)
     data = _waiting_data(fs, prefix, suffix)
+    _remove_manifest(fs, prefix)
     for path in (*data, index + suffix):
         fs.copy(path, path.removesuffix(suffix))
     for path in (index + suffix, *data):
+        fs.remove(path)
+
+
+def _remove_manifest(fs: FileSystem, prefix: str) -> None:
+    """Removes the manifest of the checkpoint that is being replaced."""
+    path = manifest_filename(prefix)
+    if fs.exists(path):
         fs.remove(path)
 
 
