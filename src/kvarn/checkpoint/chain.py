@@ -292,13 +292,40 @@ class Chain:
         for name in self._newest:
             step = _STEP.search(name)
             if name not in known and (step is None or last.step is None or int(step[1]) > last.step):
-                raise NotFoundError.of(
-                    f"the state file names '{name}' as the newest, which is not in the chain; its last save is "
-                    f"{last}" + "".join(f"; {why}" for p, why in self.unread.items() if p.endswith(name)),
-                    path=name,
-                    hint=f"Bring its files back, or ask for a step, such as {last.step}.",
-                )
+                raise self._not_in_the_chain(name)
         return last
+
+    def _not_in_the_chain(self, name: str) -> OpError:
+        """What to raise of a checkpoint that a state file calls the newest."""
+        unread = {p: why for p, why in self.unread.items() if os.path.basename(p) == name}
+        steps = [link.step for link in self.links if link.step is not None and self._can_be_had(link)]
+        ways = [f"Ask for a step, such as {steps[-1]}."] if steps else []
+        if any(self.fs.exists(index_filename(prefix)) for prefix in unread):
+            # As a save leaves it that is cut off before its manifest.
+            ways.insert(
+                0, "restore it by itself: `Saver.restore`, for an increment `incremental_restore` then"
+            )
+        else:
+            ways.insert(0, "bring its files back")
+        return NotFoundError.of(
+            f"the state file names '{name}' as the newest, which is not in the chain; its last save is {self.last}"
+            + "".join(f"; {why}" for why in unread.values()),
+            path=name,
+            hint=" ".join(ways),
+        )
+
+    def _has_manifest(self, prefix: str) -> bool:
+        return self.fs.exists(manifests.manifest_filename(prefix))
+
+    def _is_newest(self, prefix: str) -> bool:
+        return os.path.basename(prefix) in self._newest
+
+    def _can_be_had(self, link: Link) -> bool:
+        try:
+            self.path_to(link)
+        except OpError:
+            return False
+        return True
 
     def _link_of(self, step: int) -> Link:
         found = [link for link in self.links if link.step == step]
@@ -385,7 +412,13 @@ class Chain:
         """
         from kvarn.checkpoint.verbs.verify import verify
 
-        findings = [Finding(MANIFEST, text, None, prefix) for prefix, text in sorted(self.unread.items())]
+        findings = [
+            # A checkpoint beside the chain does not break it; what was to be its newest save does.
+            Finding(
+                MANIFEST, text, None, prefix, broken=self._has_manifest(prefix) or self._is_newest(prefix)
+            )
+            for prefix, text in sorted(self.unread.items())
+        ]
         findings += [
             Finding(
                 FOREIGN,

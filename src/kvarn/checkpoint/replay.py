@@ -28,10 +28,12 @@ from kvarn.errors import DataLossError, InvalidArgumentError, OpError
 from kvarn.formats import embedding
 from kvarn.formats import embedding_increment as increment
 from kvarn.formats.bundle import BundleReader, BundleWriter
+from kvarn.formats.embedding_names import may_follow_part
+from kvarn.formats.increment_rows import put_rows
 from kvarn.formats.manifest import FREQS, FULL, VERSIONS, Manifest, RowCounts
 from kvarn.formats.part_numbers import has_number_per_part
 from kvarn.formats.reader import TensorInfo
-from kvarn.formats.tensor_slice import TensorSlice, parse_shape_and_slice
+from kvarn.formats.tensor_slice import TensorSlice
 from kvarn.io import FileSystem, Path, as_path
 
 Array = npt.NDArray[Any]
@@ -74,12 +76,14 @@ def replay_links(
             f"{partitions} partitions",
             hint=f"There can be 1 to {embedding.SAVED_PARTITION_NUM}, or 0: not partitioned.",
         )
-    with naming(links), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         opened: list[_Opened] = []
-        for link in links:
-            reader = stack.enter_context(BundleReader(link.prefix, fs))
-            opened.append(_Opened(link, reader, opened[0] if opened else None))
+        with naming(links):
+            for link in links:
+                reader = stack.enter_context(BundleReader(link.prefix, fs))
+                opened.append(_Opened(link, reader, opened[0] if opened else None))
         check_v2_target(output, [one.reader for one in opened], output_fs, overwrite)
+        stack.enter_context(naming(links))
         for one in opened:
             one.check()
         last = opened[-1]
@@ -90,8 +94,9 @@ def replay_links(
         writer = BundleWriter(output, output_fs)
         with aborting(writer):
             recut: dict[str, int] = {}
+            splits = _splits(opened)
             for variable in sorted(last.tables):
-                tables = [one.table(variable, opened[0].splits) for one in opened]
+                tables = [one.table(variable, splits) for one in opened]
                 keeps = {what for one in opened for what in one.keeps(variable)}
                 parts = tables[-1].table.num_partitions if tables[-1].table.partitioned else 0
                 if partitions is not None and partitions != parts:
@@ -162,6 +167,7 @@ class _Opened:
 
     Attributes:
       tables: by variable or slot without part (``b/Adagrad``) the stems of its parts, in their order.
+      parts: of stems that are parts, what is before the part, its number, what is behind.
       plain: names of the ordinary tensors.
     """
 
@@ -170,7 +176,7 @@ class _Opened:
         self.manifest: Manifest = link.manifest
         self.reader = reader
         self.tables: dict[str, list[str]] = {}
-        self._parts = self._find_parts(full)
+        self.parts = self._find_parts(full)
         for stem in sorted(self.manifest.variables, key=self._in_order_of_parts):
             self.tables.setdefault(self._in_order_of_parts(stem)[0], []).append(stem)
         suffixes = embedding.SUFFIXES if self.is_full else increment.SUFFIXES
@@ -185,7 +191,7 @@ class _Opened:
         """
         if full is not None:
             counts = {stem: rows.upserts for stem, rows in self.manifest.variables.items()}
-            whole = full.manifest.variables.keys() - full._parts.keys()
+            whole = full.manifest.variables.keys() - full.parts.keys()
             return {stem: place for stem, place in places_of_parts(counts).items() if stem not in whole}
         return {
             stem: (table.name, part, rest)
@@ -198,7 +204,7 @@ class _Opened:
 
     def _in_order_of_parts(self, stem: str) -> tuple[str, int]:
         """The variable or slot without part, and the number of the part."""
-        place = self._parts.get(stem)
+        place = self.parts.get(stem)
         return (stem, 0) if place is None else (place[0] + place[2], place[1])
 
     @property
@@ -209,22 +215,16 @@ class _Opened:
     def size_bytes(self) -> int:
         return sum(info.size_bytes for info in self.reader.tensors())
 
-    @property
-    def splits(self) -> dict[str, str]:
-        """What of the name of a variable or slot is behind its part, or would be: ``b/Adagrad`` -> ``/Adagrad``."""
-        return {table.name + rest: rest for table in stored_tables(self.reader) for rest in table.families}
-
     def keeps(self, variable: str) -> set[str]:
         return {what for stem in self.tables[variable] for what in self.manifest.variables[stem].keeps}
 
     def table(self, variable: str, splits: dict[str, str]) -> ReplayedTable:
         """A variable or slot as the one family of a table."""
         stems = self.tables[variable]
-        split = self._parts.get(stems[0])
-        rest = splits.get(variable, "") if split is None else split[2]
-        name = variable.removesuffix(rest) if rest else variable
+        rest = splits.get(variable, "")
         families: dict[str, list[str | None]] = {rest: list(stems)}
-        return ReplayedTable(self.reader, StoredTable(name, split is not None, families), self.is_full)
+        table = StoredTable(variable.removesuffix(rest), stems[0] in self.parts, families)
+        return ReplayedTable(self.reader, table, self.is_full)
 
     def check(self) -> None:
         """Raises DataLossError if the tensors are not those that the manifest tells of."""
@@ -260,6 +260,25 @@ class _Opened:
             path=self.reader.prefix,
             hint="Take another copy, or a step that needs it not: `kvarn chain ls` lists them.",
         )
+
+
+def _splits(opened: Sequence[_Opened]) -> dict[str, str]:
+    """What of the name of each variable or slot is behind its part, or would be: ``b/Adagrad`` -> ``/Adagrad``.
+
+    The names of parts tell in every link that has any; without, blocks count as those of one variable of dynamic
+    dimension if the first is there.
+    """
+    tables = stored_tables(opened[0].reader)
+    names = {table.name for table in tables}
+    found = {}
+    for table in tables:
+        head, _, tail = table.name.rpartition("/")
+        is_block = may_follow_part(f"/{tail}") and f"{head}/block0" in names and head not in names
+        for rest in table.families:
+            found[table.name + rest] = f"/{tail}{rest}" if is_block and not table.partitioned else rest
+    for one in opened:
+        found |= {before + rest: rest for before, _, rest in one.parts.values()}
+    return found
 
 
 def _check_same_variables(full: _Opened, other: _Opened) -> None:
@@ -306,28 +325,15 @@ def _put_rows(
     values: Array, piece: TensorSlice, info: TensorInfo, opened: _Opened, stem: str, rows: RowCounts
 ) -> None:
     """Puts the rows of an increment into that region of a tensor which ``values`` are."""
-    reader = opened.reader
-    own = TensorSlice.of_shape(info.shape)
-    if rows.slice:
-        full_shape, parsed, _ = parse_shape_and_slice(rows.slice)
-        if tuple(full_shape) != tuple(info.shape):
-            raise _unlike(reader, stem, f"it is of {list(full_shape)}, the tensor has {list(info.shape)}")
-        own = parsed.resolve(info.shape)
-    if own.intersect(piece) is None:
-        return
-    if own.extents[1:] != piece.extents[1:]:
-        raise _unlike(reader, stem, "the tensor is cut along another axis there")
-    numbers = reader.lookup(stem + increment.KEYS)
-    new = reader.lookup(stem + increment.VALUES)
-    if new.shape[1:] != values.shape[1:] or new.dtype != values.dtype:
-        raise _unlike(reader, stem, f"rows are {new.dtype}{list(new.shape[1:])}")
-    start, length = piece.extents[0]
-    own_start, own_length = own.extents[0]
-    if len(numbers) and (int(numbers.min()) < 0 or int(numbers.max()) >= own_length):
-        raise _unlike(reader, stem, f"it has a row beyond its {own_length}")
-    at = numbers.astype(np.int64) + own_start - start
-    inside = (at >= 0) & (at < length)
-    values[at[inside]] = new[inside]
+    put_rows(
+        values,
+        piece,
+        tuple(info.shape),
+        opened.reader,
+        stem,
+        rows.slice,
+        lambda what: _unlike(opened.reader, stem, what),
+    )
 
 
 def _unlike(reader: BundleReader, stem: str, what: str) -> OpError:

@@ -20,14 +20,9 @@ import numpy as np
 
 from kvarn import dtypes, errors, tf_logging
 from kvarn.formats.embedding import SAVED_PARTITION_NUM, bucket_of
-from kvarn.formats.embedding_increment import (
-    KEYS,
-    VALUES,
-    Increment,
-    read_increment,
-    write_increment,
-    write_rows,
-)
+from kvarn.formats.embedding_increment import Increment, read_increment, write_increment, write_rows
+from kvarn.formats.increment_rows import put_rows, rows_of_tensor
+from kvarn.formats.tensor_slice import TensorSlice, parse_shape_and_slice
 from kvarn.graph.op import NOT_DIFFERENTIABLE, op
 from kvarn.graph.resources import ResourceHandle, ResourceManager
 from kvarn.graph.shape_inference import no_outputs, with_rank
@@ -52,7 +47,8 @@ if TYPE_CHECKING:
 
 # On an IncrSave node: it holds what was touched since the last save of either kind, not since the last full one.
 SINCE_LAST = "_kvarn_since_last"
-# On an IncrSave node: the tensors of the full save that its entries are of; their names may be those of parts.
+# On an IncrSave or IncrRestore node: the tensors of the full save that its entries are of; their names may be those
+# of parts.
 TENSORS = "_kvarn_tensors"
 # On a RecordSparseIndices node: what it is beside changes every row, whatever its keys say.
 ALL_ROWS = "_kvarn_all_rows"
@@ -329,7 +325,8 @@ class incr_restore:
     """Tensors as the increment ``prefix`` makes them.
 
     With ``is_sparse`` there is one: in_tensors[0] with the rows of the increment put in (rows it has not are passed
-    over).  Otherwise the tensors of the checkpoint, as by `RestoreV2`.
+    over), also those of other parts, if the increment has a manifest.  Otherwise the tensors of the checkpoint, as
+    by `RestoreV2`.
 
     Raises NotFoundError for what the checkpoint lacks, InvalidArgumentError for rows of another shape or type.
     """
@@ -362,19 +359,24 @@ class incr_restore:
                     path=path,
                     hint="An embedding variable is restored by KvResourceIncrImport, others one at a time.",
                 )
-            rows = reader.lookup(names[0] + KEYS)
-            values = reader.lookup(names[0] + VALUES)
-        out = np.array(in_tensors[0], copy=True)
-        if values.dtype != out.dtype or values.shape != (rows.size, *out.shape[1:]):
-            raise errors.InvalidArgumentError.of(
-                f"The rows of '{names[0]}' in '{path}' are {values.dtype}{list(values.shape)}, those of the variable "
-                f"{out.dtype}{list(out.shape)}.",
-                name=names[0],
-                path=path,
-                hint="Give the variable the shape and type that it was saved with.",
-            )
-        inside = (rows >= 0) & (rows < len(out))
-        out[rows[inside]] = values[inside]
+            out = np.array(in_tensors[0], copy=True)
+            (name, part), tensor = (names[0], slices[0]), _name((ctx.attrs.get(TENSORS) or names)[0])
+            full_shape, region = out.shape, TensorSlice.of_shape(out.shape)
+            if part:
+                full_shape, region, _ = parse_shape_and_slice(part)
+                region = region.resolve(full_shape)
+
+            def unfit(what: str) -> errors.OpError:
+                return errors.InvalidArgumentError.of(
+                    f"The rows of '{name}' in '{path}' do not fit the variable, {out.dtype}{list(out.shape)}: "
+                    f"{what}.",
+                    name=name,
+                    path=path,
+                    hint="Give the variable the shape and type that it was saved with.",
+                )
+
+            for stem, where in rows_of_tensor(reader, name, tensor, part).items():
+                put_rows(out, region, full_shape, reader, stem, where, unfit, passes_over_rows_beyond=True)
         return out
 
 

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 from kvarn import errors
 from kvarn.formats import embedding_increment as increment
 from kvarn.formats.embedding_names import embedding_sources
+from kvarn.formats.increment_rows import rows_of_tensor
+from kvarn.formats.names import decode_name
 from kvarn.graph.operation import Operation
-from kvarn.saver.restore_check import RestoreCheck, embedding_owners
+from kvarn.graph.tensor_util import constant_value
+from kvarn.saver.restore_check import RestoreCheck, embedding_owners, operations_below
 
 if TYPE_CHECKING:
     from kvarn.formats.reader import TensorReader
@@ -35,6 +38,8 @@ class IncrementCheck(RestoreCheck):
 
     def __init__(self, restore_op: Operation, filename: Tensor) -> None:
         super().__init__(restore_op, filename=filename)
+        # Those that put single rows into ordinary variables.
+        self._of_rows = [op for op in operations_below(restore_op) if op.type == "IncrRestore"]
 
     def look(self, prefix: str) -> GivenTensors:
         """Compares them with what an increment has, and reads all of it.
@@ -57,6 +62,7 @@ class IncrementCheck(RestoreCheck):
                 self._check_shapes(prefix, given)
                 self._check_tensors(reader)
                 self._check_embeddings(reader)
+                self._check_rows(reader)
         return given
 
     @contextlib.contextmanager
@@ -93,6 +99,17 @@ class IncrementCheck(RestoreCheck):
                         path=reader.prefix,
                         hint="Create the variable as it was when the increment was saved.",
                     )
+
+    def _check_rows(self, reader: TensorReader) -> None:
+        from kvarn.ops import incremental
+
+        for op in self._of_rows:
+            names, parts = constant_value(op.inputs[1]), constant_value(op.inputs[2])
+            if names is not None and parts is not None:
+                self._looked_at = op
+                name, part = decode_name(names[0]), decode_name(parts[0])
+                tensor = decode_name((op.attrs.get(incremental.TENSORS) or names)[0])
+                rows_of_tensor(reader, name, tensor, part)
 
 
 def _kind(key_dtype: Any, dtype: Any, dim: int | None) -> str:

@@ -124,7 +124,9 @@ class IncrementalSaverBuilder(BaseSaverBuilder):
         after = incremental.incr_restore(
             filename_tensor, [encode_name(name)], [entry.slice_spec], [True], before
         )
-        return [after] if isinstance(after, Tensor) else list(after)
+        (value,) = [after] if isinstance(after, Tensor) else after
+        value.op.attrs[incremental.TENSORS] = [encode_name(entry.name)]
+        return [value]
 
 
 def owner_name(saveable: SaveableObject) -> str | None:

@@ -418,31 +418,19 @@ class IncrementalSaver(Saver):
         directory = os.fsdecode(checkpoint_dir)
         full_state = checkpoint.get_checkpoint_state(directory)
         state = checkpoint.get_checkpoint_state(os.path.join(directory, FOLDER))
-        if state is None or full_state is None:
+        if full_state is None:
             return
-        full, newest = full_state.model_checkpoint_path, state.model_checkpoint_path
-        steps = [prefix.rpartition("-")[2] for prefix in (full, newest)]
-        if not all(step.isdecimal() for step in steps):
-            if _is_later(newest, full):
-                chain, path = self._path_to(full, newest)
-                increments = [link.prefix for link in path[1:]]
-                self._apply(sess, full, self._looked_at(sess, increments), chain, path)
-                self.recover_last_incr_checkpoints(list(state.all_model_checkpoint_paths))
-                return
-            tf_logging.warning(
-                "checkpoint or incremental checkpoint has no global step, checkpoint is [%s], incremental checkpoint "
-                "is [%s].",
-                full,
-                newest,
-            )
-            return
-        if int(steps[0]) < int(steps[1]):
+        full = full_state.model_checkpoint_path
+        if state is not None and _is_newer(state.model_checkpoint_path, full):
+            newest = state.model_checkpoint_path
             chain, path = self._path_to(full, newest)
             increments = [link.prefix for link in path[1:]] or [newest]
-            self._apply(sess, full, self._looked_at(sess, increments), chain, path)
         else:
-            tf_logging.info("incremental checkpoint is older than checkpoint, skip incremental_restore()")
-        self.recover_last_incr_checkpoints(list(state.all_model_checkpoint_paths))
+            chain, path = _path_of_full(full)
+            increments = []
+        self._apply(sess, full, self._looked_at(sess, increments), chain, path)
+        if state is not None:
+            self.recover_last_incr_checkpoints(list(state.all_model_checkpoint_paths))
 
     def recover(self, sess: Any, folder: Any, step: int | None = None) -> str:
         """Restores a session from a chain: a full save and the increments on it.
@@ -513,7 +501,7 @@ class IncrementalSaver(Saver):
         marks = activate_all(sess.resources, sess.graph)
         for prefix, given in increments.items():
             self._restore_increment(sess, full, prefix, given)
-        for recorder in recorders(sess.resources, sess.graph):
+        for recorder in recorders(sess.resources, sess.graph) if increments else ():
             # Which rows the increments have changed was not recorded.
             recorder.touch_all()
         for own, cut_now in marks:
@@ -609,14 +597,39 @@ def _check_follows(full: str, applied: str, prefix: str) -> str:
     )
 
 
-def _is_later(increment: str, full: str) -> bool:
-    """Whether the manifests say that an increment was saved after a full save; not if one has none."""
+def _is_newer(increment: str, full: str) -> bool:
+    """Whether an increment is newer than a full save: by the steps in their names; without these, the manifests."""
     from kvarn.formats.manifest import read_manifest
 
+    steps = [prefix.rpartition("-")[2] for prefix in (increment, full)]
+    if all(step.isdecimal() for step in steps):
+        newer = int(steps[0]) > int(steps[1])
+        if not newer:
+            tf_logging.info("incremental checkpoint is older than checkpoint, skip incremental_restore()")
+        return newer
     try:
         return read_manifest(increment)[0].number > read_manifest(full)[0].number
     except errors.NotFoundError:
+        tf_logging.warning(
+            "checkpoint or incremental checkpoint has no global step, checkpoint is [%s], incremental checkpoint "
+            "is [%s]. Nothing tells which is newer, and the increment is passed over: if it is, incremental_restore "
+            "applies it.",
+            full,
+            increment,
+        )
         return False
+
+
+def _path_of_full(full: str) -> tuple[Chain | None, list[Link]]:
+    """A full save as the way to itself; none if it is not in a chain."""
+    from kvarn.checkpoint.chain import Chain, Link
+    from kvarn.formats.manifest import read_manifest
+
+    try:
+        chain = Chain.open(full)
+        return chain, chain.path_to(Link(full, *read_manifest(full)))
+    except errors.OpError:
+        return None, []
 
 
 def _since_last() -> str:

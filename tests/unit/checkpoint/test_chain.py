@@ -410,3 +410,21 @@ def test_commands(tmp_path: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch) -
     assert status == 2
     assert "increment 4 is missing between 3 (step 300) and 5 (step 500)" in err
     assert not os.path.exists("o/z.index")
+
+
+def test_a_checkpoint_beside_the_chain_does_not_break_it(fs: MemoryFileSystem) -> None:
+    five(fs)
+    Chain.open("m", fs).compact("m/compact", output_fs=fs)
+    report = Chain.open("m", fs).verify()
+    assert report.whole
+    assert report.restorable == (1, 2, 3, 4, 5)
+    assert [finding.text for finding in report.findings] == ["'m/compact' has no manifest"]
+    checkpoint.update_checkpoint_state_internal("m", "m/compact", fs=fs)
+    assert not Chain.open("m", fs).verify().whole
+
+
+def test_a_target_that_is_a_save_of_the_chain(fs: MemoryFileSystem) -> None:
+    five(fs)
+    with pytest.raises(InvalidArgumentError) as caught:
+        Chain.open("m", fs).compact("m/model.ckpt-100", overwrite=True, output_fs=fs)
+    assert "of the chain cannot be used" not in caught.value.message
