@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -22,10 +21,10 @@ from kvarn.graph.operation import Operation
 from kvarn.graph.tensor import SparseTensor, Tensor
 from kvarn.graph.tensor_shape import TensorShape
 from kvarn.graph.tensor_util import is_tensor
-from kvarn.keras import backend, constraints, initializers, regularizers
+from kvarn.keras import backend, constraints, initializers, regularizers, sessions
 from kvarn.keras.call_context import call_context, reachable_from
 from kvarn.keras.input_spec import InputSpec, assert_input_compatibility
-from kvarn.keras.layer_parts import Parts
+from kvarn.keras.layer_connections import Connections, are_keras_tensors, check_history
 from kvarn.ops import array, casting
 from kvarn.variables.partitioned_variable import PartitionedVariable
 from kvarn.variables.trackable import no_automatic_dependency_tracking
@@ -76,7 +75,7 @@ def _make_variable(
     )
 
 
-class Layer(Parts):
+class Layer(Connections):
     """A part of a model: state in variables, and a `call` that turns inputs into outputs.
 
     Subclasses make their variables in `build` by `add_weight`, and say in `call` what they compute.  A layer, or a
@@ -244,6 +243,7 @@ class Layer(Parts):
         )
         if regularizer is not None:
             self._handle_weight_regularization(variable.name.partition(":")[0], variable, regularizer)
+        sessions.track_variable(list(variable) if isinstance(variable, PartitionedVariable) else variable)
         (self._trainable_weights if trainable else self._non_trainable_weights).append(variable)
         return variable
 
@@ -266,7 +266,7 @@ class Layer(Parts):
                 f"You tried to call `count_params` on {self.name}, but the layer isn't built. You can build it "
                 f"manually via: `{self.name}.build(batch_input_shape)`."
             )
-        return sum(math.prod(w.shape.as_list()) for w in self.weights)
+        return self._count_of_weights()
 
     # Losses and updates.
 
@@ -336,6 +336,7 @@ class Layer(Parts):
 
         Raises:
           ValueError: the inputs are not what `input_spec` says, or `call` returned None.
+          NotImplementedError: the inputs are made of layers' outputs by operations outside of layers.
         """
         flat = nest.flatten(inputs)
         symbolic = all(isinstance(x, (Tensor, SparseTensor, Variable)) for x in flat)
@@ -343,6 +344,8 @@ class Layer(Parts):
             inputs = nest.map_structure(
                 lambda x: convert_to_tensor(x) if isinstance(x, (np.ndarray, float, int)) else x, inputs
             )
+        connected = check_history(inputs) if not call_context.in_call else are_keras_tensors(inputs)
+        passed = dict(kwargs)
         training = self._training_value(args, kwargs)
         with call_context.enter(self, inputs, training):
             if symbolic:
@@ -355,6 +358,10 @@ class Layer(Parts):
                         "A layer's `call` method should return a Tensor or a list of Tensors, not None "
                         f"(layer: {self.name})."
                     )
+                if connected:
+                    arguments = {name: value for name, value in passed.items() if name in kwargs}
+                    arguments.update(zip(self._call_fn_args[1:], args, strict=False))
+                    outputs = self._connect(inputs, outputs, arguments)
                 self._handle_activity_regularization(inputs, outputs)
         return outputs
 

@@ -38,8 +38,11 @@ class _ModuleView(ModuleType):
                 found = _MISSING if found is None else found
             elif target.startswith("tf:") or target == "tf":
                 space = target[3:]
-                wanted = names.find(space, name)
-                found = namespace.load(wanted) if wanted is not None else _MISSING
+                wanted, inner = names.find(space, name), f"{space}.{name}".lstrip(".")
+                if wanted is not None:
+                    found = namespace.load(wanted)
+                else:
+                    found = namespace.module_of(inner) if inner in names.NAMESPACES else _MISSING
             else:
                 found = getattr(importlib.import_module(target), name, _MISSING)
             if found is not _MISSING:

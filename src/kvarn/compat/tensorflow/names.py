@@ -639,6 +639,11 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
     },
     "keras.backend": {
         "kvarn.keras.backend": "epsilon floatx get_uid learning_phase reset_uids set_learning_phase",
+        "kvarn.keras.node": "int_shape is_keras_tensor",
+        "kvarn.keras.sessions": """
+            batch_get_value batch_set_value clear_session eval function get_session get_value
+            manual_variable_initialization placeholder set_session set_value variable
+        """,
     },
     "keras.constraints": {
         "kvarn.keras.constraints": """
@@ -649,8 +654,44 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
     "keras.regularizers": {
         "kvarn.keras.regularizers": "deserialize get l1 L1L2 l1_l2 l2 Regularizer serialize",
     },
+    "keras.losses": {
+        "kvarn.keras.losses": """
+            binary_crossentropy categorical_crossentropy categorical_hinge get hinge KLD kld
+            kullback_leibler_divergence logcosh Loss MAE mae MAPE mape mean_absolute_error
+            mean_absolute_percentage_error mean_squared_error mean_squared_logarithmic_error MSE mse MSLE msle
+            poisson Reduction sparse_categorical_crossentropy squared_hinge
+        """,
+        "kvarn.keras.loss_classes": """
+            BinaryCrossentropy CategoricalCrossentropy CategoricalHinge Hinge KLDivergence LogCosh
+            MeanAbsoluteError MeanAbsolutePercentageError MeanSquaredError MeanSquaredLogarithmicError Poisson
+            SparseCategoricalCrossentropy SquaredHinge
+        """,
+    },
+    "keras.metrics": {
+        "kvarn.keras.metrics": """
+            binary_accuracy BinaryAccuracy BinaryCrossentropy categorical_accuracy CategoricalAccuracy
+            CategoricalCrossentropy get Mean MeanAbsoluteError MeanSquaredError Metric
+            sparse_categorical_accuracy SparseCategoricalAccuracy SparseCategoricalCrossentropy
+            top_k_categorical_accuracy
+        """,
+    },
+    "keras.optimizers": {
+        "kvarn.keras.optimizers": "Adagrad Adam deserialize get RMSprop serialize SGD",
+        "kvarn.keras.optimizer_v2": "Optimizer=OptimizerV2",
+    },
+    "keras.callbacks": {"kvarn.keras.callbacks": "Callback History"},
+    "keras": {
+        "kvarn.keras.input_layer": "Input",
+        "kvarn.keras.sequential": "Sequential",
+        "kvarn.keras.training": "Model",
+    },
+    "keras.models": {
+        "kvarn.keras.sequential": "Sequential",
+        "kvarn.keras.training": "Model",
+    },
     "keras.layers": {
         "kvarn.keras.base_layer": "InputSpec Layer",
+        "kvarn.keras.input_layer": "Input InputLayer",
         "kvarn.keras.convolutional": """
             Conv1D Conv2D Conv2DTranspose Conv3D Conv3DTranspose Convolution1D=Conv1D Convolution2D=Conv2D
             Convolution2DTranspose=Conv2DTranspose Convolution3D=Conv3D Convolution3DTranspose=Conv3DTranspose
@@ -856,9 +897,17 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "kvarn.compat.tensorflow.testing.environment",
     ),
     "python.keras.activations": ("kvarn.keras.activations",),
+    "python.keras": ("tf:keras",),
+    "python.keras.backend": ("tf:keras.backend", "kvarn.keras.backend"),
+    "python.keras.callbacks": ("kvarn.keras.callbacks",),
     "python.keras.constraints": ("kvarn.keras.constraints",),
     "python.keras.engine.base_layer": ("kvarn.keras.base_layer",),
+    "python.keras.engine.input_layer": ("kvarn.keras.input_layer",),
     "python.keras.engine.input_spec": ("kvarn.keras.input_spec",),
+    "python.keras.engine.network": ("kvarn.keras.network",),
+    "python.keras.engine.node": ("kvarn.keras.node",),
+    "python.keras.engine.sequential": ("kvarn.keras.sequential",),
+    "python.keras.engine.training": ("kvarn.keras.training",),
     "python.keras.initializers": ("kvarn.keras.initializers", "tf:keras.initializers"),
     "python.keras.layers": ("tf:keras.layers",),
     "python.keras.layers.convolutional": ("kvarn.keras.convolutional",),
@@ -866,6 +915,15 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.keras.layers.embeddings": ("kvarn.keras.embeddings",),
     "python.keras.layers.normalization": ("kvarn.keras.normalization", "kvarn.keras.batch_normalization"),
     "python.keras.layers.pooling": ("kvarn.keras.pooling",),
+    "python.keras.losses": ("kvarn.keras.losses", "kvarn.keras.loss_classes"),
+    "python.keras.metrics": ("kvarn.keras.metrics",),
+    "python.keras.models": ("tf:keras.models",),
+    "python.keras.optimizer_v2.adagrad": ("kvarn.keras.optimizers",),
+    "python.keras.optimizer_v2.adam": ("kvarn.keras.optimizers",),
+    "python.keras.optimizer_v2.gradient_descent": ("kvarn.keras.optimizers",),
+    "python.keras.optimizer_v2.optimizer_v2": ("kvarn.keras.optimizer_v2",),
+    "python.keras.optimizer_v2.rmsprop": ("kvarn.keras.optimizers",),
+    "python.keras.optimizers": ("kvarn.keras.optimizers",),
     "python.keras.regularizers": ("kvarn.keras.regularizers",),
     "python.keras.utils.conv_utils": ("kvarn.keras.layer_utils",),
     "python.layers.base": ("kvarn.layers.base",),
