@@ -29,8 +29,7 @@ from kvarn.engine.table import EmbeddingTable, Snapshot
 from kvarn.formats.bundle import BundleReader, BundleWriter
 from kvarn.formats.embedding import write_embedding
 
-SAVES = 200  # without and with a filter
-SAVES_OF_SAVER = 20
+SAVES = 200
 WRITERS = 4
 KEYS_OF_A_WRITER = 1500
 DIM = 8
@@ -150,7 +149,7 @@ def test_every_save_is_one_moment(tmp_path: pathlib.Path, filter_freq: int) -> N
         for w in range(WRITERS):
             traffic.start(writer(everything[w::WRITERS]))
         traffic.start(evict)
-        for number in range(SAVES // 2):
+        for number in range(SAVES):
             prefix = str(tmp_path / str(number % 3))
             with table.snapshot() as cut:
                 assert cut.counters["admitted"] == cut.size
@@ -194,12 +193,16 @@ def test_saver_beside_training(tmp_path: pathlib.Path, monkeypatch: pytest.Monke
             for w in range(WRITERS):
                 own = np.arange(KEYS_OF_A_WRITER) * WRITERS + w
                 traffic.start(lambda t, own=own: sess.run(train, {ids: own, grads: GRADS[t % PERIOD]}))
-            for number in range(SAVES_OF_SAVER):
+            most = EvictionPolicy(max_keys=WRITERS * KEYS_OF_A_WRITER // 2)
+            traffic.start(lambda t: variable.evict(t, policy=most, session=sess))
+            sizes = set()
+            for number in range(SAVES):
                 prefix = saver.save(sess, str(tmp_path / "model"), global_step=number)
                 with BundleReader(prefix) as reader:
                     saved = reader.read()
                 keys, freqs = saved[f"{NAME}-keys"], saved[f"{NAME}-freqs"]
                 np.testing.assert_array_equal(keys, saved[f"{SLOT}-keys"])
+                sizes.add(len(keys))
                 # A lookup creates a key before its first update.
                 values, slots = (saved[f"{name}-values"] for name in (NAME, SLOT))
                 last = (
@@ -209,3 +212,6 @@ def test_saver_beside_training(tmp_path: pathlib.Path, monkeypatch: pytest.Monke
                 for d in range(DIM):
                     np.testing.assert_array_equal(values[:, d], -(sums if d % 2 else freqs))
                     np.testing.assert_array_equal(slots[:, d], slots[:, 1] if d % 2 else np.minimum(freqs, 1))
+                if traffic.errors:
+                    break
+    assert min(sizes) < max(sizes), "nothing was evicted between the saves"
