@@ -218,6 +218,7 @@ class Model(TrainedNetwork):
         arrays = self._input_arrays(x, batch_axis=False)
         data.check_lengths(arrays, [], [])
         self._make_predict_function()
+        self.reset_metrics()
         results = training_loop.predict(self.predict_function, arrays, batch_size or 32)
         return results[0] if len(results) == 1 else results
 

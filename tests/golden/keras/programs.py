@@ -233,10 +233,57 @@ def losses(tf, notes):
     notes.graph("all")
 
 
+def lstm(tf, notes):
+    layers = tf.keras.layers
+    model = tf.keras.Sequential([layers.LSTM(4, input_shape=(5, 3)), layers.Dense(1)])
+    notes.graph("made")
+    notes.values("units", model.layers[0].units)
+    set_weights(model)
+    x, y = uniform(1, 6, 5, 3), uniform(2, 6, 1)
+    notes.values("predict", model.predict(x))
+    model.compile("adam", "mse")
+    notes.values("history", model.fit(x, y, 4, 3, shuffle=False, verbose=0).history)
+    notes.graph("trained")
+    notes.values("weights", model.get_weights())
+
+
+def lstm_kinds(tf, notes):
+    """Sequences, states, other directions and ways of computing, of embeddings of unknown length."""
+    layers = tf.keras.layers
+    ids = layers.Input((None,), dtype="int32")
+    rows = layers.Embedding(10, 3)(ids)
+    outputs, h, c = layers.LSTM(3, return_sequences=True, return_state=True, name="encoder")(rows)
+    decoded = layers.LSTM(
+        3, go_backwards=True, implementation=2, recurrent_activation="sigmoid", use_bias=False, name="decoder"
+    )(outputs, initial_state=[h, c])
+    model = tf.keras.Model(ids, [outputs, h, c, decoded])
+    notes.graph("made")
+    model.compile("sgd", {"decoder": "mse"})
+    set_weights(model)
+    keys = np.arange(12).reshape(3, 4) % 10
+    notes.values("predict", model.predict(keys))
+    notes.values("batch", [model.train_on_batch(keys, {"decoder": uniform(4, 3, 3)}) for _ in range(2)])
+    notes.values("weights", model.get_weights())
+    notes.graph("trained")
+    steps = layers.Input((4, 2), batch_size=3)
+    unrolled = layers.LSTM(2, unroll=True, return_sequences=True, unit_forget_bias=False, activation="relu")
+    cell = layers.LSTMCell(2, bias_regularizer="l2")
+    times = layers.RNN(cell, time_major=True, return_sequences=True, go_backwards=True)(unrolled(steps))
+    state = [tf.ones([3, 2]), tf.zeros([3, 2])]
+    last = layers.LSTM(2, return_state=True)(unrolled(steps), initial_state=state)
+    model = tf.keras.Model(steps, [times, *last])
+    set_weights(model)
+    notes.values("others", model.predict(uniform(3, 3, 4, 2), batch_size=3))
+    notes.graph("all")
+    lines = []
+    model.summary(print_fn=lines.append)
+    notes.graphs["summary"] = lines
+
+
 PROGRAMS = {
     program.__name__: program
     for program in (
-        dense_adam, shuffled, embedding, settings, sparse_settings, several, weighted, losses,
+        dense_adam, shuffled, embedding, settings, sparse_settings, several, weighted, losses, lstm, lstm_kinds,
     )
 }  # fmt: skip
 

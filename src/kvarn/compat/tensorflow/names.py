@@ -701,7 +701,9 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.keras.core": "Activation Dense Dropout Flatten Lambda",
         "kvarn.keras.batch_normalization": "BatchNormalization",
         "kvarn.keras.embeddings": "Embedding",
+        "kvarn.keras.lstm": "LSTM LSTMCell",
         "kvarn.keras.normalization": "LayerNormalization",
+        "kvarn.keras.recurrent": "RNN",
         "kvarn.keras.pooling": """
             AveragePooling1D AveragePooling2D AveragePooling3D AvgPool1D=AveragePooling1D
             AvgPool2D=AveragePooling2D AvgPool3D=AveragePooling3D MaxPool1D=MaxPooling1D MaxPool2D=MaxPooling2D
@@ -915,6 +917,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.keras.layers.embeddings": ("kvarn.keras.embeddings",),
     "python.keras.layers.normalization": ("kvarn.keras.normalization", "kvarn.keras.batch_normalization"),
     "python.keras.layers.pooling": ("kvarn.keras.pooling",),
+    "python.keras.layers.recurrent": ("kvarn.keras.recurrent", "kvarn.keras.lstm"),
     "python.keras.losses": ("kvarn.keras.losses", "kvarn.keras.loss_classes"),
     "python.keras.metrics": ("kvarn.keras.metrics",),
     "python.keras.models": ("tf:keras.models",),
