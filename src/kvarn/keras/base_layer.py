@@ -25,6 +25,7 @@ from kvarn.keras import backend, constraints, initializers, regularizers, sessio
 from kvarn.keras.call_context import call_context, reachable_from
 from kvarn.keras.input_spec import InputSpec, assert_input_compatibility
 from kvarn.keras.layer_connections import Connections, are_keras_tensors, check_history
+from kvarn.keras.layer_parts import parts_in
 from kvarn.ops import array, casting
 from kvarn.variables.partitioned_variable import PartitionedVariable
 from kvarn.variables.trackable import no_automatic_dependency_tracking
@@ -513,7 +514,7 @@ def _tagged(part: Any, what: str) -> list[tuple[Any, bool]]:
     """The losses or updates of a layer, or of the layers in a list or dictionary."""
     if isinstance(part, Layer):
         return part._tagged_losses() if what == "losses" else part._tagged_updates()
-    return [tagged for inside in getattr(part, "layers", ()) for tagged in _tagged(inside, what)]
+    return [tagged for inside in parts_in(part) for tagged in _tagged(inside, what)]
 
 
 def _of_inputs(tagged: list[tuple[Any, bool]], inputs: Any) -> list[Any]:

@@ -138,6 +138,11 @@ class Parts(Module):
                 object.__setattr__(self, kind, kept)
 
 
+def parts_in(value: Any) -> list[Any]:
+    """A layer, or those in a list or dictionary."""
+    return [part for part in nest.flatten(value) if isinstance(part, Parts)]
+
+
 def _has_weights(value: Any) -> bool:
     kind = type(value)
     return isinstance(value, Trackable) and hasattr(kind, "trainable_weights") and hasattr(kind, "weights")

@@ -8,15 +8,20 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import numpy as np
+
 from kvarn.checkpoint.management import update_checkpoint_state_internal
 from kvarn.graph import nest
 from kvarn.graph.tensor import Tensor
-from kvarn.keras import sessions
+from kvarn.graph.tensor_shape import TensorShape
+from kvarn.keras import backend, sessions
 from kvarn.keras.base_layer import Layer
 from kvarn.keras.input_layer import InputLayer
 from kvarn.keras.layer_graph import LayerGraph
+from kvarn.keras.layer_parts import parts_in
 from kvarn.keras.model_summary import summary_lines
 from kvarn.keras.node import Node, is_keras_tensor
+from kvarn.ops import array
 from kvarn.train.tracking.saver import saver_with_op_caching
 from kvarn.variables.trackable import no_automatic_dependency_tracking
 
@@ -117,12 +122,58 @@ class Network(Layer):
                 with_weights += 1
             self._track_trackable(layer, name=f"layer-{index}", overwrite=True)
 
+    # Networks that are told by data what their inputs are.
+
+    @no_automatic_dependency_tracking
+    def _set_inputs(self, given: Any) -> None:
+        """Makes placeholders for arrays, a dictionary or list of them or one alone, and calls the network on them."""
+        names, arrays = _named_inputs(given)
+        made = [_placeholder_like(x, name) for name, x in zip(names, arrays, strict=True)]
+        inputs: Any = dict(zip(names, made, strict=True)) if isinstance(given, dict) else made
+        if not isinstance(given, (dict, list, tuple)):
+            inputs = made[0]
+        takes_training = "training" in self._call_fn_args
+        outputs = self(inputs, **({"training": backend.learning_phase()} if takes_training else {}))
+        self.inputs = self._feed_inputs = made
+        self.input_names = self._feed_input_names = names
+        self._feed_input_shapes = [None] * len(made)
+        self.outputs = nest.flatten(outputs)
+        self.output_names = [f"output_{i + 1}" for i in range(len(self.outputs))]
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the variables of a network that is not made of inputs and outputs.
+
+        Args:
+          input_shape: of the inputs, with the first dimension; a list for several inputs.
+
+        Raises:
+          ValueError: there is none.
+        """
+        if self._is_graph_network or self.built:
+            return
+        if input_shape is None:
+            raise ValueError("Input shape must be defined when calling build on a model subclass network.")
+        shapes = input_shape if isinstance(input_shape, list) else [input_shape]
+        made = [array.placeholder(backend.floatx(), shape=TensorShape(shape)) for shape in shapes]
+        defaults = len(self._call_spec.defaults or ())
+        needed = self._call_fn_args[1 : len(self._call_fn_args) - defaults]
+        arguments = {"training": False} if "training" in needed else {}
+        self.call(made if isinstance(input_shape, list) else made[0], **arguments)
+        self._track_layers(self.layers)
+        self.built = True
+
+    def _maybe_build(self, inputs: Any) -> None:
+        if type(self).build is Network.build or self._is_graph_network:
+            self.built = True  # variables are made by the layers inside when they are called
+            return
+        super()._maybe_build(inputs)
+
     # What is inside.
 
     @property
     def layers(self) -> list[Any]:
-        """The layers, those nearest to the inputs first."""
-        return list(self._layers)
+        """The layers, those nearest to the inputs first, or as they were assigned to attributes."""
+        return [layer for part in self._layers for layer in parts_in(part)]
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
         """The layer of a name or at an index of `layers`; ValueError if there is none."""
@@ -275,6 +326,20 @@ class Network(Layer):
             )
         for line in summary_lines(self, line_length, positions):
             (print_fn or print)(line)
+
+
+def _named_inputs(given: Any) -> tuple[list[str], list[Any]]:
+    if isinstance(given, dict):
+        names = sorted(given)
+        return names, [np.asarray(given[name]) for name in names]
+    arrays = [np.asarray(x) for x in (given if isinstance(given, (list, tuple)) else [given])]
+    return [f"input_{i + 1}" for i in range(len(arrays))], arrays
+
+
+def _placeholder_like(x: Any, name: str) -> Tensor:
+    shape = (None, *(x.shape[1:] or (1,)))
+    made: Tensor = sessions.placeholder(shape, dtype=None if x.dtype.kind == "f" else x.dtype, name=name)
+    return made
 
 
 def _only(structure: Any) -> Any:

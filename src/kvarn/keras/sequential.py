@@ -18,7 +18,7 @@ class Sequential(Model):
     """Layers, each of which takes what the one before gives.
 
     The model is built when it knows the shape of its inputs: from an `InputLayer` at its head, from an
-    ``input_shape`` of its first layer, or by `build`.
+    ``input_shape`` of its first layer, by `build`, or by data.
 
     Args:
       layers: a list.
@@ -97,24 +97,6 @@ class Sequential(Model):
             self.layers[-1].outbound_nodes.clear()
             self.outputs = [self.layers[-1].output]
             self._init_graph_network(self.inputs, self.outputs)
-
-    @no_automatic_dependency_tracking
-    def build(self, input_shape: Any = None) -> None:
-        """Makes the variables, for inputs of a shape; ValueError without one, if the layers tell none.
-
-        Args:
-          input_shape: with the first dimension.
-        """
-        if self._is_graph_network or self.built:
-            self.built = True
-            return
-        if input_shape is None:
-            raise ValueError("You must provide an `input_shape` argument.")
-        layers = self._layers
-        self._extend_from(Input(batch_shape=tuple(input_shape)), layers[0])
-        for layer in layers[1:]:
-            self._extend(layer)
-        self._init_graph_network(self.inputs, self.outputs)
 
     def call(self, inputs: Any, training: Any = None) -> Any:
         """The output of the last layer."""

@@ -37,15 +37,13 @@ class Model(TrainedNetwork):
 
     # Data.
 
-    def _arrays(
-        self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None, batch_axis: bool = True
-    ) -> list[Any]:
+    def _arrays(self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None) -> list[Any]:
         """Inputs, targets and weights of examples as one list of arrays; the graph is made to fit the weights."""
         if not self.optimizer:
             raise RuntimeError(
                 "You must compile your model before training/testing. Use `model.compile(optimizer, loss)`."
             )
-        inputs = self._input_arrays(x, batch_axis)
+        inputs = self._input_arrays(x)
         trained = [e for e in self._training_endpoints if e.is_trained]
         names = [e.name for e in trained]
         data.refuse_others(y, "Targets")
@@ -54,7 +52,7 @@ class Model(TrainedNetwork):
             if y is None:
                 raise ValueError(f"Targets are needed for the outputs {names}: `y` is None.")
             # What shapes the losses demand is looked at below.
-            targets = data.standardize(y, names, [None] * len(names), "target", False)
+            targets = data.standardize(y, names, [None] * len(names), "target")
         weights = [
             data.weights_of_examples(target, of_samples, of_classes)
             for target, of_samples, of_classes in zip(
@@ -71,9 +69,13 @@ class Model(TrainedNetwork):
             weights = [np.ones(inputs[0].shape[0]) if w is None else w for w in weights]
         return [*inputs, *targets, *weights]
 
-    def _input_arrays(self, x: Any, batch_axis: bool = True) -> list[Any]:
+    def _input_arrays(self, x: Any) -> list[Any]:
         data.refuse_others(x, "Inputs")
-        return data.standardize(x, self._feed_input_names, self._feed_input_shapes, "input", batch_axis)
+        if not self.inputs:
+            self._set_inputs(x)
+        if getattr(self, "_waits", None):
+            self.compile(*self._waits)
+        return data.standardize(x, self._feed_input_names, self._feed_input_shapes, "input")
 
     # What users call.
 
@@ -121,11 +123,11 @@ class Model(TrainedNetwork):
           NotImplementedError: an argument that is refused, or data that is no array.
         """
         _refuse(steps_per_epoch=steps_per_epoch, validation_steps=validation_steps, **kwargs)
-        arrays = self._arrays(x, y, sample_weight, class_weight, batch_axis=False)
+        arrays = self._arrays(x, y, sample_weight, class_weight)
         others = None
         if validation_data is not None:
             x, y, *weights = validation_data
-            others = self._arrays(x, y, weights[0] if weights else None, batch_axis=False)
+            others = self._arrays(x, y, weights[0] if weights else None)
         elif validation_split:
             arrays, others = _split(arrays, validation_split)
         self._make_train_function()
@@ -179,7 +181,7 @@ class Model(TrainedNetwork):
           as `fit`.
         """
         _refuse(steps=steps, callbacks=callbacks, **kwargs)
-        arrays = self._arrays(x, y, sample_weight, batch_axis=False)
+        arrays = self._arrays(x, y, sample_weight)
         results = self._evaluated(arrays, batch_size or 32)
         if verbose:
             shown = [
@@ -215,7 +217,7 @@ class Model(TrainedNetwork):
           NotImplementedError: an argument that is refused, or data that is no array.
         """
         _refuse(steps=steps, callbacks=callbacks, **kwargs)
-        arrays = self._input_arrays(x, batch_axis=False)
+        arrays = self._input_arrays(x)
         data.check_lengths(arrays, [], [])
         self._make_predict_function()
         self.reset_metrics()

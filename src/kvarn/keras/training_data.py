@@ -25,17 +25,14 @@ def refuse_others(x: Any, what: str) -> None:
             raise NotImplementedError(f"{what} of a Keras model as {type(part).__name__}; kvarn takes arrays")
 
 
-def standardize(
-    data: Any, names: Sequence[str], shapes: Sequence[_Shape], what: str, check_batch_axis: bool = True
-) -> list[Any]:
+def standardize(data: Any, names: Sequence[str], shapes: Sequence[_Shape], what: str) -> list[Any]:
     """The arrays of a list, a dictionary or alone, in the order of ``names``.
 
     Args:
       data: arrays; vectors become matrices of one column where a matrix is expected.
       names: of inputs or outputs.
-      shapes: expected, with the first dimension; None where any will do.
+      shapes: expected; the first dimension is not looked at. None where any will do.
       what: ``input`` or ``target``, for messages.
-      check_batch_axis: whether the first dimension must be the expected one.
 
     Raises:
       ValueError: an array is missing, there are more, or one has another shape.
@@ -49,7 +46,7 @@ def standardize(
         )
     for x, name, shape in zip(found, names, shapes, strict=True):
         if shape is not None:
-            _check_shape(x.shape, name, shape, what, check_batch_axis)
+            _check_shape(x.shape, name, shape, what)
     return found
 
 
@@ -83,16 +80,13 @@ def _matrix(x: Any, shape: _Shape) -> Any:
     return np.expand_dims(x, 1) if x.ndim == 1 and (shape is None or len(shape) != 1) else x
 
 
-def _check_shape(
-    found: tuple[int, ...], name: str, expected: tuple[int | None, ...], what: str, check_batch_axis: bool
-) -> None:
+def _check_shape(found: tuple[int, ...], name: str, expected: tuple[int | None, ...], what: str) -> None:
     if len(found) != len(expected):
         raise ValueError(
             f"Error when checking {what}: expected {name} to have {len(expected)} dimensions, but got array with "
             f"shape {found}"
         )
-    if not check_batch_axis:
-        found, expected = found[1:], expected[1:]
+    found, expected = found[1:], expected[1:]
     if any(e is not None and e != f for f, e in zip(found, expected, strict=True)):
         raise ValueError(
             f"Error when checking {what}: expected {name} to have shape {expected} but got array with shape {found}"

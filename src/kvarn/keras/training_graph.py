@@ -53,6 +53,8 @@ class TrainedNetwork(Network):
     ) -> None:
         """Says what the model is trained for, and makes the graph of its losses and metrics.
 
+        A model that does not know its inputs yet makes the graph when it is given data.
+
         Args:
           optimizer: a name, an optimizer of Keras or one of `tf.train`.
           loss: of the outputs: one for all, a list, or a dictionary by name; each a name, a function of labels and
@@ -64,23 +66,23 @@ class TrainedNetwork(Network):
 
         Raises:
           ValueError: a name is not known, a list has more or fewer than there are outputs, or nothing is trained.
-          NotImplementedError: an argument that is refused, or the model does not know the shape of its inputs.
+          NotImplementedError: an argument that is refused.
         """
         refused = {"sample_weight_mode": sample_weight_mode, "target_tensors": target_tensors}
         refused |= {"distribute": distribute, **kwargs}
         for name, value in refused.items():
             if value is not None:
                 raise NotImplementedError(f"`{name}` of `compile`")
-        if not self._is_graph_network:
-            raise NotImplementedError(
-                f"compile of {self.name}, which does not know the shape of its inputs: give the first layer an "
-                "`input_shape`, or make the model of inputs and outputs."
-            )
         self.optimizer = optimizers.get(optimizer)
         if isinstance(self.optimizer, Trackable):
             self._track_trackable(self.optimizer, name="optimizer", overwrite=True)
         self.loss, self.loss_weights = loss or {}, loss_weights
         self._forget_functions()
+        self._waits: Any = None
+        if not self.outputs:
+            # The graph is made when data tells what the inputs are.
+            self._waits = (self.optimizer, loss, metrics, loss_weights, None, weighted_metrics)
+            return
         for output, name, loss_fn in zip(
             self.outputs, self.output_names, loss_functions(self.loss, self.output_names), strict=True
         ):
@@ -254,11 +256,6 @@ class TrainedNetwork(Network):
     @no_automatic_dependency_tracking
     def _make_predict_function(self) -> None:
         if self.predict_function is None:
-            if not self._is_graph_network:
-                raise NotImplementedError(
-                    f"predict of {self.name}, which does not know the shape of its inputs: give the first layer an "
-                    "`input_shape`, or make the model of inputs and outputs."
-                )
             with name_scope("predict"):
                 self.predict_function = sessions.function(
                     self._feed_inputs, self.outputs, updates=self.state_updates

@@ -280,10 +280,52 @@ def lstm_kinds(tf, notes):
     notes.graphs["summary"] = lines
 
 
+def late(tf, notes):
+    """Models that learn from data what their inputs are."""
+    layers = tf.keras.layers
+    model = tf.keras.Sequential(
+        [layers.Dense(3, activation="relu"), layers.BatchNormalization(), layers.Dense(2)]
+    )
+    model.compile("sgd", "mse", metrics=["mae"])
+    x, y = uniform(1, 6, 4), uniform(2, 6, 2)
+    notes.graph("waiting")
+    model.train_on_batch(x, y)
+    notes.graph("trained")
+    set_weights(model)
+    notes.values("history", model.fit(x, y, 4, 2, shuffle=False, verbose=0).history)
+    notes.values("weights", model.get_weights())
+    built = tf.keras.Sequential([layers.Dense(3), layers.Dropout(0.5), layers.Dense(1)])
+    built.build((None, 4))
+    set_weights(built)
+    notes.graph("built")
+    notes.values("predict", built.predict(x))
+    notes.graph("predicted")
+
+    class Two(tf.keras.Model):
+        def __init__(self):
+            super().__init__(name="two")
+            self.first = layers.Dense(2, activation="tanh")
+            self.others = [layers.Dense(2), layers.Dense(1)]
+
+        def call(self, inputs):
+            hidden = self.first(inputs["a"]) + self.others[0](inputs["b"])
+            return self.others[1](hidden), hidden
+
+    two = Two()
+    two.compile("sgd", "mae", loss_weights=[1.0, 0.1])
+    data = {"b": x, "a": y}
+    notes.values("first", len(two.train_on_batch(data, [y[:, :1], y])))
+    set_weights(two)
+    notes.values("two", [two.train_on_batch(data, [y[:, :1], y]) for _ in range(2)])
+    notes.values("names", [len(two.layers), len(two.metrics_names[1])])
+    notes.values("two predicts", two.predict(data))
+    notes.graph("all")
+
+
 PROGRAMS = {
     program.__name__: program
     for program in (
-        dense_adam, shuffled, embedding, settings, sparse_settings, several, weighted, losses, lstm, lstm_kinds,
+        dense_adam, shuffled, embedding, settings, sparse_settings, several, weighted, losses, lstm, lstm_kinds, late,
     )
 }  # fmt: skip
 

@@ -120,14 +120,31 @@ def test_layers_of_a_model():
 
 def test_a_sequential_model_can_be_built_later():
     model = tf.keras.Sequential([layers.Dense(2), layers.Dense(1)])
-    with pytest.raises(NotImplementedError, match="does not know the shape of its inputs"):
-        model.compile("sgd", "mse")
-    with pytest.raises(ValueError, match="`input_shape` argument"):
-        model.build()
+    with pytest.raises(ValueError, match="has not yet been built"):
+        model.summary()
+    with pytest.raises(ValueError, match="Input shape must be defined"):
+        model.build(None)
     model.build((None, 3))
     assert [w.shape.as_list() for w in model.weights] == [[3, 2], [2], [2, 1], [1]]
     with pytest.raises(TypeError, match="must be an instance of class Layer"):
         model.add(3)
+
+
+def test_losses_of_layers_in_lists_count():
+    class Listed(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.parts = [layers.Dense(1, kernel_regularizer=tf.keras.regularizers.l2(0.5))]
+
+        def call(self, inputs):
+            return self.parts[0](inputs)
+
+    x = layers.Input((2,))
+    model = tf.keras.Model(x, Listed()(x))
+    assert len(model.losses) == 1
+    model.compile("sgd", "mse")
+    model.set_weights([[[3.0], [1.0]], [0.0]])
+    assert model.test_on_batch(np.zeros([1, 2]), np.zeros([1, 1])) == 5
 
 
 def test_frozen_layers_are_not_trained():
