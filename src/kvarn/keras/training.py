@@ -26,25 +26,14 @@ class Model(TrainedNetwork):
       stop_training: made true by a callback, ends `fit`.
     """
 
-    # Steps.
-
-    def _train_step(self, arrays: list[Any]) -> list[Any]:
-        phase = [] if isinstance(backend.learning_phase(), int) else [True]
-        return list(self.train_function([x for x in arrays if x is not None] + phase))
-
-    def _test_step(self, arrays: list[Any]) -> list[Any]:
-        return list(self.test_function([x for x in arrays if x is not None]))
-
-    # Data.
-
     def _arrays(self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None) -> list[Any]:
-        """Inputs, targets and weights of examples as one list of arrays; the graph is made to fit the weights."""
+        """Inputs, targets, and weights of examples if there are some, as one list of arrays."""
         if not self.optimizer:
             raise RuntimeError(
                 "You must compile your model before training/testing. Use `model.compile(optimizer, loss)`."
             )
         inputs = self._input_arrays(x)
-        trained = [e for e in self._training_endpoints if e.is_trained]
+        trained = self._trained
         names = [e.name for e in trained]
         data.refuse_others(y, "Targets")
         targets: list[Any] = []
@@ -64,18 +53,33 @@ class Model(TrainedNetwork):
         ]
         data.check_lengths(inputs, targets, weights)
         data.check_targets(targets, [e.loss_fn for e in trained], [e.target_shape for e in trained])
-        self._weigh_samples(weights)
-        if any(w is not None for w in weights):
-            weights = [np.ones(inputs[0].shape[0]) if w is None else w for w in weights]
-        return [*inputs, *targets, *weights]
+        if all(w is None for w in weights):
+            return [*inputs, *targets]
+        ones = np.ones(inputs[0].shape[0])
+        return [*inputs, *targets, *(ones if w is None else w for w in weights)]
 
     def _input_arrays(self, x: Any) -> list[Any]:
         data.refuse_others(x, "Inputs")
         if not self.inputs:
             self._set_inputs(x)
-        if getattr(self, "_waits", None):
+        if self._waits:
             self.compile(*self._waits)
         return data.standardize(x, self._feed_input_names, self._feed_input_shapes, "input")
+
+    def _train_step(self, arrays: list[Any]) -> training_loop.Step:
+        """What trains with a batch of such arrays.  It stays itself when others, with or without weights, follow."""
+        self._fit_graph_to(arrays)
+        self._make_train_function()
+        run = self.train_function
+        phase = [] if isinstance(backend.learning_phase(), int) else [True]
+        return lambda batch: list(run([*batch, *phase]))
+
+    def _test_step(self, arrays: list[Any]) -> training_loop.Step:
+        """What evaluates a batch of such arrays."""
+        self._fit_graph_to(arrays)
+        self._make_test_function()
+        run = self.test_function
+        return lambda batch: list(run(batch))
 
     # What users call.
 
@@ -130,7 +134,7 @@ class Model(TrainedNetwork):
             others = self._arrays(x, y, weights[0] if weights else None)
         elif validation_split:
             arrays, others = _split(arrays, validation_split)
-        self._make_train_function()
+        step = self._train_step(arrays)
         samples = arrays[0].shape[0]
         if verbose:
             print(
@@ -148,7 +152,7 @@ class Model(TrainedNetwork):
 
         training_loop.fit(
             self,
-            self._train_step,
+            step,
             arrays,
             batch_size or 32,
             range(initial_epoch, epochs),
@@ -191,9 +195,9 @@ class Model(TrainedNetwork):
         return results[0] if len(results) == 1 else results
 
     def _evaluated(self, arrays: list[Any], batch_size: int, shuffle: bool = False) -> list[Any]:
-        self._make_test_function()
+        step = self._test_step(arrays)
         self.reset_metrics()
-        return training_loop.run_epoch(self._test_step, arrays, batch_size, shuffle, lambda *_: False)
+        return training_loop.run_epoch(step, arrays, batch_size, shuffle, lambda *_: False)
 
     def predict(
         self,
@@ -242,16 +246,14 @@ class Model(TrainedNetwork):
           as `fit`.
         """
         arrays = self._arrays(x, y, sample_weight, class_weight)
-        self._make_train_function()
-        return self._results(self._train_step(arrays), reset_metrics)
+        return self._results(self._train_step(arrays)(arrays), reset_metrics)
 
     def test_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, reset_metrics: bool = True
     ) -> Any:
         """The loss and metrics of a batch; arguments as `train_on_batch`."""
         arrays = self._arrays(x, y, sample_weight)
-        self._make_test_function()
-        return self._results(self._test_step(arrays), reset_metrics)
+        return self._results(self._test_step(arrays)(arrays), reset_metrics)
 
     def _results(self, results: list[Any], reset_metrics: bool) -> Any:
         if reset_metrics:
@@ -276,7 +278,7 @@ def _split(arrays: list[Any], part: float) -> list[list[Any]]:
     """The first examples, and the last ``part`` of them."""
     at = int(arrays[0].shape[0] * (1.0 - part))
     first, last = slice(0, at), slice(at, None)
-    return [[None if x is None else x[rows] for x in arrays] for rows in (first, last)]
+    return [[x[rows] for x in arrays] for rows in (first, last)]
 
 
 def _of_classes(class_weight: Any, names: list[str]) -> list[Any]:

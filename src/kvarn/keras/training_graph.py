@@ -37,6 +37,8 @@ class TrainedNetwork(Network):
         self.test_function: Any = None
         self.predict_function: Any = None
         self._training_endpoints: list[TrainingEndpoint] = []
+        # Arguments of a `compile` that waits for data.
+        self._waits: Any = None
 
     @no_automatic_dependency_tracking
     def compile(
@@ -78,9 +80,7 @@ class TrainedNetwork(Network):
             self._track_trackable(self.optimizer, name="optimizer", overwrite=True)
         self.loss, self.loss_weights = loss or {}, loss_weights
         self._forget_functions()
-        self._waits: Any = None
         if not self.outputs:
-            # The graph is made when data tells what the inputs are.
             self._waits = (self.optimizer, loss, metrics, loss_weights, None, weighted_metrics)
             return
         for output, name, loss_fn in zip(
@@ -105,9 +105,8 @@ class TrainedNetwork(Network):
             if endpoint.is_trained:
                 endpoint.metrics = [self._named(endpoint, m) for m in plain]
                 endpoint.weighted_metrics = [self._named(endpoint, m) for m in with_weights]
-        trained = [e for e in self._training_endpoints if e.is_trained]
         if len(self._training_endpoints) > 1:
-            for endpoint in trained:
+            for endpoint in self._trained:
                 endpoint.loss_metric = metrics.Mean(name=endpoint.loss_name)
 
     def _metrics_of_outputs(self, given: Any, weighted: bool) -> list[list[Any]]:
@@ -177,8 +176,7 @@ class TrainedNetwork(Network):
         """The names of what `evaluate` gives: the loss, those of the outputs if they are several, the metrics."""
         names = ["loss"]
         if self._is_compiled:
-            trained = [e for e in self._training_endpoints if e.is_trained]
-            names += [e.loss_name for e in trained] if len(self._training_endpoints) > 1 else []
+            names += [e.loss_name for e in self._trained] if len(self._training_endpoints) > 1 else []
             names += [metric.name for metric in self._compile_metric_functions]
         return names
 
@@ -199,7 +197,7 @@ class TrainedNetwork(Network):
         self._measure("weighted_metrics")
         total: Any = None
         with name_scope("loss"):
-            for endpoint in (e for e in self._training_endpoints if e.is_trained):
+            for endpoint in self._trained:
                 with name_scope(endpoint.loss_name):
                     loss = endpoint.loss()
                 if endpoint.loss_metric is not None:
@@ -214,27 +212,34 @@ class TrainedNetwork(Network):
                 total = (0.0 if total is None else total) + summed
         self.total_loss = total
 
-    def _weigh_samples(self, weights: list[Any]) -> None:
-        """Makes the losses anew if examples have weights now and had none before, or the other way round."""
-        weighs = any(w is not None for w in weights)
-        trained = [e for e in self._training_endpoints if e.is_trained]
-        if all(e.weighs_samples == weighs for e in trained):
+    @property
+    def _trained(self) -> list[TrainingEndpoint]:
+        return [e for e in self._training_endpoints if e.is_trained]
+
+    def _fit_graph_to(self, arrays: list[Any]) -> None:
+        """Makes the losses anew if examples have weights now and had none before, or the other way round.
+
+        Args:
+          arrays: inputs, targets, and the weights of examples if they have some.
+        """
+        weighs = len(arrays) > len(self._feed_inputs) + len(self._trained)
+        if all(e.weighs_samples == weighs for e in self._trained):
             return
-        for endpoint in trained:
+        for endpoint in self._trained:
             endpoint.weighs_samples = weighs
         self._make_total_loss()
         self.train_function = self.test_function = None
 
     def _training_inputs(self) -> list[Any]:
-        trained = [e for e in self._training_endpoints if e.is_trained]
-        weights = [e.sample_weight for e in trained if e.sample_weight is not None]
-        return [*self._feed_inputs, *(e.target for e in trained), *weights]
+        weights = [e.sample_weight for e in self._trained if e.sample_weight is not None]
+        return [*self._feed_inputs, *(e.target for e in self._trained), *weights]
 
     @no_automatic_dependency_tracking
     def _make_train_function(self) -> None:
         if self.train_function is not None:
             return
-        inputs = [*self._training_inputs(), backend.learning_phase()]
+        phase = backend.learning_phase()
+        inputs = [*self._training_inputs(), *([] if isinstance(phase, int) else [phase])]
         with name_scope("training"):
             updates = self.optimizer.get_updates(
                 params=self._collected_trainable_weights, loss=self.total_loss

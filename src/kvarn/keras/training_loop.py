@@ -37,7 +37,7 @@ def batches(size: int, batch_size: int, shuffle: Any) -> Iterator[Any]:
 def _taken(arrays: list[Any], indices: Any, size: int) -> list[Any]:
     if len(indices) == size:  # a single batch is taken as it is
         return arrays
-    return [None if x is None else x[indices] for x in arrays]
+    return [x[indices] for x in arrays]
 
 
 def run_epoch(
@@ -47,13 +47,13 @@ def run_epoch(
 
     Args:
       step: takes a batch of each array.
-      arrays: of as many examples each; None where there is none.
+      arrays: of as many examples each.
       told: is given the number of a batch, how many examples it has, and None, then its results; true stops.
 
     Raises:
       ValueError: there are no examples.
     """
-    size = next(x.shape[0] for x in arrays if x is not None)
+    size = arrays[0].shape[0]
     if not size:
         raise ValueError("Empty training data.")
     total, results = 0.0, []

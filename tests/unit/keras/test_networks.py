@@ -228,6 +228,41 @@ def test_dropout_only_while_training():
     assert 0 < (run([x, True])[0] == 0).mean() < 1
 
 
+@pytest.mark.parametrize("weighted", ["training", "validation"])
+def test_examples_have_weights_in_training_or_validation_alone(weighted):
+    # TensorFlow 1.15.5 fails here with an InvalidArgumentError.
+    x, y = np.arange(12, dtype=np.float32).reshape(4, 3) / 10, np.array([1.0, 0, 3, 1])
+    weights = np.array([1.0, 2, 0, 3])
+    model = _model()
+    model.compile("sgd", "mse")
+    start = [np.full(w.shape, 0.1, np.float32) for w in model.get_weights()]
+    model.set_weights(start)
+    of_training = weights if weighted == "training" else None
+    validation = (x, y) if weighted == "training" else (x, y, weights)
+    history = model.fit(
+        x, y, 2, 2, 0, shuffle=False, sample_weight=of_training, validation_data=validation
+    ).history
+    after = model.get_weights()
+    last = model.evaluate(
+        *validation[:2], verbose=0, sample_weight=None if weighted == "training" else weights
+    )
+    assert history["val_loss"][-1] == pytest.approx(last, rel=1e-6)
+
+    model.set_weights(start)
+    model.fit(x, y, 2, 2, 0, shuffle=False, sample_weight=of_training)
+    for found, expected in zip(model.get_weights(), after, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_learning_phase_that_is_fixed():
+    backend.set_learning_phase(1)
+    model = tf.keras.Sequential([layers.Dropout(0.5, input_shape=(100,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x = np.ones([3, 100], np.float32)
+    assert len(model.fit(x, x[:, :1], verbose=0).history["loss"]) == 1
+    assert not np.array_equal(model.predict(x), model.predict(x))
+
+
 def test_what_compile_refuses():
     model = _model()
     with pytest.raises(ValueError, match="no loss to optimize"):
