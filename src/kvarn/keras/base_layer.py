@@ -24,7 +24,7 @@ from kvarn.graph.tensor_util import is_tensor
 from kvarn.keras import backend, constraints, initializers, regularizers, sessions
 from kvarn.keras.call_context import call_context, reachable_from
 from kvarn.keras.input_spec import InputSpec, assert_input_compatibility
-from kvarn.keras.layer_connections import Connections, are_keras_tensors, check_history
+from kvarn.keras.layer_connections import Connections, are_keras_tensors
 from kvarn.keras.layer_parts import parts_in
 from kvarn.ops import array, casting
 from kvarn.variables.partitioned_variable import PartitionedVariable
@@ -337,7 +337,6 @@ class Layer(Connections):
 
         Raises:
           ValueError: the inputs are not what `input_spec` says, or `call` returned None.
-          NotImplementedError: the inputs are made of layers' outputs by operations outside of layers.
         """
         flat = nest.flatten(inputs)
         symbolic = all(isinstance(x, (Tensor, SparseTensor, Variable)) for x in flat)
@@ -345,8 +344,7 @@ class Layer(Connections):
             inputs = nest.map_structure(
                 lambda x: convert_to_tensor(x) if isinstance(x, (np.ndarray, float, int)) else x, inputs
             )
-        connected = check_history(inputs) if not call_context.in_call else are_keras_tensors(inputs)
-        passed = dict(kwargs)
+        connected, passed = are_keras_tensors(inputs), dict(kwargs)
         training = self._training_value(args, kwargs)
         with call_context.enter(self, inputs, training):
             if symbolic:

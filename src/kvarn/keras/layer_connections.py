@@ -14,7 +14,7 @@ from kvarn.graph import nest
 from kvarn.graph.graph import name_scope
 from kvarn.keras import sessions
 from kvarn.keras.layer_parts import Parts
-from kvarn.keras.node import KerasHistory, Node, depends_on_layers, is_keras_tensor
+from kvarn.keras.node import KerasHistory, Node, is_keras_tensor
 from kvarn.ops import array
 
 
@@ -162,21 +162,3 @@ def are_keras_tensors(inputs: Any) -> bool:
     """Whether all ``inputs`` have a history."""
     flat = nest.flatten(inputs)
     return bool(flat) and all(map(is_keras_tensor, flat))
-
-
-def check_history(inputs: Any) -> bool:
-    """Whether all ``inputs`` have a history.
-
-    Raises:
-      NotImplementedError: they have none and are computed from tensors that do: operations between layers are not
-        made into layers.
-    """
-    flat = nest.flatten(inputs)
-    if are_keras_tensors(inputs):
-        return True
-    if depends_on_layers(flat):
-        raise NotImplementedError(
-            f"{flat} is computed from outputs of Keras layers by operations outside of layers, which kvarn does not "
-            "make into layers: put them into a `tf.keras.layers.Lambda`."
-        )
-    return False

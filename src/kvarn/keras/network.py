@@ -109,8 +109,8 @@ class Network(Layer):
         for x in self.outputs:
             if not is_keras_tensor(x):
                 raise NotImplementedError(
-                    f"The output {x} of a {kind} is made by operations outside of layers: put them into a "
-                    "`tf.keras.layers.Lambda`."
+                    f"The output {x} of a {kind}: on the way from the inputs there are operations outside of layers, "
+                    "which kvarn does not make into layers. Put them into a `tf.keras.layers.Lambda`."
                 )
 
     def _track_layers(self, layers: list[Any]) -> None:

@@ -5,16 +5,11 @@ Source: tensorflow/python/keras/engine/node.py, base_layer.py `KerasHistory` (1.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from kvarn.graph import nest
-from kvarn.graph.graph import Graph
 from kvarn.graph.tensor import Tensor
-
-# The graphs in which some tensor has a history: in all others nothing needs to be looked for.
-_graphs: weakref.WeakSet[Graph] = weakref.WeakSet()
 
 
 class KerasHistory(NamedTuple):
@@ -54,7 +49,6 @@ class Node:
         self.arguments = arguments
         self.input_shapes = nest.map_structure(int_shape, input_tensors)
         self.output_shapes = nest.map_structure(int_shape, output_tensors)
-        _graphs.update(x.graph for x in nest.flatten(output_tensors))
         histories = [] if is_source else [x._keras_history for x in nest.flatten(input_tensors)]
 
         def like_inputs(values: list[Any]) -> Any:
@@ -88,17 +82,3 @@ def is_keras_tensor(x: Any) -> bool:
 def tensors_of_layers(arguments: Any) -> list[Any]:
     """The tensors with a history in a structure."""
     return [x for x in nest.flatten(arguments) if isinstance(x, Tensor) and is_keras_tensor(x)]
-
-
-def depends_on_layers(tensors: list[Any]) -> bool:
-    """Whether one of ``tensors`` is computed from one that has a history."""
-    seen: set[int] = set()
-    waiting = [x for x in tensors if isinstance(x, Tensor) and x.graph in _graphs]
-    while waiting:
-        x = waiting.pop()
-        if is_keras_tensor(x):
-            return True
-        if id(x.op) not in seen:
-            seen.add(id(x.op))
-            waiting.extend(x.op.inputs)
-    return False

@@ -60,7 +60,7 @@ def run_epoch(
     for number, indices in enumerate(batches(size, batch_size, shuffle)):
         told(number, len(indices), None)
         results = step(_taken(arrays, indices, size))
-        total += results[0] * len(indices)
+        total += float(results[0]) * len(indices)
         if told(number, len(indices), results):
             break
     return [total / size, *results[1:]]

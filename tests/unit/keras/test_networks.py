@@ -59,10 +59,12 @@ def test_a_layer_outside_models_has_no_calls():
     assert layer.inbound_nodes == []
 
 
-def test_operations_between_layers_are_refused():
+def test_operations_between_layers_are_refused_in_models():
     x = layers.Input((3,))
+    between = layers.Dense(2)(tf.abs(x))
+    assert between.shape.as_list() == [None, 2]
     with pytest.raises(NotImplementedError, match="outside of layers"):
-        layers.Dense(2)(tf.abs(x))
+        tf.keras.Model(x, between)
     with pytest.raises(NotImplementedError, match="outside of layers"):
         tf.keras.Model(x, tf.abs(x))
     model = tf.keras.Model(x, layers.Lambda(tf.abs)(x))
