@@ -1102,6 +1102,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.summary.writer.writer": ("kvarn.summary.writer",),
     "python.summary.writer.writer_cache": ("kvarn.summary.writer_cache",),
     "python.tools.freeze_graph": ("kvarn.saved_model.freeze_graph",),
+    "python.grappler.tf_optimizer": ("kvarn.graph.transforms.tf_optimizer",),
     "python.tools.optimize_for_inference_lib": ("kvarn.graph.transforms.optimize_for_inference",),
     "python.tools.saved_model_utils": ("kvarn.saved_model.saved_model_utils",),
     "python.tools.strip_unused_lib": ("kvarn.graph.transforms.strip_unused",),
