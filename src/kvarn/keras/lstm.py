@@ -9,8 +9,9 @@ from typing import Any
 
 from kvarn.keras import activations, constraints, initializers, regularizers
 from kvarn.keras.base_layer import InputSpec, Layer
-from kvarn.keras.recurrent import RNN, zero_states
-from kvarn.ops import joining, linalg, nn
+from kvarn.keras.recurrent import RNN, dropout_masks, zero_states
+from kvarn.ops import array, joining, linalg, nn
+from kvarn.train.tracking.data_structures import NoDependency
 
 
 class LSTMCell(Layer):
@@ -24,16 +25,14 @@ class LSTMCell(Layer):
       kernel_initializer, recurrent_initializer, bias_initializer, kernel_regularizer, recurrent_regularizer,
         bias_regularizer, kernel_constraint, recurrent_constraint, bias_constraint: functions, or names of Keras.
       unit_forget_bias: whether the bias of the forget gate begins at 1.
-      dropout, recurrent_dropout: refused unless 0.
+      dropout, recurrent_dropout: which part of the inputs and of the last output is dropped while training, the same
+        at all times of a batch.
       implementation: 1 for one product for each gate, 2 for one for all of them.
 
     Attributes:
       kernel: [inputs, 4 units], for the input gate, the forget gate, the candidate and the output gate.
       recurrent_kernel: [units, 4 units].
       bias: [4 units], or None.
-
-    Raises:
-      NotImplementedError: dropout.
     """
 
     def __init__(
@@ -57,8 +56,6 @@ class LSTMCell(Layer):
         implementation: int = 1,
         **kwargs: Any,
     ) -> None:
-        if dropout > 0 or recurrent_dropout > 0:
-            raise NotImplementedError("`dropout` and `recurrent_dropout` of LSTM")
         super().__init__(**kwargs)
         self.units = units
         self.activation = activations.get(activation)
@@ -74,7 +71,9 @@ class LSTMCell(Layer):
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.recurrent_constraint = constraints.get(recurrent_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
-        self.dropout = self.recurrent_dropout = 0.0
+        self.dropout = min(1.0, max(0.0, dropout))
+        self.recurrent_dropout = min(1.0, max(0.0, recurrent_dropout))
+        self.reset_dropout_mask()
         self.implementation = implementation or 1
 
     @property
@@ -127,32 +126,54 @@ class LSTMCell(Layer):
         """Zeros for both states."""
         return zero_states(self.state_size, batch_size, dtype)
 
+    def reset_dropout_mask(self) -> None:
+        """Has the next call draw anew what is dropped."""
+        self._masks: Any = NoDependency({})
+
+    def _drawn(self, which: str, rate: float, x: Any, training: Any) -> list[Any] | None:
+        """What ``x`` is multiplied with for each gate: drawn in the first call, for all times of a batch."""
+        if rate > 0 and which not in self._masks:
+            self._masks[which] = dropout_masks(array.ones_like(x), rate, training, count=4)
+        # A rate of 1 drops nothing, as in TensorFlow.
+        return self._masks[which] if 0 < rate < 1 else None
+
     def call(self, inputs: Any, states: Any, training: Any = None) -> tuple[Any, list[Any]]:
         """The output of one time, and the states after it: the output and the memory."""
+        output, memory = states
+        of_inputs = self._drawn("inputs", self.dropout, inputs, training)
+        of_output = self._drawn("output", self.recurrent_dropout, output, training)
         gates = self._one_by_one if self.implementation == 1 else self._all_at_once
-        memory, output_gate = gates(inputs, *states)
+        memory, output_gate = gates(inputs, output, memory, of_inputs, of_output)
         output = output_gate * self.activation(memory)
         return output, [output, memory]
 
-    def _one_by_one(self, inputs: Any, output: Any, memory: Any) -> tuple[Any, Any]:
+    def _one_by_one(
+        self, inputs: Any, output: Any, memory: Any, of_inputs: Any, of_output: Any
+    ) -> tuple[Any, Any]:
+        all_inputs = _for_gates(inputs, of_inputs)
         kernels = joining.split(self.kernel, num_or_size_splits=4, axis=1)
-        parts: list[Any] = [linalg.mat_mul(inputs, kernel) for kernel in kernels]
+        parts: list[Any] = [linalg.mat_mul(x, k) for x, k in zip(all_inputs, kernels, strict=True)]
         if self.use_bias:
             biases = joining.split(self.bias, num_or_size_splits=4, axis=0)
             parts = [nn.bias_add(part, bias) for part, bias in zip(parts, biases, strict=True)]
 
+        all_outputs = _for_gates(output, of_output)
+
         def gate(number: int) -> Any:
             begin = self.units * number
             kernel = self.recurrent_kernel[:, begin : begin + self.units]
-            return parts[number] + linalg.mat_mul(output, kernel)
+            return parts[number] + linalg.mat_mul(all_outputs[number], kernel)
 
         take = self.recurrent_activation(gate(0))
         keep = self.recurrent_activation(gate(1))
         memory = keep * memory + take * self.activation(gate(2))
         return memory, self.recurrent_activation(gate(3))
 
-    def _all_at_once(self, inputs: Any, output: Any, memory: Any) -> tuple[Any, Any]:
-        z: Any = linalg.mat_mul(inputs, self.kernel)
+    def _all_at_once(
+        self, inputs: Any, output: Any, memory: Any, of_inputs: Any, of_output: Any
+    ) -> tuple[Any, Any]:
+        z: Any = linalg.mat_mul(inputs if of_inputs is None else inputs * of_inputs[0], self.kernel)
+        output = output if of_output is None else output * of_output[0]
         z += linalg.mat_mul(output, self.recurrent_kernel)
         if self.use_bias:
             z = nn.bias_add(z, self.bias)
@@ -183,6 +204,11 @@ class LSTMCell(Layer):
             "recurrent_dropout": self.recurrent_dropout,
             "implementation": self.implementation,
         }
+
+
+def _for_gates(x: Any, masks: list[Any] | None) -> list[Any]:
+    """``x`` for each of the four gates."""
+    return [x] * 4 if masks is None else [x * mask for mask in masks]
 
 
 class LSTM(RNN):

@@ -8,12 +8,15 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import numpy as np
+
 from kvarn.graph.tensor_shape import TensorShape
-from kvarn.keras import identifiers
+from kvarn.keras import backend, identifiers
 from kvarn.keras.base_layer import InputSpec, Layer
+from kvarn.keras.layer_utils import smart_cond
 from kvarn.keras.node import int_shape, is_keras_tensor
 from kvarn.keras.recurrent_loop import repeated
-from kvarn.ops import array
+from kvarn.ops import array, nn
 
 
 class RNN(Layer):
@@ -146,6 +149,8 @@ class RNN(Layer):
             raise ValueError(
                 f"Layer has {len(self._state_sizes)} states but was passed {len(initial_state)} initial states."
             )
+        if hasattr(self.cell, "reset_dropout_mask"):
+            self.cell.reset_dropout_mask()
         takes_training = "training" in inspect.signature(self.cell.call).parameters
         arguments = {"training": training} if takes_training else {}
 
@@ -197,3 +202,21 @@ def _dims(size: Any) -> list[Any]:
 def zero_states(sizes: list[Any], batch_size: Any, dtype: Any) -> list[Any]:
     """Zeros [batch_size, ...] for each size."""
     return [array.zeros([batch_size, *_dims(size)], dtype=dtype) for size in sizes]
+
+
+def dropout_masks(ones: Any, rate: float, training: Any, count: int) -> list[Any]:
+    """Ones of which a part is dropped while training, drawn several times.
+
+    Args:
+      ones: of the shape and type that the masks are to have.
+      rate: which part is dropped; the others are divided by what is left.
+      training: whether that is so; by default what `learning_phase` says.
+      count: how many are drawn, each with a seed of its own from NumPy's global generator.
+    """
+
+    def dropped() -> Any:
+        return nn.dropout(ones, rate=rate, seed=np.random.randint(10_000_000))
+
+    if training is None:
+        training = backend.learning_phase()
+    return [smart_cond(training, dropped, lambda: ones) for _ in range(count)]

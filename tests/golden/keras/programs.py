@@ -280,6 +280,23 @@ def lstm_kinds(tf, notes):
     notes.graphs["summary"] = lines
 
 
+def lstm_dropout(tf, notes):
+    np.random.seed(7)
+    tf.set_random_seed(5)
+    x = tf.keras.layers.Input((3, 2))
+    h = tf.keras.layers.LSTM(3, dropout=0.4, recurrent_dropout=0.3, return_sequences=True)(x)
+    model = tf.keras.Model(
+        x, tf.keras.layers.LSTM(2, dropout=0.5, recurrent_dropout=0.5, implementation=2)(h)
+    )
+    notes.graph("made")
+    model.compile("sgd", "mse")
+    set_weights(model)
+    notes.values("predict", model.predict(uniform(1, 4, 3, 2)))
+    notes.values("train", [model.train_on_batch(uniform(1, 4, 3, 2), uniform(2, 4, 2)) for _ in range(3)])
+    notes.values("weights", model.get_weights())
+    notes.graph("trained")
+
+
 def late(tf, notes):
     """Models that learn from data what their inputs are."""
     layers = tf.keras.layers
@@ -325,7 +342,8 @@ def late(tf, notes):
 PROGRAMS = {
     program.__name__: program
     for program in (
-        dense_adam, shuffled, embedding, settings, sparse_settings, several, weighted, losses, lstm, lstm_kinds, late,
+        dense_adam, shuffled, embedding, settings, sparse_settings, several, weighted, losses, lstm, lstm_kinds,
+        lstm_dropout, late,
     )
 }  # fmt: skip
 

@@ -68,8 +68,6 @@ def test_the_first_bias_opens_the_forget_gate():
 def test_what_is_refused():
     with pytest.raises(NotImplementedError, match="configuration of its cell"):
         layers.RNN.from_config(layers.RNN(layers.LSTMCell(2)).get_config())
-    with pytest.raises(NotImplementedError, match="`dropout`"):
-        layers.LSTM(2, recurrent_dropout=0.1)
     x = tf.zeros([1, 2, 3])
     with pytest.raises(NotImplementedError, match="`stateful`"):
         layers.LSTM(2, stateful=True)
