@@ -171,7 +171,10 @@ def gradients_helper(
         raise ValueError(f"Passed {len(grads)} grad_ys for {len(ys)} ys")
     if aggregation_method not in (None, 0, 1, 2):
         raise ValueError(f"Invalid aggregation_method specified {aggregation_method}.")
-    unconnected = UnconnectedGradients(unconnected_gradients)
+    try:
+        unconnected = UnconnectedGradients(unconnected_gradients)
+    except ValueError:
+        raise ValueError(f"Unknown value for unconnected_gradients: {unconnected_gradients!r}") from None
     source: Graph = _graph_of_all(ys, xs) if src_graph is None else src_graph
     with (
         source.as_default() if src_graph is None else contextlib.nullcontext(),

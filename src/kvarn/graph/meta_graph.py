@@ -181,7 +181,9 @@ def _fill_collection(collection: Any, name: str, items: list[Any], export_scope:
     elif isinstance(first, float):
         collection.float_list.value.extend(items)
     elif _full_name(first) == "google.protobuf.Any":
-        collection.any_list.value.extend(items)
+        for item in items:
+            # The program's own class may come from another descriptor pool.
+            collection.any_list.value.add().ParseFromString(item.SerializeToString(deterministic=True))
     else:
         names = [x.name for x in items if not export_scope or x.name.startswith(export_scope)]
         collection.node_list.value.extend([strip_name_scope(n, export_scope) for n in names])

@@ -65,6 +65,8 @@ def test_nothing_between_gives_none_or_zeros() -> None:
     assert gradients(x * 2.0, other) == [None]
     zeros = gradients(x * 2.0, other, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     np.testing.assert_array_equal(value(zeros[0]), [0])
+    with pytest.raises(ValueError, match="Unknown value for unconnected_gradients: 'other'"):
+        gradients(x * 2.0, other, unconnected_gradients="other")
     assert gradients(tf.cast(tf.cast(x, tf.int32), tf.float32), x) == [None]
 
 

@@ -7,6 +7,8 @@ import logging
 import pathlib
 
 import pytest
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
 
 from kvarn import dtypes, protos
 from kvarn.graph import convert, graph_io, graph_util, meta_graph, proto_functions
@@ -46,6 +48,9 @@ def graph() -> Graph:
         g.add_to_collection("bytes", b"\xff")
         g.add_to_collection("tensors", y)
         g.add_to_collection("ops", x.op)
+        packed = Any()
+        packed.Pack(Duration(seconds=7))
+        g.add_to_collection("messages", packed)
     return g
 
 
@@ -60,6 +65,7 @@ def test_every_kind_of_collection_goes_out_and_in(graph: Graph) -> None:
         "bytes": "bytes_list",
         "tensors": "node_list",
         "ops": "node_list",
+        "messages": "any_list",
     }
     assert list(meta.collection_def["tensors"].node_list.value) == ["inner/y:0"]
     with Graph().as_default() as g:
@@ -70,6 +76,8 @@ def test_every_kind_of_collection_goes_out_and_in(graph: Graph) -> None:
         assert g.get_collection("bytes") == [b"\xff"]
         assert g.get_collection("tensors") == [g.get_tensor_by_name("inner/y:0")]
         assert g.get_collection("ops") == [g.get_operation_by_name("inner/x")]
+        (message,) = g.get_collection("messages")
+        assert Duration.FromString(message.value).seconds == 7
 
 
 def test_a_meta_graph_says_what_tensorflow_wants_to_know(graph: Graph) -> None:
