@@ -41,6 +41,32 @@ class Body:
     required: list[Operation]
 
 
+@dataclass(slots=True)
+class Instance:
+    """A function as nodes, with the attributes of a call in the place of what refers to them.
+
+    Attributes:
+      nodes: a GraphDef, placeholders of the arguments first.
+      arguments: the names of these placeholders.
+      outputs: the tensors that are returned, as entries of ``NodeDef.input``.
+      control_outputs: the nodes that the function itself says must run.
+    """
+
+    nodes: Any
+    arguments: list[str]
+    outputs: list[str]
+    control_outputs: list[str]
+
+
+def instance_of(graph: Graph, name: str, attrs: dict[str, Any]) -> Instance:
+    """The nodes of a function of the library of ``graph``, for a call with ``attrs``.
+
+    Raises:
+      InvalidArgumentError: the function refers to what it does not have.
+    """
+    return _Reader(graph, graph._functions[name].definition, attrs).instance()
+
+
 def body_of(
     graph: Graph,
     name: str,
@@ -79,10 +105,8 @@ class _Reader:
         self.nodes: list[Any] = []
         self.names = {b"loc:@" + node.name.encode() for node in definition.node_def}
 
-    def read(self, body: Graph, input_shapes: Sequence[Any] | None) -> Body:
-        """Makes the graph, in ``body``."""
-        from kvarn.graph.importer import import_graph_def
-
+    def instance(self) -> Instance:
+        """The nodes, which refer to one another as those of graphs do."""
         for arg in self.signature.inputs:
             self._add_argument(arg)
         for node in self.definition.node_def:
@@ -92,22 +116,29 @@ class _Reader:
             sources = [self._source(node.name, x) for x in node.input]
             del node.input[:]
             node.input.extend(sources)
-        for node, shape in zip(self.graph_def.node, input_shapes or (), strict=False):
+        arguments = [name for names in self.arguments.values() for name in names]
+        outputs = [
+            self._source(arg.name, f"{self.definition.ret[arg.name]}", i)
+            for arg in self.signature.outputs
+            for i in range(arg_length(arg, self.attrs))
+        ]
+        return Instance(self.graph_def, arguments, outputs, list(self.definition.control_ret.values()))
+
+    def read(self, body: Graph, input_shapes: Sequence[Any] | None) -> Body:
+        """Makes the graph, in ``body``."""
+        from kvarn.graph.importer import import_graph_def
+
+        made = self.instance()
+        for node, shape in zip(made.nodes.node, input_shapes or (), strict=False):
             if shape is not None:
                 node.attr["shape"].CopyFrom(attr_value.to_attr_value(shape, "shape"))
         body._functions = self.library
         with body.as_default():
-            import_graph_def(self.graph_def, name="")
-        arguments = [name for names in self.arguments.values() for name in names]
+            import_graph_def(made.nodes, name="")
+        arguments = made.arguments
         inputs: list[Tensor] = [body._nodes_by_name[name]._outputs[0] for name in arguments]
-        outputs: list[Tensor] = [
-            body.get_tensor_by_name(
-                _tensor_name(self._source(arg.name, f"{self.definition.ret[arg.name]}", i))
-            )
-            for arg in self.signature.outputs
-            for i in range(arg_length(arg, self.attrs))
-        ]
-        waited = {body._nodes_by_name[n] for n in self.definition.control_ret.values()}
+        outputs: list[Tensor] = [body.get_tensor_by_name(_tensor_name(source)) for source in made.outputs]
+        waited = {body._nodes_by_name[n] for n in made.control_outputs}
         effects = [
             op
             for op in body.get_operations()
