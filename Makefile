@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 # What the extension is built from: a change makes the next target rebuild it.
 NATIVE := CMakeLists.txt pyproject.toml $(shell find native -name '*.h' -o -name '*.cc' -o -name '*.txt')
 
-.PHONY: help venv test lint demo bench sanitize soak fuzz test-tf format clean
+.PHONY: help venv test lint demo bench sanitize soak fuzz test-tf peer format clean
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -76,6 +76,11 @@ fuzz: $(VENV)/.test
 test-tf: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[test-tf]'
 	$(BIN)/python -m pytest -q -m tf
+
+## make peer      TensorFlow 1.15.5's own tests under kvarn; TREE=<its source tree>, ONLY=<glob over files>
+ONLY ?= *
+peer: $(VENV)/.test
+	$(BIN)/python tests/peer/run.py --source "$(TREE)" --only '$(ONLY)'
 
 ## make format    ruff and clang-format, in place
 format: $(VENV)/.test
