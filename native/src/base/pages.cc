@@ -32,7 +32,7 @@ Pages::~Pages() { std::free(data_); }
 
 void Pages::advise_huge() const {}
 void Pages::collapse(size_t /*first*/, size_t /*n*/) const {}
-void Pages::lend() {}
+void Pages::lend() { lent_ = true; }
 void Pages::populate(std::byte* /*begin*/, std::byte* /*end*/) {}
 void Pages::discard(std::byte* data, size_t bytes) noexcept { std::memset(data, 0, bytes); }
 
@@ -68,6 +68,7 @@ void Pages::collapse([[maybe_unused]] size_t first, [[maybe_unused]] size_t n) c
 }
 
 void Pages::lend() {
+  lent_ = true;
 #if defined(MADV_FREE)
   madvise(data_, bytes_, MADV_FREE);
 #endif

@@ -423,13 +423,15 @@ void EmbeddingTable::create_missing(std::span<const int64_t> keys, std::span<con
   const RowStore::Writing writing(rows_, missing.size());
   std::vector<uint32_t> created;  // where each new key occurs first
   created.reserve(missing.size());
+  const bool all_given = inits_.size() < 64 && but == (uint64_t{1} << inits_.size()) - 1;
   const auto fill = [&] {
-    parallel_for(created.size(), kLookupGrain, [&](size_t begin, size_t end) {
+    const size_t n = all_given && !has_meta() ? 0 : created.size();
+    parallel_for(n, kLookupGrain, [&](size_t begin, size_t end) {
       for (size_t c = begin; c < end; c++) {
         const uint32_t i = created[c];
         if (writing.needed()) writing.keep(rows[i]);
         if (has_meta()) rows_.meta(rows[i]) = RowMeta{};
-        fill_defaults(rows_.entry(rows[i]), keys[i], but);
+        if (!all_given) fill_defaults(rows_.entry(rows[i]), keys[i], but);
       }
     });
     for (const uint32_t i : created) {

@@ -50,6 +50,7 @@ KeyIndex::KeyIndex()
 KeyIndex::~KeyIndex() { leave_all(); }
 
 void KeyIndex::leave_all() {
+  if (arena_.use_count() == 1) arena_->close();  // no view keeps some of the memory
   for (size_t at = first_entry(depth_); at < segments_.size();) {
     KeySegment* segment = segments_[at];
     at = next_entry(at);

@@ -5,12 +5,8 @@
 #include <new>
 #include <utility>
 
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(address, bytes)
-#define ASAN_UNPOISON_MEMORY_REGION(address, bytes)
-#endif
+#include "kvarn/base/page_pool.h"
+#include "kvarn/base/poison.h"
 
 namespace kvarn {
 namespace {
@@ -36,7 +32,20 @@ constexpr size_t bytes_of(unsigned size_class) {
 
 constexpr size_t kLargePiece = bytes_of(KeyArena::kUsualClass);
 
+// Blocks of tables that went, as slabs of rows are kept (row_store.cc).
+PagePool& pool() {
+  static auto* const made = new PagePool(kBlockBytes, 64);  // 128 MiB
+  return *made;
+}
+
 }  // namespace
+
+KeyArena::~KeyArena() {
+  for (Pages& block : blocks_) {
+    unpoison(block.data(), block.size());
+    pool().give(std::move(block));
+  }
+}
 
 KeySegment* KeyArena::make(unsigned size_class, unsigned depth) {
   auto segment = std::make_unique<KeySegment>();
@@ -87,7 +96,8 @@ void KeyArena::free_segment(KeySegment* segment) noexcept {
   const size_t bytes = bytes_of(segment->size_class);
   void* memory = segment->buckets.begin();
   if (segment->pooled) {
-    const bool discard = idle_.load(std::memory_order_relaxed) > this->bytes() / kMaxIdleFraction;
+    const bool discard = !closed_.load(std::memory_order_relaxed) &&
+                         idle_.load(std::memory_order_relaxed) > this->bytes() / kMaxIdleFraction;
     const size_t given_back = discard ? bytes - kPage : 0;
     if (discard) Pages::discard(static_cast<std::byte*>(memory) + kPage, bytes - kPage);
     held_.fetch_sub(given_back, std::memory_order_relaxed);
@@ -95,7 +105,7 @@ void KeyArena::free_segment(KeySegment* segment) noexcept {
     const std::lock_guard lock(mutex_);
     Free*& pieces = free_pieces(bytes);
     pieces = new (memory) Free{pieces, discard};
-    ASAN_POISON_MEMORY_REGION(pieces + 1, bytes - sizeof(Free));
+    poison(pieces + 1, bytes - sizeof(Free));
   } else {
     ::operator delete(memory, std::align_val_t{BucketRange::kAlignment});
     held_.fetch_sub(bytes, std::memory_order_relaxed);
@@ -111,7 +121,7 @@ void* KeyArena::take_piece(size_t bytes) {
   Free*& pieces = free_pieces(bytes);
   if (pieces != nullptr) {
     Free* piece = std::exchange(pieces, pieces->next);
-    ASAN_UNPOISON_MEMORY_REGION(piece, bytes);
+    unpoison(piece, bytes);
     const size_t given_back = piece->discarded ? bytes - kPage : 0;
     held_.fetch_add(given_back, std::memory_order_relaxed);
     idle_.fetch_sub(bytes - given_back, std::memory_order_relaxed);
@@ -120,7 +130,7 @@ void* KeyArena::take_piece(size_t bytes) {
   if (static_cast<size_t>(fresh_end_ - fresh_) < bytes) {
     // A block is first touched in small pages, as rows are (row_store.h).
     if (!blocks_.empty() && held_.load(std::memory_order_relaxed) >= kHugeFrom) blocks_.back().advise_huge();
-    const Pages& block = blocks_.emplace_back(kBlockBytes, false);
+    const Pages& block = blocks_.emplace_back(pool().take());
     fresh_ = block.data();
     fresh_end_ = fresh_ + kBlockBytes;
   }

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <bit>
-#include <mutex>
 #include <utility>
 
+#include "kvarn/base/page_pool.h"
 #include "kvarn/base/thread_pool.h"
 
 namespace kvarn {
@@ -15,48 +15,21 @@ constexpr unsigned kMaxSlabShift = 18;
 constexpr size_t kPopulateGrain = 8192;
 constexpr size_t kCollapseFrom = 1 << 30;
 
-// Memory of tables that went, lent to the system (Pages::lend), for tables to come: a table that is dropped
-// is often restored next, and the faults of new memory cost as much as the restore itself.
-class SlabPool {
- public:
-  Pages take() {
-    const std::lock_guard lock(mutex_);
-    if (kept_.empty()) return Pages(kBytes, false);
-    Pages pages = std::move(kept_.back());
-    kept_.pop_back();
-    return pages;
-  }
-  void give(Pages pages) noexcept {
-    const std::lock_guard lock(mutex_);
-    if (kept_.size() == kept_.capacity()) return;  // the system has it back
-    pages.lend();
-    kept_.push_back(std::move(pages));
-  }
+constexpr size_t kPooledBytes = kSlabBytes + 4096;
 
-  static constexpr size_t kBytes = kSlabBytes + 4096;
-
- private:
-  static constexpr size_t kMost = 64;  // 1 GiB
-  std::mutex mutex_;
-  std::vector<Pages> kept_ = [] {
-    std::vector<Pages> kept;
-    kept.reserve(kMost);
-    return kept;
-  }();
-};
-
-// Never destroyed: tables may go after it would have.
-SlabPool& pool() {
-  static auto* const made = new SlabPool;
+// Memory of tables that went, for tables to come: a table that is dropped is often restored next. Never
+// destroyed: tables may go after it would have.
+PagePool& pool() {
+  static auto* const made = new PagePool(kPooledBytes, 64);  // 1 GiB
   return *made;
 }
 
-Pages slab_memory(size_t bytes) { return bytes <= SlabPool::kBytes ? pool().take() : Pages(bytes, false); }
+Pages slab_memory(size_t bytes) { return bytes <= kPooledBytes ? pool().take() : Pages(bytes, false); }
 
 }  // namespace
 
 Slab::~Slab() {
-  if (memory_.size() == SlabPool::kBytes) pool().give(std::move(memory_));
+  if (memory_.size() == kPooledBytes) pool().give(std::move(memory_));
 }
 
 Slab::Slab(const EntryLayout& layout, size_t n_rows)
@@ -107,10 +80,11 @@ void RowStore::populate(Range range) const {
     while (begin < end) {
       const auto row = range.first + static_cast<uint32_t>(begin);
       const size_t n = std::min(end - begin, (size_t{1} << slabs_.shift) - slabs_.in_slab(row));
+      begin += n;
+      if (slabs_.slabs[row >> slabs_.shift]->memory().lent()) continue;
       const auto bytes = [](auto* at) { return reinterpret_cast<std::byte*>(at); };
       Pages::populate(bytes(entry(row)), bytes(entry(row) + n * layout().stride()));
       if (layout().has_meta()) Pages::populate(bytes(&meta(row)), bytes(&meta(row) + n));
-      begin += n;
     }
   });
 }

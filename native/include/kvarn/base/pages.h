@@ -15,10 +15,13 @@ class Pages {
   // access, but the first touch takes 2 MiB. Throws std::bad_alloc.
   Pages(size_t bytes, bool huge);
   Pages(Pages&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+      : data_(std::exchange(other.data_, nullptr)),
+        bytes_(std::exchange(other.bytes_, 0)),
+        lent_(std::exchange(other.lent_, false)) {}
   Pages& operator=(Pages&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
+    std::swap(lent_, other.lent_);
     return *this;
   }
   ~Pages();
@@ -26,6 +29,8 @@ class Pages {
   // The system may take the memory when it needs it; whoever writes it before that does so without a fault.
   // What was in it is lost.
   void lend();
+  // Whether they were lent once: most of them need no fault, and no `populate`.
+  bool lent() const { return lent_; }
   // Has the pages of [begin, end) at hand before they are written one after the other: cheaper than a fault
   // for each. They need not lie in these pages' bounds exactly.
   static void populate(std::byte* begin, std::byte* end);
@@ -45,6 +50,7 @@ class Pages {
  private:
   std::byte* data_ = nullptr;
   size_t bytes_ = 0;
+  bool lent_ = false;
 };
 
 }  // namespace kvarn

@@ -89,12 +89,15 @@ class KeyArena {
   KeyArena() = default;
   KeyArena(const KeyArena&) = delete;
   KeyArena& operator=(const KeyArena&) = delete;
+  ~KeyArena();
 
   // An empty segment, owned by the index. Throws std::bad_alloc.
   KeySegment* make(unsigned size_class, unsigned depth);
   // The index, or a view, no longer owns it. The last owner frees it.
   void leave(KeySegment* segment) noexcept;
   void leave_view(KeySegment* segment) noexcept;
+  // All segments are about to go: their memory is not given back piece by piece any more, but as blocks.
+  void close() noexcept { closed_.store(true, std::memory_order_relaxed); }
   // Puts full blocks into huge pages, at most n, where there are many.
   void collapse_some(size_t n);
   // Memory in use and kept for use, without segments that only views own.
@@ -123,6 +126,7 @@ class KeyArena {
   std::atomic<size_t> held_{0};
   std::atomic<size_t> idle_{0};  // of it, in pieces that nobody uses
   std::atomic<size_t> only_viewed_{0};
+  std::atomic<bool> closed_{false};
 };
 
 }  // namespace kvarn
