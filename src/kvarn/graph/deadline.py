@@ -1,5 +1,6 @@
-"""Until when a run may take: ``timeout_in_ms`` of RunOptions, ``operation_timeout_in_ms`` of ConfigProto.
+"""What ends a run before it is done: its time is over, or its session was closed.
 
+The time is ``timeout_in_ms`` of RunOptions, or ``operation_timeout_in_ms`` of ConfigProto.
 What may go on for ever asks: loops before each round, queues while they wait.
 
 Source: `DirectSession::WaitForNotification` of tensorflow/core/common_runtime/direct_session.cc (1.15).
@@ -11,6 +12,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from kvarn import errors
 
@@ -47,3 +49,20 @@ def seconds_left() -> float | None:
             hint="timeout_in_ms or operation_timeout_in_ms says how long.",
         )
     return left
+
+
+def next_round(session: Any) -> None:
+    """A loop is about to go round once more.
+
+    Args:
+      session: that runs it, if one does.
+
+    Raises:
+      DeadlineExceededError: no time is left.
+      CancelledError: the session was closed.
+    """
+    seconds_left()
+    if session is not None and session.is_cancelled:
+        raise errors.CancelledError.of(
+            "Loop execution was cancelled.", hint="Another thread closed the session."
+        )

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from kvarn import errors
-from kvarn.graph.deadline import seconds_left
+from kvarn.graph.deadline import next_round
 from kvarn.graph.kernel_context import KernelContext
 from kvarn.graph.operation import Operation
 from kvarn.graph.resources import ResourceManager
@@ -303,7 +303,7 @@ class _Builder:
                 slots[value], slots[index] = slots[first], _FIRST_ROUND
             found: list[Any] = [DEAD] * len(left)
             while True:
-                seconds_left()
+                next_round(context.session)
                 for done, value in told:
                     slots[done] = DEAD if slots[value] is DEAD else None
                 run_steps(steps, slots)

@@ -258,6 +258,7 @@ class BaseSession:
         self._builds_cost_models = config is not None and config.graph_options.build_cost_model > 0
         self._closed = False
         self._reset = False
+        self.is_cancelled = False
         self._resources = ResourceManager() if self._server is None else self._server.resources
         self._plans: dict[Any, _Prepared] = {}
         self._lock = threading.Lock()
@@ -295,9 +296,12 @@ class BaseSession:
         return [_DeviceAttributes(f"{task}/device:CPU:{i}", "CPU", 0, 0) for i in range(cpus)]
 
     def close(self) -> None:
-        """Frees everything the session holds; what belongs to a server stays."""
+        """Frees everything the session holds; what belongs to a server stays.
+
+        Runs of other threads end with a CancelledError.
+        """
         if not self._closed:
-            self._closed = True
+            self._closed = self.is_cancelled = True
             self._plans.clear()
             if self._server is None:
                 self._resources.clear()
@@ -324,7 +328,8 @@ class BaseSession:
 
         Raises:
           RuntimeError: the session is closed, or its graph is empty.
-          CancelledError: `Session.reset` closed the session.
+          CancelledError: the session was closed, by `close` or `Session.reset`, before the run was over; the
+            latter also of runs that begin later.
           TypeError, ValueError: a fetch or feed is not of the graph or does not fit.
           DeadlineExceededError: the time allowed is over.
           OpError: a kernel failed; the message names the node, its input shapes and the line that built it.
@@ -340,13 +345,21 @@ class BaseSession:
 
     def _run(self, prepared: _Prepared, values: list[Any], options: Any, run_metadata: Any) -> Any:
         milliseconds = self._timeout if options is None else options.timeout_in_ms or self._timeout
-        with within(milliseconds) if milliseconds > 0 else contextlib.nullcontext():
-            if run_metadata is None and not self._builds_cost_models:
-                results = executor.execute(prepared.plan, values)
-            else:
-                from kvarn.graph import tracing
+        try:
+            with within(milliseconds) if milliseconds > 0 else contextlib.nullcontext():
+                if run_metadata is None and not self._builds_cost_models:
+                    results = executor.execute(prepared.plan, values)
+                else:
+                    from kvarn.graph import tracing
 
-                results = tracing.execute(prepared, values, options, run_metadata, self._config)
+                    results = tracing.execute(prepared, values, options, run_metadata, self._config)
+        except errors.OpError as error:
+            # Whatever it lacked when it failed was there before the session was closed.
+            if not self.is_cancelled or isinstance(error, errors.CancelledError):
+                raise
+            raise _cancelled() from error
+        if self.is_cancelled:
+            raise _cancelled()
         return prepared.fetches.restore(executor.fetched(prepared.plan, results))
 
     def _check_usable(self) -> None:
@@ -544,7 +557,7 @@ class Session(BaseSession):
             sessions = [session for session in _sessions if session._server is server]
         held = [session._resources for session in sessions] if server is None else [server.resources]
         for session in sessions:
-            session._reset = True
+            session._reset = session.is_cancelled = True
         for resources in held:
             for name in names:
                 resources.cleanup(name)
@@ -602,6 +615,12 @@ class _DeviceAttributes:
 
     def __repr__(self) -> str:
         return f"_DeviceAttributes({self.name}, {self.device_type}, {self.memory_limit_bytes}, {self.incarnation})"
+
+
+def _cancelled() -> errors.OpError:
+    return errors.CancelledError.of(
+        "Run call was cancelled", hint="Another thread closed the session before the run was over."
+    )
 
 
 def _key(fetches: Any) -> Any:

@@ -66,11 +66,11 @@ def _chosen(ctx: Any, cond: Any, input: Any) -> Any:
 
 
 def _looped(ctx: Any, input: Any) -> Any:
-    from kvarn.graph.deadline import seconds_left
+    from kvarn.graph.deadline import next_round
 
     (cond, body), values = loop_of(ctx), list(input)
     while True:
-        seconds_left()
+        next_round(ctx.session)
         (again,) = cond(values)
         if not _true(again):
             return packed(values)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import kvarn as tf
+from kvarn import errors
 from kvarn.checkpoint import load_checkpoint
 
 RUNS = 10_000
@@ -160,6 +161,44 @@ def test_threads_that_run_different_things_of_one_graph(graph):
     assert wrong == []
 
 
+def test_a_run_whose_session_is_closed_is_cancelled(graph):
+    began = threading.Event()
+
+    def begin(value):
+        began.set()
+        return value
+
+    with tf.control_dependencies([tf.py_func(begin, [np.int64(0)], tf.int64)]):
+        start = tf.constant(0)
+    variable = tf.get_variable("v", initializer=1.0)
+    endless = tf.while_loop(lambda i: i < 2, lambda i: i * 1, [start])
+
+    def wait(value):
+        began.set()
+        closed.wait(PATIENCE_SECS)
+        return value
+
+    waited = tf.py_func(wait, [np.float32(1)], tf.float32)
+    with tf.control_dependencies([waited]):
+        late = tf.add(variable, 1.0)
+    for fetch, message in ((endless, "Loop execution was"), (late, "Run call was"), (waited, "Run call was")):
+        session = tf.Session()
+        session.run(variable.initializer)
+        began.clear()
+        closed = threading.Event()
+
+        def run(session=session, fetch=fetch, message=message):
+            with pytest.raises(errors.CancelledError, match=f"{message} cancelled"):
+                session.run(fetch)
+
+        def close(session=session, closed=closed):
+            assert began.wait(PATIENCE_SECS)
+            session.close()
+            closed.set()
+
+        in_threads(run, close)
+
+
 def test_a_session_that_is_closed_ends_the_threads_that_use_it(graph):
     one = tf.constant(1.0)
     session = tf.Session()
@@ -171,7 +210,8 @@ def test_a_session_that_is_closed_ends_the_threads_that_use_it(graph):
             running.set()
 
     def ask():
-        with pytest.raises(RuntimeError, match="closed Session"):
+        # Of the run that was under way, and of the one after it.
+        with pytest.raises((RuntimeError, errors.CancelledError), match=r"closed Session|was cancelled"):
             run_for_ever()
 
     def close():
