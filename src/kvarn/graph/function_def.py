@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kvarn import protos
@@ -17,13 +17,19 @@ from kvarn.graph.operation import Operation, arg_length
 from kvarn.graph.tensor import Tensor
 
 
-def graph_to_function_def(graph: Any, name: str | None, out_names: Sequence[str] | None = None) -> Any:
+def graph_to_function_def(
+    graph: Any,
+    name: str | None,
+    out_names: Sequence[str] | None = None,
+    control_outputs: Iterable[Operation] = (),
+) -> Any:
     """The FunctionDef of a body.
 
     Args:
       graph: the body; a graph with a ``name``, the placeholders ``inputs`` and the tensors ``outputs``.
       name: of the function; without one, that of the body and a hash of what it holds.
       out_names: of the results; by default those of the nodes that make them.
+      control_outputs: what runs although no result needs it.
 
     Raises:
       ValueError: another number of ``out_names`` than of results, or repeated ones.
@@ -59,6 +65,9 @@ def graph_to_function_def(graph: Any, name: str | None, out_names: Sequence[str]
     for result, x in zip(results, graph.outputs, strict=True):
         definition.signature.output_arg.add(name=result, type=x.dtype.as_datatype_enum)
         definition.ret[result] = sources[x]
+    for op in control_outputs:
+        definition.signature.control_output.append(op.name)
+        definition.control_ret[op.name] = names[op]
     definition.signature.name = name or f"{graph.name}_{_hash(definition)}"
     return definition
 

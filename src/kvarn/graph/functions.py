@@ -73,12 +73,14 @@ def body_of(
     attrs: dict[str, Any],
     into: Graph | None = None,
     input_shapes: Sequence[Any] | None = None,
+    prepare: Callable[[Sequence[Tensor]], None] | None = None,
 ) -> Body:
     """The body of a function of the library of ``graph``, for a call with ``attrs``.
 
     Args:
       into: the graph to make it in, by default a new one.
       input_shapes: what is known of the arguments, as tuples or None.
+      prepare: is called with the arguments before what uses them is made.
 
     Raises:
       NotFoundError: there is no such function.
@@ -87,7 +89,7 @@ def body_of(
     function = graph._functions.get(name)
     if function is None:
         raise errors.NotFoundError.of(f"Function {name} is not defined.", name=name)
-    return _Reader(graph, function.definition, attrs).read(into or Graph(), input_shapes)
+    return _Reader(graph, function.definition, attrs).read(into or Graph(), input_shapes, prepare)
 
 
 class _Reader:
@@ -124,7 +126,12 @@ class _Reader:
         ]
         return Instance(self.graph_def, arguments, outputs, list(self.definition.control_ret.values()))
 
-    def read(self, body: Graph, input_shapes: Sequence[Any] | None) -> Body:
+    def read(
+        self,
+        body: Graph,
+        input_shapes: Sequence[Any] | None,
+        prepare: Callable[[Sequence[Tensor]], None] | None,
+    ) -> Body:
         """Makes the graph, in ``body``."""
         from kvarn.graph.importer import import_graph_def
 
@@ -133,10 +140,22 @@ class _Reader:
             if shape is not None:
                 node.attr["shape"].CopyFrom(attr_value.to_attr_value(shape, "shape"))
         body._functions = self.library
-        with body.as_default():
-            import_graph_def(made.nodes, name="")
         arguments = made.arguments
-        inputs: list[Tensor] = [body._nodes_by_name[name]._outputs[0] for name in arguments]
+        given, rest = protos.GraphDef(), protos.GraphDef()
+        given.node.extend(made.nodes.node[: len(arguments)])
+        rest.node.extend(made.nodes.node[len(arguments) :])
+        for node in rest.node:
+            # There is nothing to wait for.
+            for waited_for in [f"^{name}" for name in arguments if f"^{name}" in node.input]:
+                node.input.remove(waited_for)
+        with body.as_default():
+            import_graph_def(given, name="")
+            inputs: list[Tensor] = [body._nodes_by_name[name]._outputs[0] for name in arguments]
+            if prepare is not None:
+                prepare(inputs)
+            used = {name for node in rest.node for name in node.input}
+            known = {x.name: x for x in inputs if x.op.name in used or x.name in used}
+            import_graph_def(rest, name="", input_map=known)
         outputs: list[Tensor] = [body.get_tensor_by_name(_tensor_name(source)) for source in made.outputs]
         waited = {body._nodes_by_name[n] for n in made.control_outputs}
         effects = [

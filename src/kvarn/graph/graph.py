@@ -110,6 +110,8 @@ class Graph:
         self._gradient_override_map: dict[str, str] = {}
         self._finalized = False
         self._functions: dict[str, Any] = {}
+        # What Python functions were traced to for calls in this graph.
+        self._traced_functions: dict[Any, Any] = {}
         self._container = ""
         # Inputs that were replaced by tensors of other types, with those that they must have.
         self._mistyped: dict[tuple[Operation, int], DType] = {}

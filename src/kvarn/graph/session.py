@@ -286,7 +286,9 @@ class BaseSession:
 
     @property
     def resources(self) -> ResourceManager:
-        """The session's live objects."""
+        """The session's live objects; RuntimeError if it is closed."""
+        if self._closed:
+            raise RuntimeError("Attempted to use a closed Session.")
         return self._resources
 
     def list_devices(self) -> list[Any]:

@@ -68,9 +68,7 @@ def _branch(op: Operation, function: Any) -> FuncGraph:
     inputs = op.inputs[1:]
     with op.graph.as_default():
         graph = CondBranchFuncGraph(function.name)
-    function_graph(graph, op.graph, function, [x.static_shape for x in inputs])
-    for outside, inside in zip(inputs, graph.inputs, strict=True):
-        copy_handle_data(outside, inside)
+    function_graph(graph, op.graph, function, inputs)
     graph.reset_captures(zip(inputs, graph.inputs, strict=True))
     return graph
 
@@ -79,9 +77,7 @@ def _grad_graphs(op: Operation, graphs: Sequence[FuncGraph], grads: Sequence[Any
     made = []
     for graph in graphs:
         grad_graph = CondGradFuncGraph(unique_grad_fn_name(graph.name), graph)
-        func_graph_from_py_func(
-            grad_graph, lambda graph=graph: _gradients(graph, grads), return_identities=True
-        )
+        func_graph_from_py_func(grad_graph, lambda graph=graph: _gradients(graph, grads), orders_effects=True)
         made.append(grad_graph)
     return made
 

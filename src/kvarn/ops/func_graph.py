@@ -49,6 +49,10 @@ class FuncGraph(Graph):
       outputs: what the function returns, flat.
       structured_outputs: the same in the form that the Python function gave it.
       control_captures: operations outside that operations inside are to wait for.
+      control_outputs: what runs although no output needs it.
+      attrs: of the function in the library.
+      orders_effects: whether all that has effects runs, in the order in which it was made; also in the branches and
+        loops inside.
     """
 
     def __init__(self, name: str) -> None:
@@ -59,6 +63,9 @@ class FuncGraph(Graph):
         self.outputs: list[Tensor] = []
         self.structured_outputs: Any = None
         self.control_captures: dict[Operation, None] = {}
+        self.control_outputs: list[Operation] = []
+        self.attrs: dict[str, str] = {}
+        self.orders_effects = isinstance(outer, FuncGraph) and outer.orders_effects
         self.output_names: dict[Tensor, str] = {}
         self._outer_graph: Graph = outer
         self._building_function = True
@@ -204,7 +211,7 @@ def func_graph_from_py_func(
     arguments: Sequence[tuple[dtypes.DType, Any, str | None]] = (),
     structure: Any = (),
     op_return_value: Tensor | None = None,
-    return_identities: bool = False,
+    orders_effects: bool | None = None,
 ) -> None:
     """Builds ``graph`` by calling a Python function.
 
@@ -212,11 +219,14 @@ def func_graph_from_py_func(
       arguments: element type, shape and name (or None) of each argument, flat.
       structure: the form in which the function takes them; flat by default.
       op_return_value: what stands for an Operation that the function returns.
-      return_identities: return identities of what it returns, which wait for all that has effects, as gradients do.
+      orders_effects: return identities of what it returns, which wait for all that has effects, as gradients do; by
+        default what the function around does.
 
     Raises:
       TypeError: the function returns what is no tensor.
     """
+    if orders_effects is not None:
+        graph.orders_effects = orders_effects
     with graph.as_default():
         graph.inputs = [_placeholder(*argument) for argument in arguments]
         taken = pack_sequence_as(structure, graph.inputs) if structure else graph.inputs
@@ -235,12 +245,12 @@ def func_graph_from_py_func(
                     f"Tensors; in compilation of {python_func}, found return value of type {type(x)}, which is "
                     "not a Tensor."
                 ) from None
-            return array.identity(x) if return_identities else x
+            return array.identity(x) if graph.orders_effects else x
 
         returned = nest.map_structure(converted, python_func(*taken), expand_composites=True)
         graph.structured_outputs = returned
         graph.outputs = [graph.capture(x) for x in flatten(returned) if x is not None]
-        if return_identities:
+        if graph.orders_effects:
             _order_effects(graph)
 
 
@@ -256,6 +266,7 @@ def _order_effects(graph: FuncGraph) -> None:
         uses: list[Tensor | None] = [*handles] if handles or not effects else [None]
         op._add_control_inputs([last[x] for x in uses if x in last])
         last.update((x, op) for x in uses)
+    graph.control_outputs.extend(required)
     if required:
         for x in graph.outputs:
             x.op._add_control_inputs(required)
@@ -293,16 +304,28 @@ def pack_sequence_as(structure: Any, flat: Sequence[Any]) -> Any:
 
 
 def function_graph(
-    graph: FuncGraph, outer: Graph, function: NameAttrList, shapes: Sequence[Any]
+    graph: FuncGraph,
+    outer: Graph,
+    function: NameAttrList,
+    arguments: Sequence[Tensor],
+    shapes: Sequence[Any] | None = None,
 ) -> FuncGraph:
     """Builds ``graph`` from a function of a library.
 
     Args:
       outer: the graph whose library has the function.
-      shapes: the static shapes of the arguments.
+      arguments: of the call; what is known of them is known of the function's own.
+      shapes: the static shapes, if they are not those of ``arguments``.
     """
-    body = functions.body_of(outer, function.name, dict(function.attrs), graph, shapes)
-    graph.inputs, graph.outputs = body.inputs, body.outputs
+
+    def prepare(inputs: Sequence[Tensor]) -> None:
+        for outside, inside in zip(arguments, inputs, strict=True):
+            copy_handle_data(outside, inside)
+
+    if shapes is None:
+        shapes = [x.static_shape for x in arguments]
+    body = functions.body_of(outer, function.name, dict(function.attrs), graph, shapes, prepare)
+    graph.inputs, graph.outputs, graph.control_outputs = body.inputs, body.outputs, body.required
     definition = outer._functions[function.name].definition
     graph.output_names = {
         x: arg.name for x, arg in zip(graph.outputs, definition.signature.output_arg, strict=True)
@@ -325,7 +348,9 @@ def create_new_tf_function(graph: FuncGraph) -> NameAttrList:
     names = [graph.output_names.get(x) for x in graph.outputs]
     known = [n for n in names if n is not None]
     out_names = known if len(set(known)) == len(names) else None
-    definition = graph_to_function_def(graph, graph.name, out_names)
+    definition = graph_to_function_def(graph, graph.name, out_names, graph.control_outputs)
+    for key, value in graph.attrs.items():
+        definition.attr[key].s = value.encode()
     registration = OpRegistrationData(
         op_def_lib.from_proto(definition.signature),
         None,

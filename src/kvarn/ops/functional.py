@@ -15,7 +15,7 @@ import numpy as np
 from kvarn import errors
 from kvarn.graph.attr_value import NameAttrList
 from kvarn.graph.convert import convert_to_tensor
-from kvarn.graph.functions import Body, call_grad, callee, loop_of, packed, zeros_type
+from kvarn.graph.functions import Body, callee, loop_of, packed, zeros_type
 from kvarn.graph.gradients import gradients
 from kvarn.graph.op import op
 from kvarn.graph.tensor import IndexedSlices
@@ -91,6 +91,12 @@ def _while_grad(op: Any, *grads: Any) -> Any:
     return while_grad(op, *grads)
 
 
+def _call_grad(op: Any, *grads: Any) -> Any:
+    from kvarn.ops.partitioned_call import partitioned_call_grad
+
+    return partitioned_call_grad(op, *grads)
+
+
 def _with_gradients(body: Body) -> None:
     """Makes the gradients of a function what it returns; those of its results become further arguments."""
     from kvarn.ops import array
@@ -111,7 +117,7 @@ class partitioned_call:
 
     shape = _shapes
     kernel = _called
-    grad = call_grad
+    grad = _call_grad
 
 
 @op("StatefulPartitionedCall", "args: Tin", "output: Tout", [*_CALL, *_CONFIG], stateful=True)
@@ -120,7 +126,7 @@ class stateful_partitioned_call:
 
     shape = _shapes
     kernel = _called
-    grad = call_grad
+    grad = _call_grad
 
 
 @op("If", ["cond: Tcond", "input: Tin"], "output: Tout", _IF, stateful=True)

@@ -12,7 +12,7 @@ Source: tensorflow/core/ops/kv_variable_ops.cc and tensorflow/core/kernels/kv_va
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -35,12 +35,15 @@ _KEYS = "Tkeys: {int64, int32}"
 
 def handle_shape(handle: Tensor) -> Shape:
     """The shape of one row, ``(embedding_dim,)``, of the variable behind ``handle``; None if unknown."""
-    node = handle.op
-    while node.type != "KvVarHandleOp":
-        if not node._inputs:
+    while handle.op.type != "KvVarHandleOp":
+        # An argument of a function knows what the handle outside says.
+        known = getattr(handle, "_handle_shape_and_type", None)
+        if known is not None:
+            return cast("Shape", known[0])
+        if not handle.op._inputs:
             return None
-        node = node._inputs[0].op
-    shape: Shape = node.attrs["shape"]
+        handle = handle.op._inputs[0]
+    shape: Shape = handle.op.attrs["shape"]
     return shape
 
 

@@ -256,7 +256,7 @@ def _of_variable(name: str, make: Any, attrs: Mapping[str, Any]) -> Any:
         return make(attrs)
     except errors.InvalidArgumentError as error:
         raise errors.InvalidArgumentError.of(
-            f"Embedding variable '{name}' asks for {error.message}", name=name
+            f"Embedding variable '{name}': {error.message}", name=name
         ) from error
 
 

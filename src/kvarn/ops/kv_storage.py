@@ -82,7 +82,7 @@ def storage_of(name: str, attrs: Mapping[str, Any]) -> TieredStorage | None:
         )
     except errors.InvalidArgumentError as error:
         raise errors.InvalidArgumentError.of(
-            f"Embedding variable '{name}' asks for {error.message}", name=name
+            f"Embedding variable '{name}': {error.message}", name=name
         ) from error
 
 

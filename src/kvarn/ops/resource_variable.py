@@ -32,7 +32,7 @@ def handle_shape_and_type(handle: Tensor) -> tuple[Shape, DType] | None:
     if found is not None:
         return found
     node = handle.op
-    if node.type == "VarHandleOp":
+    if node.type in ("VarHandleOp", "KvVarHandleOp"):
         return node.attrs["shape"], node.attrs["dtype"]
     if node.type in _PASSES_ON and node._inputs:
         return handle_shape_and_type(node._inputs[0])

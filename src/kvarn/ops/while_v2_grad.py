@@ -73,7 +73,7 @@ def while_grad(op: Operation, *grads: Any) -> list[Any]:
         cond_grad_graph,
         lambda i, unused_limit, n, *unused: i < n,
         [(x.dtype, x.shape, None) for x in loop_vars],
-        return_identities=True,
+        orders_effects=True,
     )
     outputs = functional.while_(
         loop_vars,
@@ -95,7 +95,7 @@ def _function(op: Operation, key: str) -> FuncGraph:
     function = op.attrs[key]
     with op.graph.as_default():
         graph = (WhileCondFuncGraph if key == "cond" else WhileBodyFuncGraph)(function.name)
-    function_graph(graph, op.graph, function, op.attrs["output_shapes"])
+    function_graph(graph, op.graph, function, op.inputs, op.attrs["output_shapes"])
     return graph
 
 
@@ -134,7 +134,7 @@ def _build_body(
         return [i + 1, limit, n, *found]
 
     func_graph_from_py_func(
-        grad_graph, gradients, [(x.dtype, x.shape, None) for x in arguments], return_identities=True
+        grad_graph, gradients, [(x.dtype, x.shape, None) for x in arguments], orders_effects=True
     )
     for outside, inside in grad_graph.captures:
         left = grad_graph.popped_tensor_lists.get(inside)

@@ -505,6 +505,7 @@ class EmbeddingVariable(ResourceVariable):
 
         Raises:
           ValueError: no session.
+          RuntimeError: it is closed.
           FailedPreconditionError: the variable is not initialised.
         """
         resource = self._resource(session)
@@ -533,6 +534,7 @@ class EmbeddingVariable(ResourceVariable):
 
         Raises:
           ValueError: no session, no policy, or no step.
+          RuntimeError: the session is closed.
           FailedPreconditionError: the variable is not initialised.
           InvalidArgumentError: a condition on what is not recorded.
         """
@@ -552,6 +554,7 @@ class EmbeddingVariable(ResourceVariable):
 
         Raises:
           ValueError: no session.
+          RuntimeError: it is closed.
           FailedPreconditionError: the variable is not initialised.
         """
         return self._resource(session).table.counters

@@ -489,8 +489,11 @@ class _UnreadVariable(BaseResourceVariable):
     """
 
     def __init__(self, handle: Tensor, dtype: Any, shape: Any, parent_op: Any, unique_id: Any) -> None:
-        with control_dependencies([parent_op]):
-            graph_element = ops.read_variable_op(handle, dtype=dtype)
+        graph_element = None
+        # What a session could fetch; nobody fetches what is inside of a function.
+        if not get_default_graph().building_function:
+            with control_dependencies([parent_op]):
+                graph_element = ops.read_variable_op(handle, dtype=dtype)
         super().__init__(
             handle=handle,
             shape=shape,

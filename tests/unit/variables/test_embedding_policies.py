@@ -255,7 +255,7 @@ def test_initial_rows_under_the_own_name_and_a_checkpoint_that_is_not_there(tmp_
     ("asked", "message"),
     [
         ({"evict_option": tf.GlobalStepEvict(-3)}, "steps_to_live must be >= 0"),
-        ({"filter_option": tf.CBFFilter(300, 100, 0.1, tf.uint8)}, "'b' asks for counters of 1 bytes"),
+        ({"filter_option": tf.CBFFilter(300, 100, 0.1, tf.uint8)}, "'b': counters of 1 bytes never reach"),
         ({"filter_option": tf.CBFFilter(3, 100, 1e-9)}, "hash functions"),
         ({"filter_option": tf.CBFFilter(3, 100, 2.0)}, "false_positive_probability"),
     ],
@@ -324,6 +324,20 @@ def test_explain_evict_and_counters(parts: int | None) -> None:
         b.explain(1)
     with tf.Session() as other, pytest.raises(errors.FailedPreconditionError, match="uninitialized"):
         b.evict(1, session=other)
+
+
+def test_questions_to_a_closed_session() -> None:
+    b = variable(ev_option=option(evict_option=tf.GlobalStepEvict(3)))
+    session = tf.Session()
+    session.run(tf.global_variables_initializer())
+    session.close()
+    for ask in (
+        lambda: b.explain(1, session=session),
+        lambda: b.evict(session=session, step=1),
+        lambda: b.counters(session),
+    ):
+        with pytest.raises(RuntimeError, match="closed Session"):
+            ask()
 
 
 def test_evict_without_a_global_step() -> None:

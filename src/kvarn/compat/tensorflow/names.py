@@ -113,6 +113,7 @@ _TABLE: Final[dict[str, dict[str, str]]] = {
         "kvarn.ops.random": "multinomial random_normal random_shuffle random_uniform truncated_normal",
         "kvarn.ops.tensor_array": "TensorArray",
         "kvarn.variables.custom_gradient": "custom_gradient grad_pass_through recompute_grad",
+        "kvarn.variables.def_function": "function",
         "kvarn.variables.functional_ops": "foldl foldr hessians map_fn scan",
         "kvarn.ops.while_loop": "while_loop",
         "kvarn.ops.state": """
@@ -845,8 +846,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "python.data.util.options": ("kvarn.data.options",),
     "python.data.util.random_seed": ("kvarn.data.seeds",),
     "python.data.util.structure": ("kvarn.data.structure",),
-    "python.eager.def_function": ("kvarn.compat.tensorflow.eager_functions",),
-    "python.eager.function": ("kvarn.compat.tensorflow.eager_functions",),
+    "python.eager.def_function": ("kvarn.variables.def_function",),
+    "python.eager.function": ("kvarn.variables.def_function",),
     "python.eager.context": ("kvarn.compat.tensorflow.eager_context",),
     "python.feature_column": ("tf:feature_column",),
     "python.feature_column.feature_column": ("kvarn.feature_column.older", *_FEATURE_COLUMNS),
