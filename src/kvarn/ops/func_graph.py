@@ -65,7 +65,7 @@ class FuncGraph(Graph):
         self.control_captures: dict[Operation, None] = {}
         self.control_outputs: list[Operation] = []
         self.attrs: dict[str, str] = {}
-        self.orders_effects = isinstance(outer, FuncGraph) and outer.orders_effects
+        self.orders_effects: bool = isinstance(outer, FuncGraph) and outer.orders_effects
         self.output_names: dict[Tensor, str] = {}
         self._outer_graph: Graph = outer
         self._building_function = True
