@@ -144,10 +144,10 @@ class _Reader:
         given, rest = protos.GraphDef(), protos.GraphDef()
         given.node.extend(made.nodes.node[: len(arguments)])
         rest.node.extend(made.nodes.node[len(arguments) :])
+        there = {f"^{name}" for name in arguments}
         for node in rest.node:
-            # There is nothing to wait for.
-            for waited_for in [f"^{name}" for name in arguments if f"^{name}" in node.input]:
-                node.input.remove(waited_for)
+            if not there.isdisjoint(node.input):
+                node.input[:] = [name for name in node.input if name not in there]
         with body.as_default():
             import_graph_def(given, name="")
             inputs: list[Tensor] = [body._nodes_by_name[name]._outputs[0] for name in arguments]

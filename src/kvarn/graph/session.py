@@ -258,7 +258,6 @@ class BaseSession:
         self._builds_cost_models = config is not None and config.graph_options.build_cost_model > 0
         self._closed = False
         self._reset = False
-        self.is_cancelled = False
         self._resources = ResourceManager() if self._server is None else self._server.resources
         self._plans: dict[Any, _Prepared] = {}
         self._lock = threading.Lock()
@@ -285,6 +284,11 @@ class BaseSession:
         return self._target
 
     @property
+    def is_cancelled(self) -> bool:
+        """Whether runs are to end: the session was closed, by itself or by `Session.reset`."""
+        return self._closed or self._reset
+
+    @property
     def resources(self) -> ResourceManager:
         """The session's live objects; RuntimeError if it is closed."""
         if self._closed:
@@ -303,7 +307,7 @@ class BaseSession:
         Runs of other threads end with a CancelledError.
         """
         if not self._closed:
-            self._closed = self.is_cancelled = True
+            self._closed = True
             self._plans.clear()
             if self._server is None:
                 self._resources.clear()
@@ -559,7 +563,7 @@ class Session(BaseSession):
             sessions = [session for session in _sessions if session._server is server]
         held = [session._resources for session in sessions] if server is None else [server.resources]
         for session in sessions:
-            session._reset = session.is_cancelled = True
+            session._reset = True
         for resources in held:
             for name in names:
                 resources.cleanup(name)

@@ -77,7 +77,9 @@ def _grad_graphs(op: Operation, graphs: Sequence[FuncGraph], grads: Sequence[Any
     made = []
     for graph in graphs:
         grad_graph = CondGradFuncGraph(unique_grad_fn_name(graph.name), graph)
-        func_graph_from_py_func(grad_graph, lambda graph=graph: _gradients(graph, grads), orders_effects=True)
+        func_graph_from_py_func(
+            grad_graph, lambda graph=graph: _gradients(graph, grads), add_control_dependencies=True
+        )
         made.append(grad_graph)
     return made
 

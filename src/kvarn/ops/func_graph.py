@@ -51,8 +51,8 @@ class FuncGraph(Graph):
       control_captures: operations outside that operations inside are to wait for.
       control_outputs: what runs although no output needs it.
       attrs: of the function in the library.
-      orders_effects: whether all that has effects runs, in the order in which it was made; also in the branches and
-        loops inside.
+      add_control_dependencies: whether all that has effects runs, in the order in which it was made; also in the
+        branches and loops inside.
     """
 
     def __init__(self, name: str) -> None:
@@ -65,7 +65,7 @@ class FuncGraph(Graph):
         self.control_captures: dict[Operation, None] = {}
         self.control_outputs: list[Operation] = []
         self.attrs: dict[str, str] = {}
-        self.orders_effects: bool = isinstance(outer, FuncGraph) and outer.orders_effects
+        self.add_control_dependencies: bool = isinstance(outer, FuncGraph) and outer.add_control_dependencies
         self.output_names: dict[Tensor, str] = {}
         self._outer_graph: Graph = outer
         self._building_function = True
@@ -211,7 +211,7 @@ def func_graph_from_py_func(
     arguments: Sequence[tuple[dtypes.DType, Any, str | None]] = (),
     structure: Any = (),
     op_return_value: Tensor | None = None,
-    orders_effects: bool | None = None,
+    add_control_dependencies: bool | None = None,
 ) -> None:
     """Builds ``graph`` by calling a Python function.
 
@@ -219,14 +219,14 @@ def func_graph_from_py_func(
       arguments: element type, shape and name (or None) of each argument, flat.
       structure: the form in which the function takes them; flat by default.
       op_return_value: what stands for an Operation that the function returns.
-      orders_effects: return identities of what it returns, which wait for all that has effects, as gradients do; by
-        default what the function around does.
+      add_control_dependencies: return identities of what it returns, which wait for all that has effects, as
+        gradients do; by default what the function around does.
 
     Raises:
       TypeError: the function returns what is no tensor.
     """
-    if orders_effects is not None:
-        graph.orders_effects = orders_effects
+    if add_control_dependencies is not None:
+        graph.add_control_dependencies = add_control_dependencies
     with graph.as_default():
         graph.inputs = [_placeholder(*argument) for argument in arguments]
         taken = pack_sequence_as(structure, graph.inputs) if structure else graph.inputs
@@ -245,12 +245,12 @@ def func_graph_from_py_func(
                     f"Tensors; in compilation of {python_func}, found return value of type {type(x)}, which is "
                     "not a Tensor."
                 ) from None
-            return array.identity(x) if graph.orders_effects else x
+            return array.identity(x) if graph.add_control_dependencies else x
 
         returned = nest.map_structure(converted, python_func(*taken), expand_composites=True)
         graph.structured_outputs = returned
         graph.outputs = [graph.capture(x) for x in flatten(returned) if x is not None]
-        if graph.orders_effects:
+        if graph.add_control_dependencies:
             _order_effects(graph)
 
 

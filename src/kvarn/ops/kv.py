@@ -12,7 +12,7 @@ Source: tensorflow/core/ops/kv_variable_ops.cc and tensorflow/core/kernels/kv_va
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from kvarn.ops import kv_key_sets, kv_options
 from kvarn.ops.kv_resource import KIND, EmbeddingResource, find_or_create, initialized
 from kvarn.ops.kv_restore import is_part, restore
 from kvarn.ops.kv_storage import cache_of
+from kvarn.ops.resource_variable import handle_shape_and_type
 
 # On an importing node: columns that the checkpoint does not have are 0 (docs/adr/0004).  An attr whose name
 # starts with "_" may stand on any node, so the graph still loads elsewhere.
@@ -35,16 +36,8 @@ _KEYS = "Tkeys: {int64, int32}"
 
 def handle_shape(handle: Tensor) -> Shape:
     """The shape of one row, ``(embedding_dim,)``, of the variable behind ``handle``; None if unknown."""
-    while handle.op.type != "KvVarHandleOp":
-        # An argument of a function knows what the handle outside says.
-        known = getattr(handle, "_handle_shape_and_type", None)
-        if known is not None:
-            return cast("Shape", known[0])
-        if not handle.op._inputs:
-            return None
-        handle = handle.op._inputs[0]
-    shape: Shape = handle.op.attrs["shape"]
-    return shape
+    known = handle_shape_and_type(handle)
+    return None if known is None else known[0]
 
 
 @op(

@@ -27,6 +27,7 @@ from kvarn.ops.func_graph import (
     func_graph_from_py_func,
     function_graph,
     is_stateful,
+    pack_sequence_as,
     resource_input_index,
 )
 
@@ -76,7 +77,15 @@ def _config_proto() -> bytes:
 def partitioned_call_grad(op: Operation, *grads: Any) -> list[Any]:
     """The gradient of a call: a call of another function.
 
-    The function of a node that a graph of elsewhere brought is differentiated where it runs (SymbolicGradient).
+    The function of a node that no traced function has made is differentiated where it runs (SymbolicGradient).
+
+    Args:
+      op: a PartitionedCall or StatefulPartitionedCall; it is changed to give what its gradient needs as further
+        outputs.
+      *grads: for each of its outputs, a tensor of its shape and dtype, or None.
+
+    Returns:
+      For each of its inputs a gradient (a tensor or IndexedSlices), or None.
     """
     if "_gradient_op_type" not in op.attrs:
         return list(functions.call_grad(op, *grads))
@@ -92,14 +101,15 @@ def partitioned_call_grad(op: Operation, *grads: Any) -> list[Any]:
             [y for y, _ in given], forward.inputs, grad_ys=list(grad_ys), src_graph=forward
         ),
         [(g.dtype, g.static_shape, None) for _, g in given],
-        orders_effects=True,
+        add_control_dependencies=True,
     )
     _return_intermediates(op, forward, backward, name)
     results = dict(zip(forward.outputs, op.outputs, strict=True))
     arguments = dict(zip(forward.inputs, op.inputs, strict=True))
     taken = [results.get(x, arguments.get(x, x)) for x in backward.external_captures]
     node = call_node(backward, [*(g for _, g in given), *taken])
-    return _as_returned(backward, node)
+    found: list[Any] = results_of(backward, node)
+    return found
 
 
 def _forward(op: Operation) -> FuncGraph:
@@ -132,13 +142,11 @@ def _return_intermediates(op: Operation, forward: FuncGraph, backward: BackwardF
         copy_handle_data(inside, outside)
 
 
-def _as_returned(graph: FuncGraph, node: Operation) -> list[Any]:
-    """The results of a node in the form of what the Python function returned."""
+def results_of(graph: FuncGraph, node: Operation) -> Any:
+    """The outputs of a node that calls ``graph``, in the form of what the Python function returned."""
     results = iter(node.outputs)
     leaves = nest.flatten(graph.structured_outputs, expand_composites=True)
-    flat = [None if x is None else next(results) for x in leaves]
-    packed: list[Any] = nest.pack_sequence_as(graph.structured_outputs, flat, expand_composites=True)
-    return packed
+    return pack_sequence_as(graph.structured_outputs, [None if x is None else next(results) for x in leaves])
 
 
 class BackwardFuncGraph(FuncGraph):

@@ -73,7 +73,7 @@ def while_grad(op: Operation, *grads: Any) -> list[Any]:
         cond_grad_graph,
         lambda i, unused_limit, n, *unused: i < n,
         [(x.dtype, x.shape, None) for x in loop_vars],
-        orders_effects=True,
+        add_control_dependencies=True,
     )
     outputs = functional.while_(
         loop_vars,
@@ -134,7 +134,7 @@ def _build_body(
         return [i + 1, limit, n, *found]
 
     func_graph_from_py_func(
-        grad_graph, gradients, [(x.dtype, x.shape, None) for x in arguments], orders_effects=True
+        grad_graph, gradients, [(x.dtype, x.shape, None) for x in arguments], add_control_dependencies=True
     )
     for outside, inside in grad_graph.captures:
         left = grad_graph.popped_tensor_lists.get(inside)

@@ -23,8 +23,8 @@ from kvarn.graph.graph import Graph, get_default_graph
 from kvarn.graph.tensor import Tensor
 from kvarn.graph.tensor_shape import as_shape
 from kvarn.graph.tensor_spec import TensorSpec
-from kvarn.ops.func_graph import FuncGraph, func_graph_from_py_func, pack_sequence_as
-from kvarn.ops.partitioned_call import call_node, inference_name
+from kvarn.ops.func_graph import FuncGraph, func_graph_from_py_func
+from kvarn.ops.partitioned_call import call_node, inference_name, results_of
 from kvarn.variables.creator import variable_creator_scope
 
 
@@ -91,12 +91,7 @@ class ConcreteFunction:
             for x, placeholder in zip(tensors, self.inputs, strict=False)
         ]
         node = call_node(self.graph, [*converted, *self.captured_inputs])
-        structure = self.structured_outputs
-        if structure is None:
-            return node
-        results = iter(node.outputs)
-        leaves = nest.flatten(structure, expand_composites=True)
-        return pack_sequence_as(structure, [None if x is None else next(results) for x in leaves])
+        return node if self.structured_outputs is None else results_of(self.graph, node)
 
 
 class Function:
@@ -120,28 +115,34 @@ class Function:
         self._creates_once = creates_variables_once
         self._was_traced = False
         self._signature = inspect.signature(python_function)
-        # By instance, for functions that are methods.
-        self._bound: weakref.WeakKeyDictionary[Any, Function] = weakref.WeakKeyDictionary()
+        # By instance, for functions that are methods; by identity, as equal objects need not compute the same.
+        self._of_instances: dict[int, tuple[Any, Function]] = {}
         functools.update_wrapper(self, python_function, updated=())
 
     def __get__(self, instance: Any, owner: Any) -> Any:
-        if instance is None:
-            return self
-        bound = self._bound.get(instance)
-        if bound is None:
-            # The object lives as long as somebody else wants it to.
-            itself = weakref.ref(instance)
+        return self if instance is None else BoundFunction(self._of(instance), instance)
 
-            @functools.wraps(self.python_function)
-            def method(*args: Any, **kwargs: Any) -> Any:
-                return self.python_function(itself(), *args, **kwargs)
+    def _of(self, instance: Any) -> Function:
+        """The function of one object, which it does not keep alive."""
+        known = self._of_instances.get(id(instance))
+        if known is not None and known[0]() is instance:
+            return known[1]
+        number = id(instance)
 
-            parameters = list(self._signature.parameters.values())[1:]
-            method.__signature__ = self._signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-            del method.__wrapped__
-            bound = Function(method, self._name, self.input_signature, self._creates_once)
-            self._bound[instance] = bound
-        return bound
+        def forget(_: Any) -> None:
+            self._of_instances.pop(number, None)
+
+        itself = weakref.ref(instance, forget)
+
+        def method(*args: Any, **kwargs: Any) -> Any:
+            return self.python_function(itself(), *args, **kwargs)
+
+        functools.update_wrapper(method, self.python_function)
+        parameters = list(self._signature.parameters.values())[1:]
+        method.__signature__ = self._signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        made = Function(method, self._name, self.input_signature, self._creates_once)
+        self._of_instances[number] = itself, made
+        return made
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Puts a node that calls the function into the default graph.
@@ -208,7 +209,7 @@ class Function:
             with self._creating_variables():
                 return self.python_function(*args, **kwargs)
 
-        func_graph_from_py_func(graph, call, arguments, orders_effects=True)
+        func_graph_from_py_func(graph, call, arguments, add_control_dependencies=True)
         self._was_traced = True
         return ConcreteFunction(graph)
 
@@ -239,6 +240,21 @@ class Function:
 
         with variable_creator_scope(create):
             yield
+
+
+class BoundFunction:
+    """A `Function` as a method of an object, which lives at least as long as this."""
+
+    def __init__(self, function: Function, instance: Any) -> None:
+        self._function = function
+        self._instance = instance
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """`Function.__call__`, without the object itself."""
+        return self._function(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._function, name)
 
 
 def function(

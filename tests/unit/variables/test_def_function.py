@@ -5,6 +5,8 @@ Names, structures and numbers are those that TensorFlow 1.15.5 gave for the same
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -290,6 +292,32 @@ def test_methods_have_functions_of_their_own() -> None:
     calls = [two(tf.constant(1.0)), two(tf.constant(5.0)), three(tf.constant(1.0))]
     assert run(calls) == [2.0, 10.0, 3.0]
     assert called(calls[0]) == called(calls[1]) != called(calls[2])
+
+
+def test_a_method_keeps_its_object_and_nobody_elses() -> None:
+    class Scale:
+        def __init__(self, by: float) -> None:
+            self.by = by
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Scale)
+
+        def __hash__(self) -> int:
+            return 0
+
+        @function
+        def scaled(self, x: Any) -> Any:
+            return x * self.by
+
+    two = Scale(2.0)
+    assert run([two.scaled(tf.constant(1.0)), Scale(3.0).scaled(tf.constant(1.0))]) == [2.0, 3.0]
+    assert two.scaled.get_concrete_function(tf.TensorSpec([], tf.float32)).name.startswith(
+        "__inference_scaled_"
+    )
+    gone = weakref.ref(two)
+    del two
+    gc.collect()
+    assert gone() is None
 
 
 def test_variables_are_made_outside_and_once() -> None:
