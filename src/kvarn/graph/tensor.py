@@ -130,10 +130,7 @@ class Tensor:
         return self is other
 
     def __iter__(self) -> Any:
-        raise errors.OperatorNotAllowedInGraphError(
-            "iterating over `tf.Tensor` is not allowed in Graph execution. Use Eager execution or decorate this "
-            "function with @tf.function."
-        )
+        raise self._not_allowed("iterating over `tf.Tensor`", "tf.map_fn, tf.while_loop or tf.unstack")
 
     def __len__(self) -> int:
         raise TypeError(
@@ -142,9 +139,17 @@ class Tensor:
         )
 
     def __bool__(self) -> bool:
-        raise errors.OperatorNotAllowedInGraphError(
-            "using a `tf.Tensor` as a Python `bool` is not allowed in Graph execution. Use Eager execution or "
-            "decorate this function with @tf.function."
+        raise self._not_allowed("using a `tf.Tensor` as a Python `bool`", "tf.cond or tf.while_loop")
+
+    def _not_allowed(self, task: str, instead: str) -> errors.OperatorNotAllowedInGraphError:
+        where = (
+            "is not allowed: AutoGraph is disabled in this function."
+            if self.op.graph.building_function
+            else "is not allowed in Graph execution."
+        )
+        return errors.OperatorNotAllowedInGraphError(
+            f"{task} {where}\n  Python's own control flow is not converted ('{self.name}' has a value only in a run)"
+            f": use {instead}."
         )
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:

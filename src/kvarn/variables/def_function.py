@@ -85,7 +85,16 @@ class ConcreteFunction:
         return self.call_flat(given)
 
     def call_flat(self, tensors: Sequence[Any]) -> Any:
-        """`__call__` with a flat list."""
+        """`__call__` with a flat list.
+
+        Raises:
+          ValueError: the default graph is none that the function was traced for.
+        """
+        if get_default_graph()._functions is not self.graph._functions:
+            raise ValueError(
+                f"The function {self.name} is in the library of another graph than the default one: call it there, "
+                "or call get_concrete_function in this graph."
+            )
         converted = [
             convert_to_tensor(x, dtype=placeholder.dtype)
             for x, placeholder in zip(tensors, self.inputs, strict=False)

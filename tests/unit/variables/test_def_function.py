@@ -361,6 +361,40 @@ def test_a_concrete_function_is_called_with_tensors_alone() -> None:
         made(tf.ones([1, 3]), y=1)
 
 
+def test_a_concrete_function_is_of_one_graph() -> None:
+    @function
+    def f(x: Any) -> Any:
+        return x + 1.0
+
+    made = f.get_concrete_function(tf.TensorSpec([], tf.float32))
+    with tf.Graph().as_default():
+        with pytest.raises(ValueError, match="is in the library of another graph"):
+            made(tf.constant(1.0))
+        assert run(f(tf.constant(1.0))) == 2.0
+
+
+def test_python_conditions_are_not_converted() -> None:
+    @function
+    def branches(x: Any) -> Any:
+        return x if x > 0 else -x
+
+    @function
+    def iterates(x: Any) -> Any:
+        return list(x)
+
+    x = tf.constant([1.0])
+    with pytest.raises(
+        TypeError, match=r"AutoGraph is disabled in this function(.|\n)*use tf.cond or tf.while_loop"
+    ):
+        branches(x[0])
+    with pytest.raises(TypeError, match=r"iterating over `tf.Tensor` is not allowed(.|\n)*use tf.map_fn"):
+        iterates(x)
+    with pytest.raises(
+        TypeError, match=r"not allowed in Graph execution(.|\n)*'Const:0' has a value only in a run"
+    ):
+        bool(x)
+
+
 def test_a_function_returns_tensors() -> None:
     @defun
     def f(x: Any) -> Any:
