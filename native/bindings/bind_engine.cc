@@ -13,6 +13,7 @@
 
 #include "bindings.h"
 #include "kvarn/engine/embedding_table.h"
+#include "kvarn/engine/staged_import.h"
 
 namespace kvarn::bindings {
 namespace {
@@ -78,6 +79,20 @@ std::vector<size_t> numbers_of(const Keys& slots) {
   std::vector<size_t> numbers;
   for (const int64_t slot : span_of(slots)) numbers.push_back(static_cast<size_t>(slot));
   return numbers;
+}
+
+std::vector<EmbeddingTable::Column> columns_of(const EmbeddingTable& t, size_t n, const Keys& slots,
+                                               const std::vector<Rows>& values) {
+  const std::vector<size_t> numbers = numbers_of(slots);
+  std::vector<EmbeddingTable::Column> columns;
+  for (size_t c = 0; c < values.size(); c++) {
+    raise_if_error(check_rows("import", n, values[c]));
+    if (c >= numbers.size() || values[c].shape(1) != t.slot_dim(numbers[c])) {
+      raise_if_error(Status::invalid("import: columns and slots do not fit one another"));
+    }
+    columns.push_back({numbers[c], values[c].data()});
+  }
+  return columns;
 }
 
 // Takes a function of the table that answers each key.
@@ -206,18 +221,18 @@ void bind_table(nb::module_& m) {
           nb::arg("counts").none(), nb::arg("step").none())
       .def("reserve", &Table::reserve, nb::call_guard<nb::gil_scoped_release>())
       .def(
+          "stage_import",
+          [](Table& t, size_t n, Keys sample) {
+            std::unique_ptr<StagedImport> out;
+            run([&] { return t.stage_import(n, span_of(sample), &out); });
+            return out.release();
+          },
+          nb::arg("n"), nb::arg("sample"), nb::rv_policy::take_ownership, nb::keep_alive<0, 1>())
+      .def(
           "import_columns",
           [](Table& t, Keys keys, Keys slots, const std::vector<Rows>& values, std::optional<Keys> freqs,
              std::optional<Keys> versions) {
-            const std::vector<size_t> numbers = numbers_of(slots);
-            std::vector<Table::Column> columns;
-            for (size_t c = 0; c < values.size(); c++) {
-              raise_if_error(check_rows("import", keys.size(), values[c]));
-              if (c >= numbers.size() || values[c].shape(1) != t.slot_dim(numbers[c])) {
-                raise_if_error(Status::invalid("import: columns and slots do not fit one another"));
-              }
-              columns.push_back({numbers[c], values[c].data()});
-            }
+            const std::vector<Table::Column> columns = columns_of(t, keys.size(), slots, values);
             run([&] {
               return t.import_columns(span_of(keys), columns, span_or_empty(freqs), span_or_empty(versions));
             });
@@ -259,6 +274,23 @@ void bind_table(nb::module_& m) {
         const nb::gil_scoped_release no_gil;
         return t.remove(span_of(keys));
       });
+}
+
+void bind_staged_import(nb::module_& m) {
+  nb::class_<StagedImport>(m, "StagedImport")
+      .def(
+          "write",
+          [](StagedImport& s, size_t n, Keys slots, const std::vector<Rows>& values,
+             std::optional<Keys> freqs, std::optional<Keys> versions) {
+            const auto columns = columns_of(s.table(), n, slots, values);
+            run([&] { return s.write(n, columns, span_or_empty(freqs), span_or_empty(versions)); });
+          },
+          nb::arg("n"), nb::arg("slots"), nb::arg("values"), nb::arg("freqs").none(),
+          nb::arg("versions").none())
+      .def(
+          "commit", [](StagedImport& s, Keys keys) { run([&] { return s.commit(span_of(keys)); }); },
+          nb::arg("keys"))
+      .def("release", &StagedImport::release, nb::call_guard<nb::gil_scoped_release>());
 }
 
 void check_range(const char* what, size_t size, size_t start, size_t n) {
@@ -339,6 +371,7 @@ void bind_engine(nb::module_& m) {
     }
   });
   bind_table(m);
+  bind_staged_import(m);
   bind_snapshot(m);
 }
 

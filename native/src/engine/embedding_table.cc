@@ -76,22 +76,7 @@ class Spread {
     }
     store.populate(range_);
     if (created.size() == missing_.size()) return;
-    std::vector<RowStore::Range> unused;
-    try {
-      for (uint32_t m = 0; m < missing_.size(); m++) {
-        const uint32_t row = range_.first + m;
-        if (rows[missing_[m]] == row) continue;
-        if (!unused.empty() && unused.back().first + unused.back().n == row) {
-          unused.back().n++;
-        } else {
-          unused.push_back({row, 1});
-        }
-      }
-      store.reserve_free(unused.size());
-    } catch (const std::bad_alloc&) {
-      return;  // they stay unused
-    }
-    for (size_t u = unused.size(); u-- > 0;) store.give_back(unused[u]);
+    store.give_back_unused(range_, [&](uint32_t m) { return rows[missing_[m]] == range_.first + m; });
   }
 
  private:
@@ -576,11 +561,15 @@ EmbeddingTable::TierCounts EmbeddingTable::tier_counts() const {
 
 void EmbeddingTable::reserve_rows(size_t n) {
   rows_.reserve(n);
+  collapse_some(n);
+  if (tiers_ != nullptr) tiers_->reserve(rows_.rows_ever() + n);
+}
+
+void EmbeddingTable::collapse_some(size_t n) {
   // Twice as fast as the table grows.
   const size_t pages = 2 * n * rows_.layout().row_bytes() / Pages::kHugePage + 1;
   rows_.collapse_some(pages);
   index_.collapse_some(pages);
-  if (tiers_ != nullptr) tiers_->reserve(rows_.rows_ever() + n);
 }
 
 Status EmbeddingTable::make_room(size_t n) { return tiers_ == nullptr ? Status() : tiers_->make_room(n); }

@@ -24,16 +24,20 @@ PagePool& pool() {
   return *made;
 }
 
-Pages slab_memory(size_t bytes) { return bytes <= kPooledBytes ? pool().take() : Pages(bytes, false); }
-
 }  // namespace
 
-Slab::~Slab() {
-  if (memory_.size() == kPooledBytes) pool().give(std::move(memory_));
+Pages RowStore::take_spare(size_t bytes) {
+  return bytes <= kPooledBytes ? pool().take() : Pages(bytes, false);
 }
 
+void RowStore::give_spare(Pages pages) noexcept {
+  if (pages.size() == kPooledBytes) pool().give(std::move(pages));
+}
+
+Slab::~Slab() { RowStore::give_spare(std::move(memory_)); }
+
 Slab::Slab(const EntryLayout& layout, size_t n_rows)
-    : memory_(slab_memory(n_rows * layout.row_bytes() + sizeof(RowMeta))) {
+    : memory_(RowStore::take_spare(n_rows * layout.row_bytes() + sizeof(RowMeta))) {
   const size_t entries = (n_rows * layout.entry_bytes() + 7) / 8 * 8;
   if (layout.has_meta()) metas_ = reinterpret_cast<RowMeta*>(memory_.data() + entries);
 }
@@ -52,20 +56,25 @@ RowStore::RowStore(const EntryLayout& layout) : slabs_(layout) {
   slabs_.shift = std::min(kMaxSlabShift, static_cast<unsigned>(std::bit_width(rows)) - 1);
 }
 
-void RowStore::reserve(size_t n) {
-  const size_t fresh = n > n_free_ ? n - n_free_ : 0;
-  while (slabs_.slabs.size() << slabs_.shift < n_rows_ + fresh) {
+void RowStore::add_slabs(size_t n_rows) {
+  while (n_with_memory() < n_rows) {
     if (!slabs_.slabs.empty()) slabs_.slabs.back()->full();
     slabs_.add(std::make_shared<Slab>(slabs_.layout, size_t{1} << slabs_.shift));
   }
 }
 
+void RowStore::reserve(size_t n) { add_slabs(n_rows_ + (n > n_free_ ? n - n_free_ : 0)); }
+
+RowStore::Range RowStore::take_numbers(size_t n) {
+  const Range range{static_cast<uint32_t>(n_rows_), n};
+  n_rows_ += n;
+  return range;
+}
+
+void RowStore::bring_memory(Range range) { add_slabs(range.first + range.n); }
+
 RowStore::Range RowStore::take(size_t n) {
-  if (free_.empty()) {
-    const Range fresh{static_cast<uint32_t>(n_rows_), n};
-    n_rows_ += n;
-    return fresh;
-  }
+  if (free_.empty()) return take_numbers(n);
   Range& last = free_.back();
   const Range taken{last.first, std::min(n, last.n)};
   last.first += static_cast<uint32_t>(taken.n);
@@ -132,7 +141,8 @@ void RowStore::clear() {
 std::shared_ptr<RowCut> RowStore::cut() {
   std::erase_if(cuts_, [](const auto& cut) { return cut.expired(); });
   cuts_.reserve(cuts_.size() + 1);
-  auto made = std::make_shared<RowCut>(slabs_, n_rows_);
+  // No key has a row without memory.
+  auto made = std::make_shared<RowCut>(slabs_, std::min(n_rows_, n_with_memory()));
   cuts_.push_back(made);
   return made;
 }

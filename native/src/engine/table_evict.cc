@@ -256,6 +256,7 @@ void EmbeddingTable::clear() {
   }
   index_.clear();
   losses_++;
+  clears_++;
   rows_.clear();
   counters_.clear();
   n_counters_ = 0;

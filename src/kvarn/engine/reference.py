@@ -27,6 +27,7 @@ from kvarn.engine.policies import (
 from kvarn.engine.reference_admission import Counts, add_counts, door
 from kvarn.engine.reference_snapshot import ReferenceSnapshot, Touches
 from kvarn.engine.reference_tiers import ReferenceTiers
+from kvarn.errors import FailedPreconditionError
 
 _FloatArray = npt.NDArray[np.float32]
 _Int64Array = npt.NDArray[np.int64]
@@ -55,6 +56,40 @@ class _Entry(Counts):
         self.rows = rows
 
 
+class ReferenceStagedImport:
+    """`kvarn.engine.table.StagedImport`, method for method."""
+
+    def __init__(self, n_keys: int, slots: list[tuple[str, int]], clears: int) -> None:
+        self.n_keys = n_keys
+        self.slots = list(slots)
+        self.clears = clears
+        self.released = False
+        self.columns: dict[int, list[_FloatArray]] = {slot: [] for slot in range(len(slots))}
+        self.freqs: list[_Int64Array] = []
+        self.versions: list[_Int64Array] = []
+
+    def write(
+        self,
+        columns: Mapping[int, npt.ArrayLike],
+        freqs: npt.ArrayLike | None = None,
+        versions: npt.ArrayLike | None = None,
+    ) -> None:
+        if columns.keys() != self.columns.keys():
+            raise arguments.invalid(f"columns {list(columns)}, expected all of {list(self.columns)}")
+        for slot, rows in columns.items():
+            self.columns[slot].append(np.array(rows, np.float32).reshape(-1, self.slots[slot][1]))
+        if freqs is not None:
+            self.freqs.append(np.array(freqs, np.int64))
+        if versions is not None:
+            self.versions.append(np.array(versions, np.int64))
+
+    def __enter__(self) -> ReferenceStagedImport:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.released = True
+
+
 class ReferenceEmbeddingTable:
     """`kvarn.engine.table.EmbeddingTable`, method for method; see there for arguments."""
 
@@ -78,6 +113,7 @@ class ReferenceEmbeddingTable:
         # Where rows are changes no number: here it is only told.
         self._tiers = ReferenceTiers(storage)
         self._slots: list[tuple[str, int]] = [("", self.value_dim)]
+        self._clears = 0
         self._defaults: list[_FloatArray | SeededRows] = [np.zeros((1, self.value_dim), np.float32)]
         self._lock = threading.RLock()
         self._entries: dict[int, _Entry] = {}
@@ -296,6 +332,24 @@ class ReferenceEmbeddingTable:
         self._tiers.make_room()
 
     @_one_at_a_time
+    def stage_import(self, n_keys: int, sample: npt.ArrayLike) -> ReferenceStagedImport | None:
+        flat, _ = arguments.keys(sample, self.key_dtype)
+        if self.admission is not None or self._tiers.storage is not None or n_keys == 0:
+            return None
+        if any(key in self._entries for key in flat.tolist()):
+            return None
+        return ReferenceStagedImport(n_keys, self._slots, self._clears)
+
+    @_one_at_a_time
+    def commit_import(self, staged: ReferenceStagedImport, keys: npt.ArrayLike) -> None:
+        if staged.released or (staged.clears, staged.slots) != (self._clears, self._slots):
+            raise FailedPreconditionError("the table is another one, or the entries are in it already")
+        columns = {slot: np.concatenate(rows) for slot, rows in staged.columns.items()}
+        freqs, versions = (np.concatenate(part) if part else None for part in (staged.freqs, staged.versions))
+        self.import_columns(keys, columns, freqs, versions)
+        staged.released = True
+
+    @_one_at_a_time
     def import_filtered(
         self, keys: npt.ArrayLike, freqs: npt.ArrayLike, versions: npt.ArrayLike | None = None
     ) -> None:
@@ -364,6 +418,7 @@ class ReferenceEmbeddingTable:
     def clear(self) -> None:
         for key in (*self._entries, *self._door.records):
             self._touches.touch(key)
+        self._clears += 1
         self._entries.clear()
         self._door.clear()
         self._tiers.clear()

@@ -304,6 +304,33 @@ class EmbeddingTable:
             arguments.per_key("versions", versions, flat.size),
         )
 
+    def stage_import(self, n_keys: int, sample: npt.ArrayLike) -> StagedImport | None:
+        """For entries from a checkpoint that are to come in together, see `StagedImport`.
+
+        Args:
+          n_keys: how many there will be at most.
+          sample: some of their keys.
+
+        Returns:
+          None where they have to come by `import_columns`: keys are admitted, entries may be on disk, or the table
+          has one of `sample`, so that what comes would take the room of what is there once more.
+        """
+        flat, _ = arguments.keys(sample, self.key_dtype)
+        native = self._table.stage_import(n_keys, flat)
+        return None if native is None else StagedImport(native, self.slots)
+
+    def commit_import(self, staged: StagedImport, keys: npt.ArrayLike) -> None:
+        """Lets the entries of `stage_import` in, all in one step; what `import_columns` says of keys holds.
+
+        Args:
+          keys: one for each entry, in the order in which these were written.
+
+        Raises:
+          FailedPreconditionError: the table was cleared or got another slot meanwhile; nothing has changed.
+        """
+        flat, _ = arguments.keys(keys, self.key_dtype)
+        staged.native.commit(flat)
+
     def import_filtered(
         self, keys: npt.ArrayLike, freqs: npt.ArrayLike, versions: npt.ArrayLike | None = None
     ) -> None:
@@ -445,6 +472,56 @@ class EmbeddingTable:
         else:
             arguments.output(out, (*shape, dim))
         return flat, out, out.reshape(flat.size, dim)
+
+
+class StagedImport:
+    """Entries that nobody sees before `EmbeddingTable.commit_import` lets them into their table together.
+
+    Used in a ``with`` statement, at whose end the memory of what was not let in goes back.
+
+    Attributes:
+      slots: as `EmbeddingTable.slots` when it was made.
+    """
+
+    def __init__(self, native: _native.StagedImport, slots: list[tuple[str, int]]) -> None:
+        self.native = native
+        self.slots = list(slots)
+
+    def write(
+        self,
+        columns: Mapping[int, npt.ArrayLike],
+        freqs: npt.ArrayLike | None = None,
+        versions: npt.ArrayLike | None = None,
+    ) -> None:
+        """The next n entries.
+
+        Args:
+          columns: float32 [n, dim] for every slot.
+          freqs, versions: int64 [n] as in `EmbeddingTable.import_columns`; for all entries or for none.
+
+        Raises:
+          InvalidArgumentError: a slot is missing, or these are more entries than were announced.
+          FailedPreconditionError: the table was cleared or got another slot meanwhile.
+        """
+        n = len(np.asarray(next(iter(columns.values()), ())))
+        self.native.write(
+            n,
+            np.fromiter(columns, np.int64, len(columns)),
+            [
+                arguments.rows("values", values, n, arguments.slot(slot, self.slots))
+                for slot, values in columns.items()
+            ],
+            arguments.per_key("freqs", freqs, n),
+            arguments.per_key("versions", versions, n),
+        )
+
+    def __enter__(self) -> StagedImport:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.native.release()
 
 
 class Snapshot:

@@ -23,6 +23,7 @@ _CHANGES: Final = (
     "add_slot",
     "apply",
     "clear",
+    "commit_import",
     "create_from",
     "evict",
     "import_columns",

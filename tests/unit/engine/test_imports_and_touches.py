@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kvarn import errors
-from kvarn.engine.policies import BloomAdmission, CounterAdmission, EvictionPolicy
+from kvarn.engine.policies import BloomAdmission, CounterAdmission, EvictionPolicy, TieredStorage
 from kvarn.engine.reference import ReferenceEmbeddingTable
 from kvarn.engine.table import EmbeddingTable
 
@@ -32,6 +32,61 @@ def rows(*values: float) -> Any:
 
 def update(table: Any, *keys: int, step: int | None = None) -> None:
     table.apply("GradientDescent", list(keys), rows(*[1.0] * len(keys)), params=[1.0], step=step)
+
+
+# -- entries that come in together ------------------------------------------------------------------
+
+
+def test_staged_entries_come_in_together(kind: Any) -> None:
+    table = make(kind)
+    slot = table.add_slot("m", 2, np.zeros((1, 2), np.float32))
+    with table.stage_import(9, [1, 2]) as staged:
+        staged.write({slot: np.ones((2, 2), np.float32), 0: rows(7, 8)}, [3, 4], [5, 6])
+        staged.write({slot: np.ones((1, 2), np.float32), 0: rows(9)}, [1], [2])
+        assert table.size == 0
+        update(table, 1, step=9)
+        table.commit_import(staged, [1, 2, 1])
+        assert table.lookup([1, 2]).ravel().tolist() == [9, 8]
+        assert table.lookup([1], slot=slot).tolist() == [[1, 1]]
+        assert table.frequency([1, 2]).tolist() == [1, 4]
+        assert table.version([1, 2]).tolist() == [2, 6]
+        with pytest.raises(errors.FailedPreconditionError):
+            table.commit_import(staged, [1, 2, 1])
+
+
+def test_staged_entries_that_are_not_committed_were_never_there(kind: Any) -> None:
+    table = make(kind)
+    with table.stage_import(3, []) as staged:
+        staged.write({0: rows(7, 8)})
+    assert table.size == 0
+    with pytest.raises(errors.FailedPreconditionError):
+        table.commit_import(staged, [1, 2])
+
+
+@pytest.mark.parametrize("change", ["clear", "add_slot"])
+def test_staged_entries_of_a_table_that_is_another_one_are_refused(kind: Any, change: str) -> None:
+    table = make(kind)
+    with table.stage_import(3, []) as staged:
+        staged.write({0: rows(7, 8)})
+        if change == "clear":
+            table.clear()
+        else:
+            table.add_slot("m", 1, rows(0))
+        with pytest.raises(errors.FailedPreconditionError):
+            table.commit_import(staged, [1, 2])
+    assert table.size == 0
+
+
+def test_what_cannot_be_staged(kind: Any, tmp_path: Any) -> None:
+    table = make(kind)
+    update(table, 1)
+    assert table.stage_import(3, [2, 1]) is None
+    assert table.stage_import(0, []) is None
+    assert make(kind, COUNTER).stage_import(3, []) is None
+    on_disk = kind(np.int64, 1, storage=TieredStorage(str(tmp_path), 1 << 20))
+    assert on_disk.stage_import(3, []) is None
+    with table.stage_import(3, [2]) as staged, pytest.raises(errors.InvalidArgumentError):
+        staged.write({})
 
 
 # -- what a file's rows become: 4.6 -----------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -22,15 +23,20 @@ def _graph():
 
 @pytest.fixture
 def imports(monkeypatch):
-    """(keys, slots) of every import into a table."""
-    seen: list[tuple[list[int], list[int]]] = []
-    original = EmbeddingTable.import_columns
+    """(keys, slots) of every import into a table; of one where all keys come in together, that too."""
+    seen: list[tuple[list[int], list[Any]]] = []
+    original, commit = EmbeddingTable.import_columns, EmbeddingTable.commit_import
 
     def spy(self: Any, keys: Any, columns: Any, *rest: Any) -> None:
         seen.append((np.asarray(keys).tolist(), list(columns)))
         original(self, keys, columns, *rest)
 
+    def commit_spy(self: Any, staged: Any, keys: Any) -> None:
+        seen.append((np.asarray(keys).tolist(), [*range(len(staged.slots)), "together"]))
+        commit(self, staged, keys)
+
     monkeypatch.setattr(EmbeddingTable, "import_columns", spy)
+    monkeypatch.setattr(EmbeddingTable, "commit_import", commit_spy)
     return seen
 
 
@@ -68,7 +74,7 @@ def test_a_variable_and_its_slots_are_imported_together(tmp_path, imports) -> No
     prefix = write(tmp_path / "m", b=[1, 2], b__Adam=[1, 2], b__Adam_1=[1, 2])
     with tf.Session() as session:
         tf.train.Saver(evs()).restore(session, prefix)
-        assert imports == [([1, 2], [0, 1, 2])]
+        assert imports == [([1, 2], [0, 1, 2, "together"])]
         assert exported(session) == {"b": {1: 1, 2: 2}, "b/Adam": {1: 2, 2: 3}, "b/Adam_1": {1: 2, 2: 3}}
 
 
@@ -171,4 +177,60 @@ def test_newer_graphs_import_together_too(tmp_path, imports) -> None:
     prefix = write(tmp_path / "m", b=[1, 2], b__Adam=[1, 2], b__Adam_1=[1, 2])
     with tf.Session() as session:
         tf.train.Saver(saver_def=saver_def).restore(session, prefix)
+        assert imports == [([1, 2], [0, 1, 2, "together"])]
+
+
+def test_rows_for_keys_that_are_there_come_one_batch_after_the_other(tmp_path, imports) -> None:
+    """Room for all of them once more is not what a restore over a model should take."""
+    model()
+    prefix = write(tmp_path / "m", b=[1, 2], b__Adam=[1, 2], b__Adam_1=[1, 2])
+    with tf.Session() as session:
+        saver = tf.train.Saver(evs())
+        saver.restore(session, prefix)
+        before = exported(session)
+        imports.clear()
+        saver.restore(session, prefix)
         assert imports == [([1, 2], [0, 1, 2])]
+        assert exported(session) == before
+
+
+def test_a_part_that_cannot_be_read_to_its_end_leaves_nothing_behind(tmp_path, monkeypatch) -> None:
+    from kvarn.formats import embedding_rows
+
+    model()
+    prefix = write(tmp_path / "m", b=range(9), b__Adam=range(9), b__Adam_1=range(9))
+    monkeypatch.setattr(
+        kv_restore.EmbeddingRestore, "_import", _in_pieces(kv_restore.EmbeddingRestore._import)
+    )
+    take = embedding_rows.RowStream.take
+    left = iter([True] * 7)
+
+    def breaks_off(self: Any, n: int) -> Any:
+        if next(left, None) is None:
+            raise tf.errors.DataLossError(None, None, "the disk is gone")
+        return take(self, n)
+
+    monkeypatch.setattr(embedding_rows.RowStream, "take", breaks_off)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        with pytest.raises(tf.errors.DataLossError, match="the disk is gone"):
+            tf.train.Saver(evs()).restore(session, prefix)
+        assert {name: rows for name, rows in exported(session).items() if rows} == {}
+        monkeypatch.setattr(embedding_rows.RowStream, "take", take)
+        tf.train.Saver(evs()).restore(session, prefix)
+        assert all(sorted(rows) == list(range(9)) for rows in exported(session).values())
+
+
+def _in_pieces(method: Any) -> Any:
+    """The method, while parts come in pieces of two rows."""
+    from kvarn.formats import embedding_rows
+
+    read_parts = embedding_rows.read_parts
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        small = functools.partial(read_parts, chunk_bytes=2 * 3 * 2 * 4)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(embedding_rows, "read_parts", small)
+            return method(*args, **kwargs)
+
+    return wrapped

@@ -34,6 +34,8 @@
 
 namespace kvarn {
 
+class StagedImport;
+
 class EmbeddingTable {
  public:
   struct Options {
@@ -116,6 +118,9 @@ class EmbeddingTable {
   // and versions may be empty. The last of equal keys wins.
   Status import_columns(std::span<const int64_t> keys, std::span<const Column> columns,
                         std::span<const int64_t> freqs, std::span<const int64_t> versions);
+  // For at most n entries that all come in together (staged_import.h). Null where they must come by
+  // import_columns: keys are admitted, rows may be on disk, or one of `sample` has an entry already.
+  Status stage_import(size_t n, std::span<const int64_t> sample, std::unique_ptr<StagedImport>* out);
   // Keys that were not admitted when the checkpoint was written.
   Status import_filtered(std::span<const int64_t> keys, std::span<const int64_t> freqs,
                          std::span<const int64_t> versions);
@@ -133,6 +138,7 @@ class EmbeddingTable {
   Status snapshot(size_t n_buckets, std::optional<uint32_t> since, std::unique_ptr<Snapshot>* out);
 
  private:
+  friend class StagedImport;
   struct PartScratch;  // what one thread needs for its part of an update
   struct Batch;        // an update being made
 
@@ -169,6 +175,8 @@ class EmbeddingTable {
                std::span<float> out);
   // Room for n more entries.
   void reserve_rows(size_t n);
+  // Of a large table, some more in huge pages whenever n entries come.
+  void collapse_some(size_t n);
   // Entries for the keys at the positions `missing` that are not in the index; several may be equal. rows[i]
   // gets the row of each.
   void create_missing(std::span<const int64_t> keys, std::span<const uint32_t> missing, uint32_t* rows,
@@ -208,6 +216,7 @@ class EmbeddingTable {
   TouchLog touches_;
   uint32_t cuts_ = 0;    // taken so far
   uint64_t losses_ = 0;  // how often keys lost their rows, or rows their places
+  uint64_t clears_ = 0;
 };
 
 }  // namespace kvarn

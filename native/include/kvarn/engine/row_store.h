@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <span>
 #include <vector>
 
@@ -98,7 +99,7 @@ class RowStore {
   size_t n_free() const { return n_free_; }
   size_t bytes() const { return n_rows_ * layout().row_bytes(); }
 
-  // Makes `take` and `take_new` work for n rows. Throws std::bad_alloc and then nothing has changed.
+  // Makes `take` work for n rows. Throws std::bad_alloc and then nothing has changed.
   void reserve(size_t n);
   // Rows that follow one another.
   struct Range {
@@ -108,6 +109,10 @@ class RowStore {
   // At most n rows nobody has, freed ones first; at least one.
   Range take(size_t n);
   uint32_t take() { return take(1).first; }
+  // The numbers of n rows that nobody ever had. They have no memory yet: rows that are written one after the
+  // other take it when they need it.
+  Range take_numbers(size_t n);
+  void bring_memory(Range range);
   // Brings in the memory of rows that are about to be written for the first time.
   void populate(Range range) const;
   // Puts rows of full slabs into huge pages, at most n of them: where there is more than a gibibyte of rows,
@@ -117,6 +122,31 @@ class RowStore {
   void reserve_free(size_t n) { free_.reserve(free_.size() + n); }
   void give_back(Range range);
   void give_back(uint32_t row) { give_back({row, 1}); }
+  // Gives back row first + i of a range where !used(i). What memory does not suffice for stays unused.
+  template <typename Used>
+  void give_back_unused(Range range, Used used) {
+    std::vector<Range> unused;
+    try {
+      for (uint32_t i = 0; i < range.n; i++) {
+        if (used(i)) continue;
+        const uint32_t row = range.first + i;
+        if (!unused.empty() && unused.back().first + unused.back().n == row) {
+          unused.back().n++;
+        } else {
+          unused.push_back({row, 1});
+        }
+      }
+      reserve_free(unused.size());
+    } catch (const std::bad_alloc&) {
+      return;
+    }
+    for (size_t u = unused.size(); u-- > 0;) give_back(unused[u]);
+  }
+
+  // Memory that was of rows, or will be: for what is over soon. At least so many bytes, with anything in
+  // them.
+  static Pages take_spare(size_t bytes);
+  static void give_spare(Pages pages) noexcept;
 
   void clear();
   // Rows keep their numbers in slabs of another layout; fn(from, to) fills the entry of each number given.
@@ -157,6 +187,10 @@ class RowStore {
   };
 
  private:
+  size_t n_with_memory() const { return slabs_.slabs.size() << slabs_.shift; }
+  // Memory for the first n_rows rows.
+  void add_slabs(size_t n_rows);
+
   Slabs slabs_;
   size_t n_rows_ = 0;
   std::vector<Range> free_;
