@@ -53,9 +53,11 @@ def w3(bars: Bars, reps: int) -> None:
         if row["case"] == "save":
             bars.show("W3 save", row["x_limit_cpu"], 2.0)
             continue
+        bars.show("W3 restore", row["x_limit_cpu"], 3.0)
         fresh = read_into_new_memory(int(row["work"]), reps)
-        print(f"     read(2) of as many bytes into new memory, as a restore needs it: {fresh:.3g} s")
-        bars.show("W3 restore, to a read into new memory", row["cpu_median"] / fresh, 3.0)
+        print(
+            f"     to a read of as many bytes into new memory, {fresh:.3g} s: {row['cpu_median'] / fresh:.2f} x"
+        )
     if "PY_TF115" in os.environ:
         for row in lines_of("peers/ev_tf_dense.py", *command, python=os.environ["PY_TF115"]):
             print(f"     {row['peer']}, {row['case']}: {row['median']:.3g} s, CPU {row['cpu_median']:.3g} s")
