@@ -389,7 +389,7 @@ class TwoTables(RuleBasedStateMachine):
 
     def give_up(self) -> None:
         for entries in self.staged:
-            entries.__exit__(None, None, None)
+            entries.release()
         self.staged = ()
 
     @rule(seed=SEED, n=N, versions=st.booleans())

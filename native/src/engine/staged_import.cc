@@ -52,8 +52,9 @@ void StagedImport::release() {
 }
 
 Status StagedImport::check_table() const {
-  if (done_)
+  if (done_) {
     return {Code::kFailedPrecondition, "import: it is over, its entries are in the table or given up"};
+  }
   if (table_.clears_ != clears_) {
     return {Code::kFailedPrecondition, "import: the table was cleared while entries were on their way to it"};
   }

@@ -64,6 +64,7 @@ class ReferenceStagedImport:
         self.slots = list(slots)
         self.clears = clears
         self.released = False
+        self.n_written = 0
         self.columns: dict[int, list[_FloatArray]] = {slot: [] for slot in range(len(slots))}
         self.freqs: list[_Int64Array] = []
         self.versions: list[_Int64Array] = []
@@ -76,18 +77,33 @@ class ReferenceStagedImport:
     ) -> None:
         if columns.keys() != self.columns.keys():
             raise arguments.invalid(f"columns {list(columns)}, expected all of {list(self.columns)}")
-        for slot, rows in columns.items():
-            self.columns[slot].append(np.array(rows, np.float32).reshape(-1, self.slots[slot][1]))
-        if freqs is not None:
-            self.freqs.append(np.array(freqs, np.int64))
-        if versions is not None:
-            self.versions.append(np.array(versions, np.int64))
+        n = len(np.asarray(columns[0]))
+        if self.n_written + n > self.n_keys:
+            raise arguments.invalid(f"more than the {self.n_keys} entries that were announced")
+        rows_of = {
+            slot: arguments.rows("values", rows, n, self.slots[slot][1]) for slot, rows in columns.items()
+        }
+        told = (arguments.per_key("freqs", freqs, n), arguments.per_key("versions", versions, n))
+        if n == 0:
+            return
+        for given, before in zip(told, (self.freqs, self.versions), strict=True):
+            if self.n_written and (given is None) != (not before):
+                raise arguments.invalid("frequencies or versions for some entries, expected for all or none")
+        for slot, rows in rows_of.items():
+            self.columns[slot].append(rows.copy())
+        for given, before in zip(told, (self.freqs, self.versions), strict=True):
+            if given is not None:
+                before.append(given.copy())
+        self.n_written += n
+
+    def release(self) -> None:
+        self.released = True
 
     def __enter__(self) -> ReferenceStagedImport:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.released = True
+        self.release()
 
 
 class ReferenceEmbeddingTable:
@@ -344,6 +360,11 @@ class ReferenceEmbeddingTable:
     def commit_import(self, staged: ReferenceStagedImport, keys: npt.ArrayLike) -> None:
         if staged.released or (staged.clears, staged.slots) != (self._clears, self._slots):
             raise FailedPreconditionError("the table is another one, or the entries are in it already")
+        if len(np.asarray(keys)) != staged.n_written:
+            raise arguments.invalid(f"{len(np.asarray(keys))} keys for {staged.n_written} entries")
+        if not staged.n_written:
+            staged.released = True
+            return
         columns = {slot: np.concatenate(rows) for slot, rows in staged.columns.items()}
         freqs, versions = (np.concatenate(part) if part else None for part in (staged.freqs, staged.versions))
         self.import_columns(keys, columns, freqs, versions)

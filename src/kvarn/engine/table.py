@@ -515,13 +515,17 @@ class StagedImport:
             arguments.per_key("versions", versions, n),
         )
 
+    def release(self) -> None:
+        """Gives back the memory of what was not let in; nothing can be written or let in any more."""
+        self.native.release()
+
     def __enter__(self) -> StagedImport:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.native.release()
+        self.release()
 
 
 class Snapshot:

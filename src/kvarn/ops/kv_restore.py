@@ -468,10 +468,10 @@ class _Arrival:
         self._table = members[0].resource.table
         self._keys: list[Any] = []
         self._staged = None
-        if len(members) == len(self._table.slots):
+        if {member.resource.slot for member in members} == set(range(len(self._table.slots))):
             keys = part.keys
             sample = keys[:: max(1, len(keys) // self._SAMPLE)]
-            self._staged = self._table.stage_import(len(keys), sample)
+            self._staged = self._table.stage_import(len(keys), _aligned(sample))
 
     def add(self, rows: EmbeddingRows) -> None:
         keys, columns, freqs, versions = _columns(self._members, rows, self._counted)
@@ -495,7 +495,7 @@ class _Arrival:
 
     def __exit__(self, *error: object) -> None:
         if self._staged is not None:
-            self._staged.__exit__(None, None, None)
+            self._staged.release()
 
 
 def _columns(

@@ -85,8 +85,31 @@ def test_what_cannot_be_staged(kind: Any, tmp_path: Any) -> None:
     assert make(kind, COUNTER).stage_import(3, []) is None
     on_disk = kind(np.int64, 1, storage=TieredStorage(str(tmp_path), 1 << 20))
     assert on_disk.stage_import(3, []) is None
-    with table.stage_import(3, [2]) as staged, pytest.raises(errors.InvalidArgumentError):
-        staged.write({})
+
+
+@pytest.mark.parametrize(
+    ("columns", "freqs", "versions"),
+    [
+        ({}, None, None),
+        ({0: rows(1, 2, 3)}, [1, 1, 1], None),  # more than were announced
+        ({0: rows(1)}, None, None),  # those before had frequencies
+        ({0: rows(1)}, [1], [1]),  # and no versions
+        ({0: rows(1)}, [1, 2], None),
+        ({0: np.ones((1, 2), np.float32)}, [1], None),
+    ],
+)
+def test_staged_entries_that_do_not_fit_are_refused(
+    kind: Any, columns: Any, freqs: Any, versions: Any
+) -> None:
+    table = make(kind)
+    with table.stage_import(3, [2]) as staged:
+        staged.write({0: rows(5)}, [7])
+        with pytest.raises(errors.InvalidArgumentError):
+            staged.write(columns, freqs, versions)
+        with pytest.raises(errors.InvalidArgumentError):
+            table.commit_import(staged, [1, 2])
+        table.commit_import(staged, [1])
+    assert table.export()[0].tolist() == [1]
 
 
 # -- what a file's rows become: 4.6 -----------------------------------------------------------------
